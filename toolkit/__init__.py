@@ -1,0 +1,51 @@
+"""toolkit: a Jupyter-first research toolkit around the vLLM engine.
+
+>>> import toolkit as tk
+>>> engine = tk.load()                                          # doctest: +SKIP
+>>> sweep = tk.sweep("Write a haiku.", tk.grid(temperature=[0, 0.7], seed=range(4)))
+>>> results = sweep.run(engine, store="runs/haiku.db")          # doctest: +SKIP
+"""
+
+from toolkit import models
+from toolkit.cells import Cells, cases, grid, zipped
+from toolkit.completion import Choice, Completion, Delta, Request, Token, Usage
+from toolkit.engine import Engine, EngineError, RequestError, load
+from toolkit.fingerprint import Fingerprint
+from toolkit.models import ModelError
+from toolkit.prompt import Prompt
+from toolkit.results import Results, results
+from toolkit.sampling import Sampling
+from toolkit.store import Store, StoreBusy, StoreError
+from toolkit.sweep import Plan, Sweep, sweep
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cells",
+    "Choice",
+    "Completion",
+    "Delta",
+    "Engine",
+    "EngineError",
+    "Fingerprint",
+    "ModelError",
+    "Plan",
+    "Prompt",
+    "Request",
+    "RequestError",
+    "Results",
+    "Sampling",
+    "Store",
+    "StoreBusy",
+    "StoreError",
+    "Sweep",
+    "Token",
+    "Usage",
+    "cases",
+    "grid",
+    "load",
+    "models",
+    "results",
+    "sweep",
+    "zipped",
+]

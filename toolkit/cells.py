@@ -1,0 +1,98 @@
+"""Cells: the settings a sweep compares, as an ordered set of combinations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from toolkit.sampling import FIELDS, Sampling, unknown
+
+AXES = (*FIELDS, "prompt")
+"""What may vary: every field of Sampling, and the prompt."""
+
+
+class Cells:
+    """An immutable sequence of settings, each a dict of axis → value. Made by `grid`, `zipped` and `cases`;
+    `a + b` is one after the other, `a * b` every combination (b's values win where both set an axis)."""
+
+    def __init__(self, settings: Iterable[Mapping[str, Any]]) -> None:
+        self._settings = tuple(dict(s) for s in settings)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (dict(s) for s in self._settings)
+
+    def __len__(self) -> int:
+        return len(self._settings)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cells) and self._settings == other._settings
+
+    __hash__ = None  # type: ignore[assignment]  # settings may hold prompts, which need no hash
+
+    def __add__(self, other: Cells) -> Cells:
+        return Cells((*self._settings, *other._settings)) if isinstance(other, Cells) else NotImplemented
+
+    def __mul__(self, other: Cells) -> Cells:
+        if not isinstance(other, Cells):
+            return NotImplemented
+        return Cells({**a, **b} for a in self._settings for b in other._settings)
+
+    def __repr__(self) -> str:
+        axes = list(dict.fromkeys(name for s in self._settings for name in s))
+        return f"Cells({len(self)} over {', '.join(axes) or 'no axis'})"
+
+
+def _values(name: str, values: Any) -> list[Any]:
+    """One axis as a list of validated values; a single value is an axis of length one."""
+    if name not in AXES:
+        raise TypeError(unknown("axis", name, AXES))
+    single = isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable)
+    found = [values] if single else list(values)
+    if not found:
+        raise ValueError(f"axis {name!r} is empty: give at least one value, or leave the axis out")
+    for value in found:
+        if name != "prompt" and value is not None:
+            Sampling(**{name: value})
+    return found
+
+
+def grid(**axes: Any) -> Cells:
+    """Every combination of the values of the axes, the last one fastest.
+
+    >>> len(grid(temperature=[0, 0.7, 1.2], seed=range(5)))
+    15
+    """
+    cells = Cells([{}])
+    for name, values in axes.items():
+        cells = cells * Cells({name: value} for value in _values(name, values))
+    return cells
+
+
+def zipped(**axes: Any) -> Cells:
+    """The first values of all axes together, then the second ones, …; a single value goes with each.
+
+    Raises ValueError when the lengths differ.
+    """
+    columns = {name: _values(name, values) for name, values in axes.items()}
+    length = max((len(c) for c in columns.values()), default=1)
+    uneven = {name: len(c) for name, c in columns.items() if len(c) not in (1, length)}
+    if uneven:
+        given = ", ".join(f"{n} has {k}" for n, k in uneven.items())
+        raise ValueError(f"zipped axes must have {length} values or one, {given}: use grid for combinations")
+    return Cells({name: c[i if len(c) > 1 else 0] for name, c in columns.items()} for i in range(length))
+
+
+def cases(*settings: Mapping[str, Any], **named: Mapping[str, Any]) -> Cells:
+    """The given settings as they are; a named one carries its name in the column `case`.
+
+    >>> len(cases(strict={"temperature": 0}, creative={"temperature": 1.2, "top_p": 0.9}))
+    2
+    """
+    found = []
+    for name, setting in [*((None, s) for s in settings), *named.items()]:
+        if not isinstance(setting, Mapping):
+            raise TypeError(f"a case must be a dict of axis → value, got {setting!r}")
+        for axis, value in setting.items():
+            _values(axis, [value])
+        found.append({**({"case": name} if name else {}), **setting})
+    return Cells(found)

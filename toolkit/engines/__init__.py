@@ -1,0 +1,1 @@
+"""The engines behind `toolkit.engine`: each turns requests into completions."""

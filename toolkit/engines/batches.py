@@ -1,0 +1,54 @@
+"""Batches: the order in which many requests reach the engine.
+
+vLLM runs a sampler feature over the whole batch as soon as one row asks for it: top_p sorts the vocabulary of
+every row, penalties count the tokens of every row. So requests that use the same features go together.
+Inside a group, equal and similar prompts are neighbours, so that the prefix cache serves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from toolkit.completion import Request
+from toolkit.sampling import NEUTRAL, Sampling
+
+_PENALTIES = ("frequency_penalty", "presence_penalty", "repetition_penalty")
+_SMALLEST = 32
+"""A group under this size fills the cores badly: it joins one that already pays for its features."""
+
+# Each step changes one feature, so that the last rows of a group cost the next one little.
+_ORDER: tuple[frozenset[str], ...] = (
+    frozenset(),
+    frozenset({"penalties"}),
+    frozenset({"penalties", "top_p"}),
+    frozenset({"top_p"}),
+)
+
+
+def features(sampling: Sampling) -> frozenset[str]:
+    """The sampler features of a resolved Sampling that cost the whole batch: penalties, top_p."""
+    used = set()
+    if any(getattr(sampling, name) not in (None, NEUTRAL[name]) for name in _PENALTIES):
+        used.add("penalties")
+    if sampling.top_p not in (None, 1.0):
+        used.add("top_p")
+    return frozenset(used)
+
+
+def batches(requests: Iterable[Request]) -> list[list[Request]]:
+    """The requests in groups to run one after another; every request is in exactly one."""
+    groups: dict[frozenset[str], list[Request]] = {kind: [] for kind in _ORDER}
+    for request in requests:
+        groups[features(request.sampling)].append(request)
+    for kind in _ORDER:
+        hosts = [other for other in _ORDER if kind < other and groups[other]]
+        if 0 < len(groups[kind]) < _SMALLEST and hosts:
+            groups[min(hosts, key=len)].extend(groups[kind])
+            groups[kind] = []
+    return [sorted(group, key=_prompt) for group in groups.values() if group]
+
+
+def _prompt(request: Request) -> tuple[str, ...]:
+    if request.messages is not None:
+        return tuple(text for m in request.messages for text in (m["role"], m["content"]))
+    return (str(request.prompt),)

@@ -1,0 +1,435 @@
+"""Driver: the thread that owns vLLM. The only file that imports vllm.
+
+It takes requests from an inbox, feeds them to vLLM's own loop, and hands each output to the queue of the job
+that it belongs to. Callers wait on their own queue, so that several of them share one batch, an interrupt
+reaches the caller and never the engine, and a job that is given up is cancelled: what vLLM still holds would
+otherwise turn up in the next call. vLLM runs in this process on a CPU and in processes of its own on a GPU.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import itertools
+import json
+import logging
+import os
+import queue
+import random
+import secrets
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from toolkit import models
+from toolkit.completion import Request
+from toolkit.engine import EngineError
+from toolkit.engines.spec import Spec, device, versions
+from toolkit.fingerprint import Fingerprint
+from toolkit.sampling import Sampling
+
+T = TypeVar("T")
+
+_TAIL = 16
+"""Answers of one group still running when the next group may start."""
+_LOGS_KEPT = 20
+
+
+@dataclass(eq=False)
+class Prompted:
+    """A request ready for vLLM."""
+
+    request: Request
+    token_ids: tuple[int, ...]
+    position: int
+    group: int
+    streaming: bool = False
+
+    @property
+    def sequences(self) -> int:
+        return self.request.sampling.n or 1
+
+
+@dataclass(eq=False)
+class Job:
+    """What one caller has asked for together."""
+
+    waiting: deque[Prompted] = field(default_factory=deque)
+    running: dict[str, Prompted] = field(default_factory=dict)
+    answers: queue.SimpleQueue[tuple[Prompted, Any]] = field(default_factory=queue.SimpleQueue)
+    """Prompts with vLLM's output, or with the exception that came instead."""
+    group: int = 0
+    """The group of the prompt that was started last."""
+
+
+class Driver:
+    """The thread that owns vLLM, and what callers may do with it from theirs."""
+
+    def __init__(self, spec: Spec, tokenizer: Callable[[], dict[str, str]]) -> None:
+        self.spec = spec
+        self.fingerprint: Fingerprint
+        self.tokens = 0
+        """About as many as were generated: each step adds one to each running sequence."""
+        self._tokenizer = tokenizer
+        self._log = _log_file()
+        self._ready = threading.Event()
+        self._failure: EngineError | None = None
+        self._closing = False
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._jobs: dict[Job, None] = {}
+        self._owner: dict[str, Job] = {}
+        self._sequences = 0
+        self._ids = itertools.count()
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"(vllm|torch|transformers)\b")
+        self._thread = threading.Thread(target=self._run, name="toolkit-vllm", daemon=True)
+        self._thread.start()
+        # A daemon thread inside vLLM while Python shuts down would crash the process.
+        atexit.register(self.close)
+
+    # Called from any thread.
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and self._failure is None and not self._closing
+
+    def wait_until_ready(self) -> None:
+        """Raises EngineError when vLLM does not start."""
+        if not self._ready.is_set():
+            with _status(f"loading {self.spec.model} on vLLM") as refresh:
+                while not self._ready.wait(0.2):
+                    refresh()
+        if not self.alive:
+            raise self._end()
+
+    def submit(self, job: Job, prompt: Prompted) -> None:
+        def add() -> None:
+            job.waiting.append(prompt)
+            self._jobs[job] = None
+
+        self._inbox.put(add)
+
+    def answer(self, job: Job) -> tuple[Prompted, Any]:
+        """The next prompt that is answered, with vLLM's output or an exception. Raises EngineError."""
+        while True:
+            try:
+                return job.answers.get(timeout=0.5)
+            except queue.Empty:
+                if not self.alive:
+                    raise self._end() from None
+
+    def cancel(self, job: Job) -> None:
+        def drop() -> None:
+            self._llm.llm_engine.abort_request(list(job.running))
+            for name, prompt in job.running.items():
+                self._owner.pop(name)
+                self._sequences -= prompt.sequences
+            job.running.clear()
+            job.waiting.clear()
+            self._jobs.pop(job, None)
+
+        self._inbox.put(drop)
+
+    def call(self, function: Callable[[Any], T]) -> T:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function(self._llm))
+            except BaseException as error:  # noqa: BLE001  # the caller's own error goes to the caller
+                future.set_exception(error)
+
+        self._inbox.put(run)
+        while True:
+            try:
+                return future.result(timeout=0.5)
+            except TimeoutError:
+                if future.done():
+                    raise
+                if not self.alive:
+                    raise self._end() from None
+
+    def close(self) -> None:
+        atexit.unregister(self.close)
+
+        def stop() -> None:
+            self._closing = True
+
+        self._inbox.put(stop)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=30)
+
+    def _end(self) -> EngineError:
+        return self._failure or EngineError("the engine was closed: toolkit.load() gives a new one")
+
+    # Called in the owning thread.
+
+    def _run(self) -> None:
+        try:
+            self._llm = _llm(self.spec, self._log)
+            self.fingerprint = _fingerprint(self.spec, self._llm, self._tokenizer())
+            self.spec.remember(self.fingerprint)
+            self._watch()
+            self._ready.set()
+            self._loop()
+        except BaseException as error:  # noqa: BLE001  # whatever ends vLLM must reach those who wait
+            doing = "died" if self._ready.is_set() else "did not start"
+            self._fail(f"vLLM {doing}: {type(error).__name__}: {error}")
+        finally:
+            self._ready.set()
+            self._unload()
+
+    def _fail(self, reason: str) -> None:
+        if self._failure is None:
+            self._failure = EngineError(
+                f"{reason}\nIts log is {self._log}; toolkit.load() starts a new engine."
+            )
+
+    def _loop(self) -> None:
+        while not self._closing:
+            self._drain()
+            self._admit()
+            if self._owner:
+                self.tokens += self._sequences
+                for output in self._llm.llm_engine.step():
+                    self._deliver(output)
+
+    def _drain(self) -> None:
+        """Does what callers asked for; waits for it when there is nothing else to do."""
+        with contextlib.suppress(queue.Empty):
+            self._inbox.get(block=not self._jobs)()
+            while True:
+                self._inbox.get_nowait()()
+
+    def _admit(self) -> None:
+        """Starts what fits. The job with the fewest running goes first: a question asked during a long sweep
+        waits for a free place, not for the sweep."""
+        for job in sorted(self._jobs, key=lambda j: len(j.running)):
+            while job.waiting and self._sequences < self._places and self._may_start(job):
+                self._start(job, job.waiting.popleft())
+            if not job.waiting and not job.running:
+                del self._jobs[job]
+
+    @cached_property
+    def _places(self) -> int:
+        return int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+
+    def _may_start(self, job: Job) -> bool:
+        """A new group waits until few of the one before are left: mixed, both pay for the features of both;
+        alone to the end, its last long answers would leave the cores idle."""
+        return job.waiting[0].group == job.group or len(job.running) <= _TAIL
+
+    def _start(self, job: Job, prompt: Prompted) -> None:
+        job.group = prompt.group
+        name = str(next(self._ids))
+        try:
+            params = _parameters(prompt.request.sampling, prompt.streaming)
+            self._llm.llm_engine.add_request(name, {"prompt_token_ids": list(prompt.token_ids)}, params)
+        except Exception as error:
+            if "EngineDead" in type(error).__name__:
+                raise
+            job.answers.put((prompt, error))
+            return
+        job.running[name] = prompt
+        self._owner[name] = job
+        self._sequences += prompt.sequences
+
+    def _deliver(self, output: Any) -> None:
+        job = self._owner.get(output.request_id)
+        if job is None:
+            return
+        prompt = job.running[output.request_id]
+        if output.finished:
+            del job.running[output.request_id], self._owner[output.request_id]
+            self._sequences -= prompt.sequences
+        job.answers.put((prompt, output))
+
+    def _watch(self) -> None:
+        """vLLM's client waits for ever when its engine process has died; this thread ends the wait."""
+        core = self._llm.llm_engine.engine_core
+        resources = getattr(core, "resources", None)
+        if resources is None:
+            return
+
+        def watch() -> None:
+            while not resources.engine_dead:
+                time.sleep(0.5)
+            if not self._closing:
+                self._fail("vLLM's engine process died")
+                core.outputs_queue.put_nowait(RuntimeError("engine process died"))
+
+        threading.Thread(target=watch, name="toolkit-vllm-watch", daemon=True).start()
+
+    def _unload(self) -> None:
+        llm = self.__dict__.pop("_llm", None)
+        if llm is None:
+            return
+        # A dead engine may fail to shut down; there is nothing left of it to save.
+        with contextlib.suppress(Exception):
+            llm.llm_engine.engine_core.shutdown()
+        del llm
+        gc.collect()
+        if device()["kind"] == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
+
+
+def _llm(spec: Spec, log: Path) -> Any:
+    """A `vllm.LLM`, with its output in the log file and the caller's random generators left as they were."""
+    settings = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_CONFIG_PATH": str(_log_config(log)),
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+    }
+    if device()["kind"] == "cpu":
+        # In this process: loads in 8 s instead of 20, and no batch depends on timing. Waiting threads sleep:
+        # spinning ones are 8% faster on idle cores and ten times slower on busy ones.
+        settings |= {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_WAIT_POLICY": "passive",
+            "GOMP_SPINCOUNT": "0",
+        }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    # Without a handler the few lines that vLLM logs before it reads that configuration reach the screen.
+    logging.getLogger("vllm").addHandler(logging.NullHandler())
+    # vLLM seeds the process's generators, and torch.distributed marks every traceback with a rank.
+    generators, hook = (random.getstate(), np.random.get_state()), sys.excepthook
+    # Without a seed of its own a request is a fresh draw, in every process: vLLM's fixed engine seed would
+    # give a run that is topped up later the same "random" texts again.
+    arguments = {"seed": secrets.randbits(31), "disable_log_stats": False, "use_tqdm_on_load": False}
+    try:
+        from vllm import LLM
+
+        return LLM(model=spec.path, **{**arguments, **spec.arguments})
+    finally:
+        random.setstate(generators[0])
+        np.random.set_state(generators[1])
+        sys.excepthook = hook
+
+
+def _parameters(sampling: Sampling, streaming: bool) -> Any:
+    """vLLM's own SamplingParams, made fresh for each request since vLLM changes them."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    options = sampling.given()
+    top = options.pop("top_logprobs", 0)
+    # Flat lists of numbers in place of an object for each token: top-20 logprobs at nearly no cost.
+    logprobs = top if options.pop("logprobs", False) else None
+    for name in ("stop", "bad_words", "stop_token_ids", "allowed_token_ids"):
+        if name in options:
+            options[name] = list(options[name])
+    if "logit_bias" in options:
+        options["logit_bias"] = dict(options["logit_bias"])
+    kind = RequestOutputKind.CUMULATIVE if streaming else RequestOutputKind.FINAL_ONLY
+    return SamplingParams(logprobs=logprobs, flat_logprobs=True, output_kind=kind, **options)
+
+
+def _fingerprint(spec: Spec, llm: Any, tokenizer: dict[str, str]) -> Fingerprint:
+    config = llm.llm_engine.vllm_config
+    model, cache, scheduler = config.model_config, config.cache_config, config.scheduler_config
+    parallel, compilation = config.parallel_config, config.compilation_config
+    folder = Path(spec.path) if Path(spec.path).is_dir() else _snapshot(spec)
+    own = model.get_diff_sampling_param()
+    components = {
+        "engine": "vllm",
+        "versions": versions(),
+        "model": spec.model,
+        "revision": model.revision,
+        "weights": models.weights_hash(folder) if folder else None,
+        **tokenizer,
+        "generation_config": {k: 0 if (k, v) == ("top_k", -1) else v for k, v in own.items()},
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "quantization": model.quantization,
+        "kv_cache_dtype": str(cache.cache_dtype),
+        "max_model_len": model.max_model_len,
+        "enforce_eager": model.enforce_eager,
+        "compilation": int(getattr(compilation, "mode", 0) or 0),
+        "attention_backend": str(config.attention_config.backend or "auto"),
+        "prefix_caching": bool(cache.enable_prefix_caching),
+        "chunked_prefill": bool(scheduler.enable_chunked_prefill),
+        "max_num_seqs": scheduler.max_num_seqs,
+        "max_num_batched_tokens": scheduler.max_num_batched_tokens,
+        "tensor_parallel_size": parallel.tensor_parallel_size,
+        "pipeline_parallel_size": parallel.pipeline_parallel_size,
+        "logprobs_mode": str(model.logprobs_mode),
+        "max_logprobs": model.max_logprobs,
+        "structured_outputs_backend": str(config.structured_outputs_config.backend),
+        "own_processes": not hasattr(llm.llm_engine.engine_core, "engine_core"),
+        "device": device(),
+        "environment": dict(spec.environment),
+    }
+    notes = {
+        "path": spec.path,
+        "kv_cache_memory_bytes": cache.kv_cache_memory_bytes,
+        "vllm_fingerprint": _vllm_fingerprint(config),
+    }
+    # Through JSON once, so that the record equals the stored one.
+    data = json.loads(json.dumps({"components": components, "notes": notes}, default=str))
+    return Fingerprint.from_json(data)
+
+
+def _vllm_fingerprint(config: Any) -> str | None:
+    """vLLM's own string: its version and a hash with the model's path, but without weights and device."""
+    try:
+        from vllm.entrypoints.serve.utils.fingerprint import build_system_fingerprint
+    except ImportError:  # before vLLM 0.30 it lived elsewhere, or nowhere
+        return None
+    return str(build_system_fingerprint(config))
+
+
+def _snapshot(spec: Spec) -> Path | None:
+    """The local folder of a hub model; None for one that vLLM streams from elsewhere."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(spec.path, revision=spec.arguments.get("revision"), local_files_only=True)
+        )
+    except (OSError, ValueError):
+        return None
+
+
+def _log_file() -> Path:
+    """vLLM's log of this process; the oldest ones of other processes go."""
+    folder = models.home() / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in sorted(folder.glob("vllm-*"), key=lambda p: p.stat().st_mtime)[: -2 * _LOGS_KEPT]:
+        old.unlink(missing_ok=True)
+    return folder / f"vllm-{os.getpid()}.log"
+
+
+def _log_config(log: Path) -> Path:
+    """A logging configuration that vLLM's processes read: everything into the file, nothing on the screen."""
+    handler = {"class": "logging.FileHandler", "filename": str(log), "formatter": "plain"}
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+        "handlers": {"file": handler},
+        "loggers": {"vllm": {"handlers": ["file"], "level": "INFO", "propagate": False}},
+    }
+    path = log.with_suffix(".json")
+    path.write_text(json.dumps(config))
+    return path
+
+
+@contextlib.contextmanager
+def _status(text: str) -> Iterator[Callable[[], None]]:
+    """A line with a running clock, gone when the work is done. Gives the function that moves the clock."""
+    from tqdm.auto import tqdm
+
+    with tqdm(bar_format="{desc} … {elapsed}", desc=text, leave=False, disable=None) as bar:
+        yield lambda: bar.refresh()

@@ -1,0 +1,245 @@
+"""The vLLM engine on this machine, as callers see it; `driver` runs vLLM itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from toolkit.completion import Choice, Completion, Delta, Request, Usage, Vocabulary
+from toolkit.engine import Engine, EngineError, RequestError
+from toolkit.engines.batches import batches
+from toolkit.engines.driver import Driver, Job, Prompted
+from toolkit.engines.spec import Spec
+from toolkit.fingerprint import Fingerprint
+from toolkit.tokenizer import Tokenizer
+
+T = TypeVar("T")
+
+_BACKLOG = 512
+"""Requests prepared ahead of the engine: enough to keep it busy, few enough to start at once."""
+
+
+class VLLMEngine(Engine):
+    """A vLLM engine on this machine. Made by `toolkit.load`; starts when it is first needed."""
+
+    def __init__(self, model: str, arguments: Mapping[str, Any]) -> None:
+        self.spec = Spec.of(model, arguments)
+        self.model = self.spec.model
+        self._lock = threading.Lock()
+        self._driver: Driver | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "running" if self.running else "not started"
+        return f"VLLMEngine({self.model!r}, {state})"
+
+    @property
+    def running(self) -> bool:
+        """vLLM is loaded and answers."""
+        return self._driver is not None and self._driver.alive
+
+    @property
+    def usable(self) -> bool:
+        """Neither closed nor dead."""
+        return not self._closed and (self._driver is None or self._driver.alive)
+
+    def start(self) -> Self:
+        """Loads the model now (8 s for the default one) instead of at the first request."""
+        self._start()
+        return self
+
+    @property
+    def generated_tokens(self) -> int:
+        return self._driver.tokens if self._driver else 0
+
+    def _start(self) -> Driver:
+        with self._lock:
+            if self._closed:
+                raise EngineError("this engine is closed: toolkit.load() gives a new one")
+            if self._driver is None:
+                self._driver = Driver(self.spec, lambda: self.tokenizer.hashes)
+        self._driver.wait_until_ready()
+        return self._driver
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Known without starting vLLM once an engine of the same spec has run on this machine."""
+        remembered = None if self.running else self.spec.remembered()
+        return remembered or self._start().fingerprint
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer and chat template; does not start vLLM."""
+        revision = self.spec.arguments.get("tokenizer_revision") or self.spec.arguments.get("revision")
+        return Tokenizer(self.spec.arguments.get("tokenizer") or self.spec.path, revision)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.tokenizer.vocabulary
+
+    def count(self, request: Request) -> int:
+        return len(self.tokenizer.encode(request))
+
+    def call(self, function: Callable[[Any], T]) -> T:
+        """Runs a function with the bare `vllm.LLM`, in the thread that owns it, and gives its result: the way
+        to everything of vLLM that has no name here.
+
+        >>> engine.call(lambda llm: llm.llm_engine.vllm_config.cache_config)  # doctest: +SKIP
+        """
+        return self._start().call(function)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        driver = self._start()
+        resolved = []
+        failures = []
+        for request in requests:
+            try:
+                resolved.append(request.resolve(self.defaults))
+            except ValueError as error:
+                failures.append(self._failure(request, error, None))
+        yield from failures
+        groups = enumerate(batches(resolved))
+        ordered = [(group, request) for group, members in groups for request in members]
+        yield from self._collect(driver, ordered)
+
+    def _collect(self, driver: Driver, ordered: list[tuple[int, Request]]) -> Iterator[Completion]:
+        """Feeds the requests in and yields what comes back, until every one is answered."""
+        job, sent, open_ = Job(), 0, 0
+        try:
+            while open_ or sent < len(ordered):
+                if open_ < _BACKLOG and sent < len(ordered):
+                    until = min(sent + _BACKLOG, len(ordered))
+                    for position in range(sent, until):
+                        open_ += 1
+                        self._put(driver, job, ordered[position], position)
+                    sent = until
+                prompt, output = driver.answer(job)
+                open_ -= 1
+                yield self._completion(prompt, output)
+        finally:
+            if open_:
+                driver.cancel(job)
+
+    def _put(self, driver: Driver, job: Job, item: tuple[int, Request], position: int) -> None:
+        group, request = item
+        try:
+            driver.submit(job, self._prepare(request, position, group))
+        except ValueError as error:
+            job.answers.put((Prompted(request, (), position, group), error))
+
+    def stream_request(self, request: Request) -> Iterator[Delta]:
+        driver = self._start()
+        try:
+            prompt = self._prepare(request.resolve(self.defaults), 0, 0)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+        prompt.streaming = True
+        job, seen, done = Job(), dict[int, int](), False
+        try:
+            driver.submit(job, prompt)
+            while not done:
+                _, output = driver.answer(job)
+                if isinstance(output, Exception):
+                    done = True
+                    raise RequestError(str(output)) from output
+                done = output.finished
+                completion = self._completion(prompt, output) if done else None
+                for i, part in enumerate(output.outputs):
+                    text = part.text[seen.get(part.index, 0) :]
+                    seen[part.index] = len(part.text)
+                    last = done and i == len(output.outputs) - 1
+                    if text or part.finish_reason:
+                        yield Delta(text, part.index, part.finish_reason, completion if last else None)
+        finally:
+            if not done:
+                driver.cancel(job)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+        if self._driver is not None:
+            self._driver.close()
+
+    def _prepare(self, request: Request, position: int, group: int) -> Prompted:
+        """Raises ValueError for what vLLM would refuse, in words that say what is allowed here."""
+        components = self.fingerprint.components
+        window, most = components["max_model_len"], components["max_logprobs"]
+        top = request.sampling.top_logprobs
+        if top is not None and most != -1 and not 0 <= top <= most:
+            raise ValueError(
+                f"top_logprobs must be 0 to {most} on this engine, got {top}: "
+                f"load the model with max_logprobs={top} for more"
+            )
+        token_ids = self.tokenizer.encode(request)
+        if not token_ids:
+            raise ValueError("the prompt has no tokens: give some text")
+        if len(token_ids) >= window:
+            raise ValueError(
+                f"the prompt has {len(token_ids)} tokens, and the context window of {self.model} is {window} "
+                "tokens for prompt and answer together: shorten the prompt"
+            )
+        return Prompted(request, token_ids, position, group)
+
+    def _completion(self, prompt: Prompted, output: Any) -> Completion:
+        if isinstance(output, Exception):
+            return self._failure(prompt.request, output, prompt.position)
+        choices = tuple(self._choice(part) for part in output.outputs)
+        tokens = sum(len(c.token_ids) for c in choices)
+        stats = output.metrics
+        return Completion(
+            request=prompt.request,
+            choices=choices,
+            usage=Usage(len(prompt.token_ids), tokens, output.num_cached_tokens or 0),
+            model=self.model,
+            system_fingerprint=self.fingerprint.id,
+            id=uuid.uuid4().hex,
+            created=time.time(),
+            seconds=stats and stats.first_token_latency + stats.last_token_ts - stats.first_token_ts,
+            first_token_seconds=stats and stats.first_token_latency,
+            prompt_token_ids=np.array(prompt.token_ids, np.int32),
+            position=prompt.position,
+        )
+
+    def _choice(self, part: Any) -> Choice:
+        token_ids = np.array(part.token_ids, np.int32)
+        arrays: dict[str, Any] = {}
+        if part.logprobs is not None:
+            # Flat lists with one stride: the chosen token first, then the top k (which may hold it again).
+            shape = (len(token_ids), -1) if len(token_ids) else (0, 1)
+            ids = np.array(part.logprobs.token_ids, np.int32).reshape(shape)
+            values = np.array(part.logprobs.logprobs, np.float32).reshape(shape)
+            ranks = np.array(part.logprobs.ranks, np.int32).reshape(shape)
+            arrays = {
+                "logprobs": values[:, 0].copy(),
+                "ranks": ranks[:, 0].copy(),
+                "top_ids": ids[:, 1:].copy(),
+                "top_logprobs": values[:, 1:].copy(),
+            }
+        return Choice(
+            index=part.index,
+            text=part.text,
+            finish_reason=part.finish_reason,
+            stop_reason=part.stop_reason,
+            token_ids=token_ids,
+            vocabulary=lambda: self.vocabulary,
+            **arrays,
+        )
+
+    def _failure(self, request: Request, error: Exception, position: int | None) -> Completion:
+        return Completion(
+            request=request,
+            choices=(Choice(0, "", "error"),),
+            usage=Usage(),
+            model=self.model,
+            system_fingerprint=self.fingerprint.id,
+            id=uuid.uuid4().hex,
+            created=time.time(),
+            position=position,
+            error=str(error),
+        )

@@ -1,0 +1,409 @@
+"""Results: the completions of a sweep as a table, and what can be made of it."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolkit import report
+from toolkit.completion import Choice, Completion, Request, Usage
+from toolkit.fingerprint import Fingerprint
+from toolkit.plots import DRAWS
+from toolkit.sampling import FIELDS, Sampling, unknown
+from toolkit.store import Answer, Cell, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AXES = ("sweep", "prompt", "case", "row", *FIELDS, "model", "system_fingerprint", "repeat", "choice")
+"""Columns that say what was asked, of which system; the variables of a row are `row.<name>`."""
+OUTCOMES = (
+    "text", "finish_reason", "error", "stop_reason", "prompt_tokens", "completion_tokens", "cached_tokens",
+    "seconds", "first_token_seconds",
+)  # fmt: skip
+"""Columns that say what came back. `seconds` from arrival to last token, waiting in the batch included."""
+_KEYS = ("request", "run", "position", "created")
+_WHOLE = ("seed", "n", "max_tokens", "top_logprobs", "top_k", "min_tokens", "row", "run", "position")
+_ARRAYS = {"token_ids": np.int32, "logprobs": np.float32, "ranks": np.int32,
+           "top_ids": np.int32, "top_logprobs": np.float32}  # fmt: skip
+
+_QUERY = """
+SELECT cells.sweep, cells.labels, cells.request, x.fingerprint AS system_fingerprint, x.repeat, x.choice,
+       x.text, x.finish_reason, x.error, x.stop_reason, x.prompt_tokens, x.completion_tokens, x.cached_tokens,
+       x.seconds, x.first_token_seconds, x.run, x.position, x.created
+FROM cells JOIN (
+    SELECT request, fingerprint, repeat, choice, text, finish_reason, NULL AS error, stop_reason,
+           prompt_tokens, completion_tokens, cached_tokens, seconds, first_token_seconds, run, position, created
+    FROM completions
+    UNION ALL
+    SELECT f.request, f.fingerprint, f.repeat, 0, '', 'error', f.error, NULL, 0, 0, 0, NULL, NULL, f.run,
+           NULL, max(f.created)
+    FROM failures f LEFT JOIN completions c USING (request, fingerprint, repeat)
+    WHERE c.request IS NULL GROUP BY f.request, f.fingerprint, f.repeat
+) x ON x.request = cells.request AND x.repeat < cells.repeats
+WHERE (?1 IS NULL OR cells.sweep = ?1) AND (?2 IS NULL OR x.fingerprint = ?2)
+ORDER BY cells.sweep, cells.position, x.fingerprint, x.repeat, x.choice
+"""
+
+
+class Results:
+    """A table of completions, one row a choice, over the store that holds them.
+
+    `results.frame()` is a pandas DataFrame; `results[i]` the Completion behind row i, with its arrays;
+    iterating gives them all.
+    """
+
+    def __init__(self, table: pd.DataFrame, store: Store | None) -> None:
+        self._table = table
+        self._store = store
+
+    @classmethod
+    def of(cls, store: Store, sweep: str | None = None, fingerprint: str | None = None) -> Results:
+        """Everything in a store that belongs to a sweep (all sweeps) on a fingerprint (all of them)."""
+        return cls(_table(store, sweep, fingerprint), store)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, row: int) -> Completion:
+        """The completion behind a row of the table. Raises IndexError past the end."""
+        if self._store is None:
+            raise ValueError(
+                "a table read from CSV has no completions behind it: read Parquet or JSONL instead"
+            )
+        found = self._table.iloc[row]
+        if found["finish_reason"] == "error":
+            return _failure(self._store, dict(found))
+        return self._store.completion(found["request"], found["system_fingerprint"], int(found["repeat"]))
+
+    def __iter__(self) -> Iterator[Completion]:
+        """Each completion once, whatever its number of choices."""
+        first = np.flatnonzero((self._table["choice"] == 0).to_numpy())
+        return (self[int(i)] for i in first)
+
+    def __repr__(self) -> str:
+        return f"Results({self._counts()})\n{self._shown().to_string(max_rows=20, max_colwidth=60)}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self._counts())}</p>" + report.table(self._shown(), rows=20)
+
+    def _counts(self) -> str:
+        failed = int((self._table["finish_reason"] == "error").sum())
+        cut = int((self._table["finish_reason"] == "length").sum())
+        parts = [f"{len(self)} rows", f"{int(self._table['completion_tokens'].sum()):,} completion tokens"]
+        parts += [f"{cut} cut at max_tokens"] if cut else []
+        parts += [f"{failed} failed"] if failed else []
+        return ", ".join(parts)
+
+    def _shown(self) -> pd.DataFrame:
+        """What a person looks at first: what varies, the text, why it ended and its length."""
+        outcomes = ["text", "finish_reason", "completion_tokens"]
+        if self._table["error"].notna().any():
+            outcomes.append("error")
+        named = any(name.startswith("row.") for name in self.axes)
+        return self._table[[*(a for a in self.axes if not (named and a == "row")), *outcomes]]
+
+    @property
+    def axes(self) -> list[str]:
+        """The columns that say what was asked and differ between rows."""
+        names = [c for c in map(str, self._table.columns) if c in AXES or c.startswith("row.")]
+        return [name for name in names if _varies(self._table[name])]
+
+    def frame(self) -> pd.DataFrame:
+        """The table: what varies first, then what came back, then what is the same in all rows."""
+        columns = list(self._table.columns)
+        first = [*self.axes, *OUTCOMES]
+        return self._table[[*first, *(c for c in columns if c not in first)]].copy()
+
+    def filter(self, where: Callable[[pd.DataFrame], Any] | None = None, **equal: Any) -> Results:
+        """The rows whose columns equal the given values (a list means any of them), or for which
+        `where(frame)` gives True.
+
+        >>> results.filter(temperature=[0, 0.7], finish_reason="stop")  # doctest: +SKIP
+        """
+        keep = np.ones(len(self), bool)
+        for name, value in equal.items():
+            column = self._table[self._column(name)]
+            many = isinstance(value, (list, tuple, set, range))
+            keep &= column.isin(list(value) if many else [value]).to_numpy()
+        if where is not None:
+            keep &= np.asarray(where(self._table), bool)
+        return Results(self._table[keep].reset_index(drop=True), self._store)
+
+    def group(self, by: str | Sequence[str]) -> Iterator[tuple[Any, Results]]:
+        """(value, Results) for each value of a column, or tuple of values of several, in sorted order."""
+        names = [self._column(n) for n in ([by] if isinstance(by, str) else by)]
+        for value, part in self._table.groupby(names if len(names) > 1 else names[0], dropna=False):
+            yield value, Results(part.reset_index(drop=True), self._store)
+
+    def pivot(
+        self,
+        rows: str | Sequence[str],
+        columns: str | Sequence[str],
+        values: str = "text",
+        how: Any = "first",
+    ) -> pd.DataFrame:
+        """A table with the values of some columns as rows and of others as columns. `how` joins several
+        values of one place: any pandas aggregation ("first", "mean", "nunique", …)."""
+        names = [
+            self._column(n) for part in (rows, columns) for n in ([part] if isinstance(part, str) else part)
+        ]
+        index, across = names[: -1 if isinstance(columns, str) else -len(columns)], names
+        return self._table.pivot_table(
+            index=index, columns=across[len(index) :], values=self._column(values), aggfunc=how, sort=False
+        )
+
+    def compare(self, by: str, values: str = "text") -> pd.DataFrame:
+        """Side by side: one column for each value of an axis, one row for each setting of the other axes."""
+        others = [name for name in self.axes if name != by] or ["repeat"]
+        return self.pivot(others, by, values)
+
+    def summary(self, by: str | Sequence[str] | None = None) -> pd.DataFrame:
+        """A row for each setting: completions, distinct texts, mean tokens, share cut at max_tokens, failed.
+
+        by: columns to group by; what varies, without rows, seed, repeat and choice, when left out.
+        """
+        if by is None:
+            by = [name for name in self.axes if name not in DRAWS and not name.startswith("row.")]
+        names = [self._column(n) for n in ([by] if isinstance(by, str) else by)]
+        table = self._table.assign(
+            cut=self._table["finish_reason"] == "length", failed=self._table["finish_reason"] == "error"
+        )
+        groups = table.groupby(names, dropna=False) if names else table.groupby(lambda _: "all")
+        return groups.agg(
+            completions=("text", "size"),
+            distinct=("text", "nunique"),
+            mean_tokens=("completion_tokens", "mean"),
+            cut=("cut", "mean"),
+            failed=("failed", "sum"),
+        ).round(3)
+
+    def _column(self, name: str) -> str:
+        if name not in self._table.columns:
+            raise KeyError(unknown("column", name, map(str, self._table.columns)))
+        return name
+
+    @property
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """The records of all fingerprints in the table, by id."""
+        names = self._table["system_fingerprint"].unique()
+        return {} if self._store is None else {str(n): self._store.fingerprint(str(n)) for n in names}
+
+    # In and out
+
+    def to_parquet(self, path: str | Path) -> Path:
+        """Everything, arrays included, as one Parquet file."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(list(self._records())), path)
+        return Path(path)
+
+    @classmethod
+    def from_parquet(cls, path: str | Path) -> Results:
+        """What `to_parquet` wrote."""
+        import pyarrow.parquet as pq
+
+        return cls._from_records(pq.read_table(path).to_pylist())
+
+    def to_jsonl(self, path: str | Path) -> Path:
+        """Everything, arrays included, as one JSON object a line."""
+        with Path(path).open("w", encoding="utf-8") as file:
+            for record in self._records():
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        return Path(path)
+
+    @classmethod
+    def from_jsonl(cls, path: str | Path) -> Results:
+        """What `to_jsonl` wrote."""
+        with Path(path).open(encoding="utf-8") as file:
+            return cls._from_records([json.loads(line) for line in file])
+
+    def to_csv(self, path: str | Path) -> Path:
+        """The table of `frame()`, without arrays, for a spreadsheet."""
+        self.frame().to_csv(path, index=False)
+        return Path(path)
+
+    @classmethod
+    def from_csv(cls, path: str | Path) -> Results:
+        """The table that `to_csv` wrote; there are no completions behind it."""
+        import pandas as pd
+
+        table = pd.read_csv(
+            path, keep_default_na=False, na_values={c: [""] for c in (*AXES, *OUTCOMES) if c != "text"}
+        )
+        return cls(_typed(table), None)
+
+    def to_html(self, path: str | Path, title: str = "Sweep") -> Path:
+        """A self-contained page: a picture, the summary, the table (long ones cut, and said so), the
+        fingerprints. All model text is escaped."""
+        records = {name: dict(f.components) for name, f in self.fingerprints.items()}
+        page = report.page(
+            title, self._counts(), self.axes, self.summary(), self._shown(), self._table, records
+        )
+        Path(path).write_text(page, encoding="utf-8")
+        return Path(path)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Each row as plain data, with what is needed to build it again."""
+        fingerprints = {name: json.dumps(f.to_json()) for name, f in self.fingerprints.items()}
+        for i, row in enumerate(self._table.to_dict("records")):
+            completion = self[i]
+            choice = completion.choices[int(row["choice"])]
+            request = completion.request
+            kept = {
+                c: row[c]
+                for c in ("sweep", "system_fingerprint", "repeat", "choice", *OUTCOMES, "position", "created")
+            }
+            labels = {c: v for c, v in row.items() if str(c) in AXES[1:4] or str(c).startswith("row.")}
+            yield {
+                **{name: _plain(value) for name, value in kept.items()},
+                "id": completion.id,
+                "labels": json.dumps(
+                    {name: _plain(value) for name, value in labels.items()}, ensure_ascii=False
+                ),
+                "input": json.dumps(request.messages or request.prompt, ensure_ascii=False),
+                "sampling": json.dumps(request.sampling.given()),
+                "fingerprint": fingerprints[row["system_fingerprint"]],
+                "prompt_token_ids": completion.prompt_token_ids.tolist(),
+                # Arrays of k columns lie flat; their first length is that of token_ids.
+                **{n: None if (a := getattr(choice, n)) is None else a.ravel().tolist() for n in _ARRAYS},
+            }
+
+    @classmethod
+    def _from_records(cls, records: Sequence[Mapping[str, Any]]) -> Results:
+        store = Store(":memory:")
+        answers: dict[tuple[str, str, int], Answer] = {}
+        cells: dict[tuple[str, str, str], Cell] = {}
+        requests: dict[str, Request] = {}
+        for record in records:
+            fingerprint = Fingerprint.from_json(json.loads(record["fingerprint"]))
+            request = _request(json.loads(record["input"]), json.loads(record["sampling"]))
+            labels = json.loads(record["labels"])
+            place = (request.key, record["system_fingerprint"], record["repeat"])
+            known = answers.get(place)
+            choices = (*(known.completion.choices if known else ()), _choice(record))
+            answers[place] = Answer(_completion(record, request, choices, fingerprint), record["repeat"])
+            store.add_engine(fingerprint, None)
+            cell = (record["sweep"], request.key, json.dumps(labels))
+            repeats = max(record["repeat"] + 1, cells[cell].repeats if cell in cells else 0)
+            cells[cell] = Cell(request.key, repeats, labels)
+            requests[request.key] = request
+        store.add(list(answers.values()))
+        for sweep in dict.fromkeys(name for name, _, _ in cells):
+            own = [cell for (name, _, _), cell in cells.items() if name == sweep]
+            store.define(sweep, {}, requests.values(), own)
+        return cls.of(store)
+
+
+def results(store: Store | str | Path) -> Results:
+    """Everything in a store: all sweeps, all fingerprints.
+
+    >>> tk.results("runs/haiku.db").frame()  # doctest: +SKIP
+    """
+    return Results.of(store if isinstance(store, Store) else Store(store))
+
+
+def _table(store: Store, sweep: str | None, fingerprint: str | None) -> pd.DataFrame:
+    import pandas as pd
+
+    names, rows = store.query(_QUERY, (sweep, fingerprint))
+    table = pd.DataFrame.from_records(rows, columns=names)
+    bodies = dict(store.sweeps())
+    asked = zip(table["sweep"], table.pop("labels"), strict=True)
+    labels = pd.DataFrame(
+        [_labels(json.loads(text), bodies[name]) for name, text in asked], index=table.index
+    )
+    samplings = store.samplings()
+    fields = pd.DataFrame.from_records([samplings[key] for key in table["request"]], columns=list(FIELDS))
+    models = {
+        name: store.fingerprint(name).components.get("model") for name in set(table["system_fingerprint"])
+    }
+    table["model"] = table["system_fingerprint"].map(models)
+    table["stop_reason"] = table["stop_reason"].map(lambda text: json.loads(text or "null"))
+    joined = pd.concat([labels, fields, table], axis=1)
+    variables = [c for c in map(str, labels) if c.startswith("row.")]
+    return _typed(joined.reindex(columns=[*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *_KEYS]))
+
+
+def _labels(labels: dict[str, Any], sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """Labels as columns: the number of a prompt or row becomes its text or variables."""
+    if "row" in labels and sweep.get("rows"):
+        labels |= {f"row.{name}": value for name, value in sweep["rows"][labels["row"]].items()}
+    if "prompt" in labels and sweep.get("prompts"):
+        prompt = sweep["prompts"][labels["prompt"]]
+        labels["prompt"] = prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
+    return labels
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Whole numbers stay whole where some are missing."""
+    return table.astype({name: "Int64" for name in _WHOLE if name in table})
+
+
+def _varies(column: pd.Series[Any]) -> bool:
+    return bool(column.nunique(dropna=False) > 1)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a frame as JSON has it: None for missing, Python's numbers for NumPy's."""
+    if report.is_missing(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def _failure(store: Store, row: Mapping[str, Any]) -> Completion:
+    return Completion(
+        request=store.request(row["request"]),
+        choices=(Choice(0, "", "error"),),
+        usage=Usage(),
+        model=str(row["model"]),
+        system_fingerprint=str(row["system_fingerprint"]),
+        id="",
+        created=float(row["created"]),
+        error=str(row["error"]),
+    )
+
+
+def _request(asked: Any, sampling: Mapping[str, Any]) -> Request:
+    """A request from its JSON: messages are a list of dicts, a prompt is text or a list of token ids."""
+    if isinstance(asked, list) and isinstance(asked[0], dict):
+        return Request(messages=tuple(asked), sampling=Sampling(**sampling))
+    return Request(prompt=tuple(asked) if isinstance(asked, list) else asked, sampling=Sampling(**sampling))
+
+
+def _choice(record: Mapping[str, Any]) -> Choice:
+    count = len(record["token_ids"])
+    arrays: dict[str, Any] = {
+        n: None if record[n] is None else np.array(record[n], k) for n, k in _ARRAYS.items()
+    }
+    for name in ("top_ids", "top_logprobs"):
+        if (flat := arrays[name]) is not None:
+            arrays[name] = flat.reshape(count, flat.size // count if count else 0)
+    stop = record["stop_reason"]
+    return Choice(record["choice"], record["text"], record["finish_reason"], stop, **arrays)
+
+
+def _completion(
+    record: Mapping[str, Any], request: Request, choices: tuple[Choice, ...], fingerprint: Fingerprint
+) -> Completion:
+    tokens = sum(len(c.token_ids) for c in choices)
+    return Completion(
+        request=request,
+        choices=choices,
+        usage=Usage(record["prompt_tokens"], tokens, record["cached_tokens"]),
+        model=str(fingerprint.components.get("model")),
+        system_fingerprint=fingerprint.id,
+        id=record["id"],
+        created=record["created"],
+        seconds=record["seconds"],
+        first_token_seconds=record["first_token_seconds"],
+        prompt_token_ids=np.array(record["prompt_token_ids"], np.int32),
+        position=record["position"],
+        error=record["error"],
+    )
