@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.prompt import Message, messages
+from toolkit.prompt import Message, encodable, messages
 from toolkit.sampling import Sampling
 
 Ints = npt.NDArray[np.int32]
@@ -45,6 +45,8 @@ class Request:
             raise ValueError("a request has either messages or a prompt: give exactly one of them")
         if self.prompt is not None and not self.prompt:
             raise ValueError("prompt is empty: give some text to continue")
+        if isinstance(self.prompt, str):
+            encodable("prompt", self.prompt)
 
     @classmethod
     def chat(cls, turns: str | list[Message] | tuple[Message, ...], **sampling: Any) -> Request:

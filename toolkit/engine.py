@@ -126,7 +126,7 @@ def load(model: str = DEFAULT, **arguments: Any) -> VLLMEngine:
 
     model: the default model, a local folder, or a Hugging Face id. arguments: any engine argument of vLLM
     (dtype="bfloat16", max_model_len=4096, enforce_eager=True, …). On a CPU the defaults are those that were
-    found exact and safe there: float32, eager, in this process, a 2 GiB KV cache.
+    found exact and safe there: float32, eager, in this process, a KV cache of at most 4 GiB.
 
     Returns at once: vLLM starts when it is first needed, so a run whose results are all stored never pays for
     it (`engine.start()` starts it now). The same call again returns the same engine; another model or other

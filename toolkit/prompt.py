@@ -38,7 +38,19 @@ def _message(index: int, given: Message) -> dict[str, str]:
         raise ValueError(
             f"messages[{index}] has no text, got {given['content']!r}: content is a non-empty string"
         )
-    return {"role": role, "content": content}
+    return {"role": role, "content": encodable(f"messages[{index}]", content)}
+
+
+def encodable(where: str, text: str) -> str:
+    """The text as it is. Raises ValueError for lone surrogates, which no tokenizer and no file takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where} is not valid Unicode: {text[error.start]!r} at character {error.start} is half of a "
+            "surrogate pair; decode the text with errors='replace'"
+        ) from None
+    return text
 
 
 def _text_part(index: int, part: Any) -> str:

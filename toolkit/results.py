@@ -38,7 +38,8 @@ SELECT cells.sweep, cells.labels, cells.request, x.fingerprint AS system_fingerp
        x.seconds, x.first_token_seconds, x.run, x.position, x.created
 FROM cells JOIN (
     SELECT request, fingerprint, repeat, choice, text, finish_reason, NULL AS error, stop_reason,
-           prompt_tokens, completion_tokens, cached_tokens, seconds, first_token_seconds, run, position, created
+           prompt_tokens, completion_tokens, cached_tokens, seconds, first_token_seconds, run, position,
+           created
     FROM completions
     UNION ALL
     SELECT f.request, f.fingerprint, f.repeat, 0, '', 'error', f.error, NULL, 0, 0, 0, NULL, NULL, f.run,
@@ -150,13 +151,13 @@ class Results:
     ) -> pd.DataFrame:
         """A table with the values of some columns as rows and of others as columns. `how` joins several
         values of one place: any pandas aggregation ("first", "mean", "nunique", …)."""
-        names = [
-            self._column(n) for part in (rows, columns) for n in ([part] if isinstance(part, str) else part)
-        ]
-        index, across = names[: -1 if isinstance(columns, str) else -len(columns)], names
-        return self._table.pivot_table(
-            index=index, columns=across[len(index) :], values=self._column(values), aggfunc=how, sort=False
+        down, across = (
+            [self._column(n) for n in ([p] if isinstance(p, str) else p)] for p in (rows, columns)
         )
+        # Not pivot_table, which drops rows whose key is missing: the seed of a greedy cell is.
+        cells = self._table.groupby([*down, *across], dropna=False, sort=False)[self._column(values)]
+        table: pd.DataFrame = cells.agg(how).unstack(across)
+        return table
 
     def compare(self, by: str, values: str = "text") -> pd.DataFrame:
         """Side by side: one column for each value of an axis, one row for each setting of the other axes."""
@@ -179,7 +180,7 @@ class Results:
             completions=("text", "size"),
             distinct=("text", "nunique"),
             mean_tokens=("completion_tokens", "mean"),
-            cut=("cut", "mean"),
+            cut_share=("cut", "mean"),
             failed=("failed", "sum"),
         ).round(3)
 
@@ -234,9 +235,8 @@ class Results:
         """The table that `to_csv` wrote; there are no completions behind it."""
         import pandas as pd
 
-        table = pd.read_csv(
-            path, keep_default_na=False, na_values={c: [""] for c in (*AXES, *OUTCOMES) if c != "text"}
-        )
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        table["text"] = table["text"].fillna("")  # an empty answer is a text too
         return cls(_typed(table), None)
 
     def to_html(self, path: str | Path, title: str = "Sweep") -> Path:
@@ -260,13 +260,12 @@ class Results:
                 c: row[c]
                 for c in ("sweep", "system_fingerprint", "repeat", "choice", *OUTCOMES, "position", "created")
             }
-            labels = {c: v for c, v in row.items() if str(c) in AXES[1:4] or str(c).startswith("row.")}
+            named = [c for c in map(str, row) if c in AXES[1:4] or c.startswith("row.")]
+            labels = {c: value for c in named if (value := _plain(row[c])) is not None}
             yield {
                 **{name: _plain(value) for name, value in kept.items()},
                 "id": completion.id,
-                "labels": json.dumps(
-                    {name: _plain(value) for name, value in labels.items()}, ensure_ascii=False
-                ),
+                "labels": json.dumps(labels, ensure_ascii=False),
                 "input": json.dumps(request.messages or request.prompt, ensure_ascii=False),
                 "sampling": json.dumps(request.sampling.given()),
                 "fingerprint": fingerprints[row["system_fingerprint"]],
@@ -325,7 +324,8 @@ def _table(store: Store, sweep: str | None, fingerprint: str | None) -> pd.DataF
         name: store.fingerprint(name).components.get("model") for name in set(table["system_fingerprint"])
     }
     table["model"] = table["system_fingerprint"].map(models)
-    table["stop_reason"] = table["stop_reason"].map(lambda text: json.loads(text or "null"))
+    stops = [json.loads(text) if isinstance(text, str) else None for text in table["stop_reason"]]
+    table["stop_reason"] = pd.Series(stops, dtype=object, index=table.index)
     joined = pd.concat([labels, fields, table], axis=1)
     variables = [c for c in map(str, labels) if c.startswith("row.")]
     return _typed(joined.reindex(columns=[*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *_KEYS]))

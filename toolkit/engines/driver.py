@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 _TAIL = 16
 """Answers of one group still running when the next group may start."""
+_KEPT_FREE = 8
+"""Places that a job which runs this many itself leaves to others."""
 _LOGS_KEPT = 20
 
 
@@ -76,13 +78,13 @@ class Job:
 class Driver:
     """The thread that owns vLLM, and what callers may do with it from theirs."""
 
-    def __init__(self, spec: Spec, tokenizer: Callable[[], dict[str, str]]) -> None:
+    def __init__(self, spec: Spec, log: Path, tokenizer: Callable[[], dict[str, str]]) -> None:
         self.spec = spec
         self.fingerprint: Fingerprint
         self.tokens = 0
         """About as many as were generated: each step adds one to each running sequence."""
         self._tokenizer = tokenizer
-        self._log = _log_file()
+        self._log = log
         self._ready = threading.Event()
         self._failure: EngineError | None = None
         self._closing = False
@@ -91,7 +93,6 @@ class Driver:
         self._owner: dict[str, Job] = {}
         self._sequences = 0
         self._ids = itertools.count()
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"(vllm|torch|transformers)\b")
         self._thread = threading.Thread(target=self._run, name="toolkit-vllm", daemon=True)
         self._thread.start()
         # A daemon thread inside vLLM while Python shuts down would crash the process.
@@ -176,7 +177,7 @@ class Driver:
 
     def _run(self) -> None:
         try:
-            self._llm = _llm(self.spec, self._log)
+            self._llm = _llm(self.spec)
             self.fingerprint = _fingerprint(self.spec, self._llm, self._tokenizer())
             self.spec.remember(self.fingerprint)
             self._watch()
@@ -212,10 +213,9 @@ class Driver:
                 self._inbox.get_nowait()()
 
     def _admit(self) -> None:
-        """Starts what fits. The job with the fewest running goes first: a question asked during a long sweep
-        waits for a free place, not for the sweep."""
+        """Starts what fits; the job with the fewest running goes first."""
         for job in sorted(self._jobs, key=lambda j: len(j.running)):
-            while job.waiting and self._sequences < self._places and self._may_start(job):
+            while job.waiting and self._has_place(job) and self._may_start(job):
                 self._start(job, job.waiting.popleft())
             if not job.waiting and not job.running:
                 del self._jobs[job]
@@ -223,6 +223,11 @@ class Driver:
     @cached_property
     def _places(self) -> int:
         return int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+
+    def _has_place(self, job: Job) -> bool:
+        """A long batch leaves a few places, so that a question asked meanwhile need not wait for its end."""
+        kept = _KEPT_FREE if len(job.running) >= _KEPT_FREE else 0
+        return self._sequences < max(1, self._places - kept)
 
     def _may_start(self, job: Job) -> bool:
         """A new group waits until few of the one before are left: mixed, both pay for the features of both;
@@ -285,8 +290,10 @@ class Driver:
             torch.cuda.empty_cache()
 
 
-def _llm(spec: Spec, log: Path) -> Any:
-    """A `vllm.LLM`, with its output in the log file and the caller's random generators left as they were."""
+def prepare() -> Path:
+    """Sets up this process before vLLM or torch is imported (either reads these only once); what the user has
+    set stays. Returns the file that vLLM logs to."""
+    log = _log_file()
     settings = {
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_CONFIG_PATH": str(_log_config(log)),
@@ -302,9 +309,15 @@ def _llm(spec: Spec, log: Path) -> Any:
         }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-    # Without a handler the few lines that vLLM logs before it reads that configuration reach the screen.
+    # Without a handler the few lines that vLLM logs before it reads its configuration reach the screen.
     logging.getLogger("vllm").addHandler(logging.NullHandler())
-    # vLLM seeds the process's generators, and torch.distributed marks every traceback with a rank.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(vllm|torch|transformers)\b")
+    return log
+
+
+def _llm(spec: Spec) -> Any:
+    """A `vllm.LLM`. It seeds the process's random generators, and torch.distributed marks every traceback
+    with a rank: both are put back as they were."""
     generators, hook = (random.getstate(), np.random.get_state()), sys.excepthook
     # Without a seed of its own a request is a fresh draw, in every process: vLLM's fixed engine seed would
     # give a run that is topped up later the same "random" texts again.

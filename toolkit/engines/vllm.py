@@ -14,7 +14,7 @@ import numpy as np
 from toolkit.completion import Choice, Completion, Delta, Request, Usage, Vocabulary
 from toolkit.engine import Engine, EngineError, RequestError
 from toolkit.engines.batches import batches
-from toolkit.engines.driver import Driver, Job, Prompted
+from toolkit.engines.driver import Driver, Job, Prompted, prepare
 from toolkit.engines.spec import Spec
 from toolkit.fingerprint import Fingerprint
 from toolkit.tokenizer import Tokenizer
@@ -30,6 +30,7 @@ class VLLMEngine(Engine):
 
     def __init__(self, model: str, arguments: Mapping[str, Any]) -> None:
         self.spec = Spec.of(model, arguments)
+        self._log = prepare()
         self.model = self.spec.model
         self._lock = threading.Lock()
         self._driver: Driver | None = None
@@ -63,7 +64,7 @@ class VLLMEngine(Engine):
             if self._closed:
                 raise EngineError("this engine is closed: toolkit.load() gives a new one")
             if self._driver is None:
-                self._driver = Driver(self.spec, lambda: self.tokenizer.hashes)
+                self._driver = Driver(self.spec, self._log, lambda: self.tokenizer.hashes)
         self._driver.wait_until_ready()
         return self._driver
 

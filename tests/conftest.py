@@ -1,0 +1,82 @@
+"""The real engine, loaded once for the whole session, and an independent reference beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import toolkit as tk
+from toolkit.completion import Choice, Completion, Request, Usage
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on what the hub serves today
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[tk.Engine]:
+    """vLLM on the default model, with its defaults."""
+    with tk.load() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def reference() -> Callable[[list[int]], np.ndarray]:
+    """Token ids (T,) → float32 logits (T, V) of transformers' own forward pass on the same weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tk.models.path(), dtype=torch.float32).eval()
+
+    def logits(ids: list[int]) -> np.ndarray:
+        with torch.no_grad():
+            return model(torch.tensor([ids])).logits[0].numpy()
+
+    return logits
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    return tmp_path / "run.db"
+
+
+@pytest.fixture
+def made() -> Callable[..., Completion]:
+    """Builds completions by hand, for what needs no engine."""
+
+    def build(text: str = "Paris.", error: str | None = None, steps: int = 3, **request: Any) -> Completion:
+        asked = Request.chat(request.pop("messages", "Hi"), **request).resolve({})
+        width = asked.sampling.top_logprobs
+        arrays: dict[str, Any] = {}
+        if width is not None:
+            arrays = {
+                "logprobs": np.linspace(-0.1, -2, steps, dtype=np.float32),
+                "ranks": np.arange(1, steps + 1, dtype=np.int32),
+                "top_ids": np.arange(steps * width, dtype=np.int32).reshape(steps, width),
+                "top_logprobs": -np.arange(steps * width, dtype=np.float32).reshape(steps, width),
+            }
+        ids = np.arange(65, 65 + steps, dtype=np.int32)
+        vocabulary = [bytes([i]) for i in range(256)]
+        choices = tuple(
+            Choice(i, text, "stop", None, ids, vocabulary=lambda: vocabulary, **arrays)
+            for i in range(asked.sampling.n or 1)
+        )
+        return Completion(
+            request=asked,
+            choices=(Choice(0, "", "error"),) if error else choices,
+            usage=Usage() if error else Usage(7, steps * len(choices), 2),
+            model="by-hand",
+            system_fingerprint="fp_0000000000",
+            id="0123456789abcdef",
+            created=1_700_000_000.5,
+            seconds=0.5,
+            first_token_seconds=0.25,
+            prompt_token_ids=np.array([1, 2, 3], np.int32),
+            position=0,
+            error=error,
+        )
+
+    return build

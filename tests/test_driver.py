@@ -1,0 +1,138 @@
+"""Starting, closing and dying, each in a process of its own: the session's engine stays as it is."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+START = """
+import os, signal, sys, threading, time
+import toolkit as tk
+
+def attempt(action):
+    try:
+        return action()
+    except (tk.EngineError, ValueError, TypeError, tk.ModelError) as error:
+        return f"{type(error).__name__}: {error}"
+
+def main():
+"""
+END = """
+if __name__ == "__main__":
+    main()
+"""
+
+
+def run(body, **env):
+    """Runs the body of main() in a fresh process; its standard output and error."""
+    import os
+
+    code = START + "".join(f"    {line}\n" for line in body.strip().splitlines()) + END
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **env},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout, done.stderr
+
+
+def test_another_model_closes_the_first_and_a_closed_one_says_so():
+    out, err = run("""
+import random, numpy
+random.seed(1); numpy.random.seed(1)
+expected = random.Random(1).random(), numpy.random.RandomState(1).random()
+hook = sys.excepthook
+first = tk.load()
+print(first.running, repr(first))
+print(first.chat("What is the capital of France?", temperature=0).text)
+print((random.random(), numpy.random.random()) == expected, sys.excepthook is hook)
+assert tk.load() is first
+second = tk.load(dtype="bfloat16")
+print(repr(first), attempt(lambda: first.chat("Hi")))
+print(second.chat("Hi", max_tokens=2).usage.completion_tokens)
+print(sorted(first.spec.remembered().diff(second.fingerprint)))
+with second:
+    pass
+print(repr(tk.load(dtype="bfloat16")))
+""")
+    lines = out.splitlines()
+    assert lines[0] == "False VLLMEngine('SmolLM2-135M-Instruct', not started)"
+    assert lines[1] == "The capital of France is Paris."
+    assert lines[2] == "True True"
+    assert lines[3].startswith(
+        "VLLMEngine('SmolLM2-135M-Instruct', closed) EngineError: this engine is closed"
+    )
+    assert lines[4:6] == ["2", "['dtype']"]
+    assert lines[6] == "VLLMEngine('SmolLM2-135M-Instruct', not started)"
+    assert err == ""  # vLLM's own output is in its log
+
+
+def test_an_error_inside_vllm_ends_the_engine_with_its_log_and_load_starts_another():
+    out, _ = run("""
+engine = tk.load()
+def fail(llm):
+    def step():
+        raise RuntimeError("CPU Generator does not use offset")
+    llm.llm_engine.step = step
+engine.call(fail)
+print(attempt(lambda: engine.chat("Hi")))
+print(engine.usable)
+print(attempt(lambda: engine.call(lambda llm: 1)))
+again = tk.load()
+print(again is engine, again.chat("Hi", max_tokens=2).usage.completion_tokens)
+""")
+    assert "EngineError: vLLM died: RuntimeError: CPU Generator does not use offset" in out
+    assert "Its log is" in out
+    assert ".log; toolkit.load() starts a new engine" in out
+    assert out.splitlines()[-1] == "False 2"
+    assert "False" in out.splitlines()
+
+
+def test_a_killed_engine_process_is_noticed_and_load_starts_another():
+    """vLLM in processes of its own, as on a GPU; without help its client would wait for ever."""
+    out, _ = run(
+        """
+import psutil
+engine = tk.load(kv_cache_memory_bytes=1 << 29)
+print(engine.chat("What is the capital of France?", temperature=0).text)
+print(engine.fingerprint.components["own_processes"])
+children = psutil.Process().children(recursive=True)
+core = [c for c in children if "EngineCore" in " ".join(c.cmdline()) or "EngineCore" in c.name()]
+print(len(core) > 0)
+for child in core:
+    threading.Timer(1.0, child.kill).start()
+print(attempt(lambda: engine.chat("Go on.", max_tokens=4000, ignore_eos=True)))
+again = tk.load(kv_cache_memory_bytes=1 << 29)
+print(again is engine, again.chat("Hi", max_tokens=2).usage.completion_tokens)
+again.close()
+""",
+        VLLM_ENABLE_V1_MULTIPROCESSING="1",
+        VLLM_CPU_NUM_OF_RESERVED_CPU="0",
+    )
+    lines = out.splitlines()
+    assert lines[:3] == ["The capital of France is Paris.", "True", "True"]
+    assert "EngineError: vLLM" in out
+    assert "died" in out
+    assert "Its log is" in out
+    assert lines[-1] == "False 2"
+
+
+def test_what_cannot_start_says_why_and_the_next_load_works():
+    out, _ = run("""
+print(attempt(lambda: tk.load(max_model_len=8192, kv_cache_memory_bytes=1 << 20).chat("Hi")))
+print(attempt(lambda: tk.load(dtpye="float16")))
+print(attempt(lambda: tk.load("no/such-model-here")))
+print(attempt(lambda: tk.load(os.path.dirname(os.__file__))))
+print(tk.load().chat("Hi", max_tokens=2).usage.completion_tokens)
+""")
+    assert "EngineError: vLLM did not start: ValueError: To serve at least one request" in out
+    assert "TypeError: unknown engine argument 'dtpye': did you mean 'dtype'" in out
+    assert "ModelError: unknown model 'no/such-model-here': it is no local folder" in out
+    assert "is no model: it has no config.json" in out
+    assert out.splitlines()[-1] == "2"

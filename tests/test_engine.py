@@ -1,0 +1,285 @@
+"""The real engine: vLLM on the default model, on its defaults."""
+
+import gc
+import threading
+import time
+
+import numpy as np
+import pytest
+from openai.types import Completion as OpenAICompletion
+from openai.types.chat import ChatCompletion
+from scipy.special import log_softmax
+
+import toolkit as tk
+from toolkit.completion import Request
+
+PROMPTS = [
+    "What is the capital of France?",
+    "Write a haiku about recursion.",
+    "Are semicolons optional in JavaScript?",
+    "Name three colours.",
+    "What is 2 + 2?",
+    "Translate 'good morning' to French.",
+    "Who wrote Hamlet?",
+    "Give me a synonym of happy.",
+    "What do bees make?",
+    "Say 'double bubble bath' three times.",
+]
+
+
+def idle(engine):
+    """Waits until vLLM holds no request; fails when it keeps one."""
+    for _ in range(100):
+        if not engine.call(lambda llm: llm.llm_engine.has_unfinished_requests()):
+            return
+        time.sleep(0.05)
+    pytest.fail("the engine still runs requests that nobody waits for")
+
+
+def test_greedy_text_and_logprobs_equal_transformers(engine, reference):
+    requests = [Request.chat(p, temperature=0, max_tokens=12, top_logprobs=20) for p in PROMPTS]
+    completions = list(engine.generate(requests))
+    assert len(completions) == len(PROMPTS)
+    for c in completions:
+        prompt = c.prompt_token_ids.tolist()
+        logits = reference(prompt + c.token_ids.tolist())[len(prompt) - 1 : -1]
+        expected = log_softmax(logits.astype(np.float64), axis=-1)
+        steps = np.arange(len(c.token_ids))
+        assert np.array_equal(expected.argmax(axis=-1), c.token_ids)
+        assert np.abs(expected[steps, c.token_ids] - c.logprobs).max() < 1e-3
+        assert np.abs(np.take_along_axis(expected, c.top_ids, axis=-1) - c.top_logprobs).max() < 1e-3
+        assert np.array_equal(c.top_ids[:, 0], c.token_ids)
+        assert (c.ranks == 1).all()
+
+
+def test_ranks_of_sampled_tokens_equal_transformers(engine, reference):
+    c = engine.chat("Tell me something odd.", temperature=1.5, seed=3, max_tokens=16, top_logprobs=2)
+    prompt = c.prompt_token_ids.tolist()
+    logits = reference(prompt + c.token_ids.tolist())[len(prompt) - 1 : -1]
+    own = logits[np.arange(len(c.token_ids)), c.token_ids]
+    expected = 1 + (logits > own[:, None]).sum(axis=-1)
+    assert c.ranks.max() > 2  # some token lay outside the top 2, and is there all the same
+    # Logits that differ by rounding may swap neighbours far down the list.
+    assert np.abs(expected - c.ranks).max() <= max(1, 0.01 * expected.max())
+
+
+@pytest.mark.parametrize(("frequency", "presence"), [(0, 2), (2, 0), (0.7, 0.4), (-1, 0)])
+def test_penalties_follow_the_formula(engine, reference, frequency, presence):
+    """logit[j] −= count[j]·frequency + (count[j] > 0)·presence, over generated tokens only (OpenAI)."""
+    asked = "Repeat after me: spam spam spam spam. Go on and on."
+    options = {"temperature": 0, "max_tokens": 24}
+    c = engine.chat(asked, **options, frequency_penalty=frequency, presence_penalty=presence)
+    prompt, ids = c.prompt_token_ids.tolist(), c.token_ids.tolist()
+    logits = reference(prompt + ids)[len(prompt) - 1 : -1].copy()
+    changed = False
+    for step, row in enumerate(logits):
+        tokens, counts = np.unique(ids[:step], return_counts=True)
+        free = int(row.argmax())
+        if step:
+            row[tokens] -= counts * frequency + presence
+        assert int(row.argmax()) == ids[step], f"step {step}"
+        changed |= free != ids[step]
+    if frequency >= 0:
+        assert changed, "no step where the penalty decided: the case tests nothing"
+
+
+def test_responses_are_openais(engine):
+    chat = engine.chat("Hi", max_tokens=4, temperature=0, top_logprobs=3)
+    assert ChatCompletion.model_validate(chat.to_openai()).choices[0].message.content == chat.text
+    text = engine.complete("The sky is", max_tokens=4, temperature=0, top_logprobs=3)
+    response = OpenAICompletion.model_validate(text.to_openai())
+    assert response.choices[0].text == text.text
+    assert "".join(response.choices[0].logprobs.tokens) == text.text
+    assert response.usage.total_tokens == len(text.prompt_token_ids) + 4
+
+
+def test_tokens_join_to_the_text(engine):
+    c = engine.chat("Write 'naïve café 日本 🎉'.", temperature=0, max_tokens=24)
+    raw = b"".join(t.bytes for t in c.tokens if t.id != 2)
+    assert raw.decode("utf-8", "ignore").startswith(c.text[:10])
+    assert c.finish_reason in ("stop", "length")
+
+
+def test_seeds_repeat_alone_and_in_a_batch(engine):
+    alone = [engine.chat("Tell a story.", seed=s, max_tokens=8).text for s in range(4)]
+    again = {
+        c.request.sampling.seed: c.text
+        for c in engine.generate(Request.chat("Tell a story.", seed=s, max_tokens=8) for s in range(4))
+    }
+    assert [again[s] for s in range(4)] == alone
+    assert len(set(alone)) > 1
+
+
+def test_without_a_seed_each_answer_is_a_fresh_draw(engine):
+    texts = {engine.chat("Tell a story.", temperature=1.5, max_tokens=12).text for _ in range(4)}
+    assert len(texts) > 1
+
+
+def test_n_choices_take_consecutive_seeds(engine):
+    several = engine.chat("Tell a story.", seed=5, n=3, max_tokens=6)
+    assert [c.text for c in several.choices] == [
+        engine.chat("Tell a story.", seed=s, max_tokens=6).text for s in (5, 6, 7)
+    ]
+    assert several.usage.completion_tokens == sum(len(c.token_ids) for c in several.choices)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "stop"),
+    [
+        ({"max_tokens": 3}, "length", None),
+        ({"max_tokens": 40}, "stop", None),
+        ({"stop": " is"}, "stop", " is"),
+    ],
+)
+def test_finish_reasons(engine, options, reason, stop):
+    c = engine.chat("What is the capital of France?", temperature=0, **options)
+    assert (c.finish_reason, c.choices[0].stop_reason) == (reason, stop)
+    assert c.text == {None: c.text, " is": "The capital of France"}[stop]
+
+
+def test_three_hundred_seeded_requests_at_once(engine):
+    """With vLLM's own defaults on a CPU this many seeded prompts crash its engine."""
+    asked = [Request.chat("Say a word. " * 12, seed=s, max_tokens=1) for s in range(300)]
+    assert sum(c.error is None for c in engine.generate(asked)) == 300
+
+
+BAD = [
+    (Request(prompt="word " * 9000), r"the prompt has 90\d\d tokens, and the context window .* is 8192"),
+    (Request.chat("x", top_logprobs=21), "top_logprobs must be 0 to 20 on this engine, got 21"),
+    (Request(prompt=(10_000_000,)), "out of vocabulary"),
+]
+
+
+@pytest.mark.parametrize(("bad", "message"), BAD, ids=["too long", "logprobs", "vocabulary"])
+def test_a_bad_request_fails_alone(engine, bad, message):
+    good = Request.chat("Hi", max_tokens=2)
+    completions = list(engine.generate([good, bad, good]))
+    (failed,) = [c for c in completions if c.error]
+    assert failed.finish_reason == "error"
+    with pytest.raises(tk.RequestError, match=message):
+        raise tk.RequestError(failed.error)
+    assert [c.usage.completion_tokens for c in completions if not c.error] == [2, 2]
+    with pytest.raises(tk.RequestError, match=message):
+        engine._one(bad)
+    with pytest.raises(tk.RequestError, match=message):
+        list(engine.stream_request(bad))
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "message"),
+    [
+        (lambda e: e.chat([]), ValueError, "messages is empty"),
+        (lambda e: e.chat([{"role": "wizard", "content": "x"}]), ValueError, "unknown role 'wizard'"),
+        (lambda e: e.chat("x", temperature=3), ValueError, "temperature must be a number from 0 to 2, got 3"),
+        (lambda e: e.chat("x", temprature=1), TypeError, "did you mean 'temperature'"),
+        (lambda e: e.complete(""), ValueError, "prompt is empty"),
+        (lambda e: e.complete([1, -2]), ValueError, "prompt must be a string or a list of token ids"),
+    ],
+)
+def test_wrong_use_is_refused_before_the_engine(engine, ask, error, message):
+    with pytest.raises(error, match=message):
+        ask(engine)
+
+
+def test_streaming_gives_the_text_of_chat_in_pieces(engine):
+    options = {"temperature": 0, "max_tokens": 12, "top_logprobs": 2}
+    deltas = list(engine.stream("Count to ten.", **options))
+    whole = engine.chat("Count to ten.", **options)
+    assert "".join(d.text for d in deltas) == whole.text
+    assert len(deltas) > 5
+    assert [d.completion is not None for d in deltas] == [False] * (len(deltas) - 1) + [True]
+    assert deltas[-1].finish_reason == whole.finish_reason
+    assert np.array_equal(deltas[-1].completion.token_ids, whole.token_ids)
+    assert np.allclose(deltas[-1].completion.top_logprobs, whole.top_logprobs, atol=1e-4)
+
+
+def test_leaving_a_stream_or_a_batch_cancels_it(engine):
+    for delta in engine.stream("Tell a very long story.", max_tokens=4000, ignore_eos=True):
+        assert delta.text
+        break
+    idle(engine)
+    requests = [
+        Request.chat("Hi", max_tokens=2),
+        *[Request.chat("Go on.", max_tokens=4000, ignore_eos=True)] * 20,
+    ]
+    answers = engine.generate(requests)
+    assert next(answers).usage.completion_tokens == 2
+    del answers
+    gc.collect()
+    idle(engine)
+    assert engine.chat("Hi", max_tokens=2).usage.completion_tokens == 2
+
+
+def test_threads_share_the_engine_and_get_their_own_answers(engine):
+    found = {}
+
+    def ask(word):
+        found[word] = engine.complete(f"{word} {word} {word}", temperature=0, max_tokens=1).request.prompt
+
+    threads = [threading.Thread(target=ask, args=(word,)) for word in "abcdefgh"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {word: f"{word} {word} {word}" for word in "abcdefgh"}
+
+
+def test_a_question_does_not_wait_for_a_long_batch(engine):
+    long = engine.generate(Request.chat("Go on.", max_tokens=40, ignore_eos=True, seed=s) for s in range(300))
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (next(long), done.set(), long.close()))
+    thread.start()
+    time.sleep(0.5)
+    assert engine.chat("Hi", max_tokens=1).text is not None
+    answered_first = not done.is_set()
+    long_running = thread.is_alive()
+    thread.join()
+    assert answered_first
+    assert long_running
+    idle(engine)
+
+
+def test_call_reaches_vllm_and_passes_errors_on(engine):
+    assert engine.call(lambda llm: llm.llm_engine.vllm_config.model_config.max_model_len) == 8192
+    with pytest.raises(ZeroDivisionError):
+        engine.call(lambda llm: 1 / 0)
+    with pytest.raises(TimeoutError, match="own"):
+        engine.call(lambda llm: (_ for _ in ()).throw(TimeoutError("own")))
+    assert engine.chat("Hi", max_tokens=1).finish_reason == "length"
+
+
+def test_count_is_what_usage_says(engine):
+    for turns in (
+        "Hi",
+        [{"role": "developer", "content": "Talk like a pirate."}, {"role": "user", "content": "é🎉"}],
+    ):
+        request = Request.chat(turns, max_tokens=1)
+        assert engine.count(request) == next(engine.generate([request])).usage.prompt_tokens
+
+
+def test_the_same_load_gives_the_same_engine(engine):
+    assert tk.load() is engine
+    assert engine.running
+    assert repr(engine) == "VLLMEngine('SmolLM2-135M-Instruct', running)"
+
+
+def test_fingerprint_holds_what_decides_the_output(engine):
+    components = engine.fingerprint.components
+    assert components["dtype"] == "float32"
+    assert components["model"] == "SmolLM2-135M-Instruct"
+    assert components["chunked_prefill"] is False
+    assert components["environment"] == {}
+    for name in ("weights", "tokenizer", "chat_template"):
+        assert len(components[name]) == 16
+    assert engine.fingerprint.notes["vllm_fingerprint"].startswith("vllm-")
+    assert engine.fingerprint == engine.spec.remembered()
+    assert engine.chat("Hi", max_tokens=1).system_fingerprint == engine.fingerprint.id
+
+
+def test_times_and_cache_are_reported(engine):
+    long = "All work and no play makes Jack a dull boy. " * 40
+    first = engine.chat(long, max_tokens=2)
+    second = engine.chat(long, max_tokens=2)
+    assert 0 < first.first_token_seconds <= first.seconds
+    assert second.usage.cached_tokens >= 128
+    assert second.usage.prompt_tokens == first.usage.prompt_tokens

@@ -1,0 +1,91 @@
+"""A real Jupyter kernel: load, interrupt, go on."""
+
+import re
+import time
+from queue import Empty
+
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+pytestmark = pytest.mark.slow
+
+
+class Kernel:
+    def __init__(self, manager, client):
+        self.manager, self.client = manager, client
+
+    def send(self, code):
+        return self.client.execute(code)
+
+    def result(self, name, timeout=240):
+        """(status, everything printed and shown) of a cell."""
+        shown, deadline = [], time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            try:
+                message = self.client.get_iopub_msg(timeout=1)
+            except Empty:
+                continue
+            if message["parent_header"].get("msg_id") != name:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "stream":
+                shown.append(content["text"])
+            elif kind in ("execute_result", "display_data"):
+                shown.append(content["data"].get("text/plain", ""))
+            elif kind == "error":
+                shown.append(f"{content['ename']}: {content['evalue']}")
+            elif kind == "status" and content["execution_state"] == "idle":
+                reply = self.client.get_shell_msg(timeout=10)
+                return reply["content"]["status"], "\n".join(shown)
+        raise TimeoutError("\n".join(shown))
+
+    def run(self, code):
+        return self.result(self.send(code))
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    manager, client = start_new_kernel(cwd=str(tmp_path_factory.mktemp("kernel")))
+    yield Kernel(manager, client)
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def test_interrupting_a_sweep_keeps_what_was_finished_and_the_engine(kernel):
+    assert kernel.run("import toolkit as tk\nengine = tk.load().start()")[0] == "ok"
+    code = (
+        "long = tk.grid(seed=range(99, 140), max_tokens=100, ignore_eos=True)\n"
+        "cells = tk.grid(seed=range(40), max_tokens=2) + long\n"
+        "sweep = tk.sweep('Tell a story.', cells)\nresults = sweep.run(engine, 'run.db')"
+    )
+    name = kernel.send(code)
+    time.sleep(4)
+    kernel.manager.interrupt_kernel()
+    status, shown = kernel.result(name)
+    assert status == "error"
+    assert "KeyboardInterrupt" in shown
+    (have,) = re.findall(r"interrupted: (\d+) of 81 completions are in .*run\.db; run again to go on", shown)
+    assert 0 < int(have) < 81
+    assert kernel.run("len(sweep.plan(engine, 'run.db').missing)") == ("ok", str(81 - int(have)))
+    assert kernel.run("engine.call(lambda llm: llm.llm_engine.has_unfinished_requests())") == ("ok", "False")
+    assert kernel.run("engine.chat('Hi', max_tokens=2).usage.completion_tokens") == ("ok", "2")
+    status, _ = kernel.run("results = sweep.run(engine, 'run.db')")
+    assert status == "ok"
+    assert kernel.run("len(results), results.frame()['request'].is_unique") == ("ok", "(81, True)")
+
+
+def test_interrupting_a_chat_leaves_the_engine_usable(kernel):
+    name = kernel.send("engine.chat('Go on.', max_tokens=4000, ignore_eos=True)")
+    time.sleep(1.5)
+    kernel.manager.interrupt_kernel()
+    status, shown = kernel.result(name, timeout=20)
+    assert (status, "KeyboardInterrupt" in shown) == ("error", True)
+    assert kernel.run("engine.chat('What is the capital of France?', temperature=0).text") == (
+        "ok", "'The capital of France is Paris.'",
+    )  # fmt: skip
+
+
+def test_loading_again_gives_the_loaded_engine_and_vllm_stays_quiet(kernel):
+    assert kernel.run("tk.load() is engine") == ("ok", "True")
+    status, shown = kernel.run("engine.chat('Hi', max_tokens=1);")
+    assert (status, shown) == ("ok", "")

@@ -1,0 +1,128 @@
+"""The house itself: floors, import budget, public names, and what the README promises."""
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import toolkit as tk
+
+ROOT = Path(__file__).parents[1]
+FLOORS = [
+    ["sampling", "cells", "prompt"],
+    ["completion", "fingerprint"],
+    ["models", "tokenizer", "engine", "engines"],
+    ["store"],
+    ["plots", "report"],
+    ["results", "recorder", "sweep"],
+    ["__init__", "demo", "__main__"],
+]
+"""From the ground up; a module imports from its own floor or below."""
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+def modules():
+    return sorted((ROOT / "toolkit").rglob("*.py"))
+
+
+def imported(path):
+    """Names of all modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def floor(module):
+    parts = [p for p in module.split(".")[1:] if p in FLOOR]
+    return FLOOR[parts[0]] if parts else FLOOR["__init__"]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_only_go_down(path):
+    own = FLOOR[path.relative_to(ROOT / "toolkit").parts[0].removesuffix(".py")]
+    for name in imported(path):
+        if name.split(".")[0] == "toolkit":
+            assert floor(name) <= own, f"{path.name} imports {name} from a floor above"
+
+
+def test_one_file_imports_vllm():
+    users = {p.name for p in modules() for name in imported(p) if name.split(".")[0] == "vllm"}
+    assert users == {"driver.py"}
+
+
+def test_import_loads_nothing_heavy():
+    code = "import json, sys, toolkit; print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
+    loaded = set(json.loads(subprocess.check_output([sys.executable, "-c", code], text=True)))
+    assert "toolkit" in loaded
+    assert not loaded & {
+        "vllm",
+        "torch",
+        "pandas",
+        "matplotlib",
+        "ipywidgets",
+        "transformers",
+        "pyarrow",
+        "tqdm",
+    }
+
+
+def test_public_names_are_written_once_and_documented():
+    assert tk.__all__ == sorted(tk.__all__)
+    for name in tk.__all__:
+        assert getattr(tk, name).__doc__, f"{name} has no docstring"
+
+
+def test_version_is_that_of_the_project():
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == tk.__version__
+
+
+def test_conda_environment_bootstraps_the_project_and_lists_nothing_twice():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert [c.split()[0] for c in conda] == ["python", "pip", "make"]
+    assert pip["pip"][-1] == "-e .[cpu,dev]"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"].keys() == {"cpu", "gpu", "dev"}
+
+
+def test_every_readme_command_is_a_target_that_ci_runs():
+    readme, ci = (ROOT / "README.md").read_text(), (ROOT / ".ci/run").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for command in ("make demo", "make test", "make lint"):
+        assert command in readme
+        assert command in ci
+        assert f"\n{command.split()[1]}: " in makefile
+
+
+def test_help_is_the_default_and_lists_every_target():
+    shown = subprocess.check_output(["make", "-s", "-C", str(ROOT)], text=True)
+    for target in ("install", "demo", "lab", "test", "lint", "bench", "clean"):
+        assert f"make {target} " in shown
+
+
+def test_vllm_finds_the_plugin():
+    from importlib.metadata import entry_points
+
+    (plugin,) = entry_points(group="vllm.general_plugins", name="toolkit")
+    assert plugin.value == "toolkit.engines.plugin:ignore_interrupts"
+    plugin.load()()  # in the parent process it does nothing
+
+
+def test_notebooks_are_run_and_carry_no_stray_metadata():
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert notebooks
+    for path in notebooks:
+        notebook = json.loads(path.read_text())
+        code = [c for c in notebook["cells"] if c["cell_type"] == "code"]
+        assert all(c["execution_count"] for c in code), f"{path.name}: a cell was never run"
+        assert "widgets" not in notebook["metadata"]
+        checked = [c for c in code if "NBVAL_CHECK_OUTPUT" in "".join(c["source"])]
+        assert checked, f"{path.name}: no cell is checked"
+        assert all(c["outputs"] for c in checked), f"{path.name}: a checked cell has no output"

@@ -1,0 +1,225 @@
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from toolkit import store as store_module
+from toolkit.completion import Request
+from toolkit.fingerprint import Fingerprint
+from toolkit.store import Answer, Cell, Store, StoreBusy, StoreError
+
+FINGERPRINT = Fingerprint({"model": "by-hand", "tokenizer": "t", "generation_config": {}})
+
+
+@pytest.fixture
+def filled(db, made):
+    """A store with one completion of two choices, on a known engine."""
+    import dataclasses
+
+    store = Store(db)
+    vocabulary = [b"", b"\x00\xff", "é".encode(), b"x" * 300] + [b"t"] * 100
+    store.begin("s", FINGERPRINT, vocabulary)
+    completion = dataclasses.replace(made(top_logprobs=2, n=2), system_fingerprint=FINGERPRINT.id)
+    store.add([Answer(completion, 0, 1)])
+    return store, completion, vocabulary
+
+
+def test_a_completion_comes_back_as_it_went_in(filled):
+    store, completion, _ = filled
+    again = store.completion(completion.request.key, FINGERPRINT.id, 0)
+    assert again.request == completion.request
+    for name in (
+        "usage",
+        "model",
+        "system_fingerprint",
+        "id",
+        "created",
+        "seconds",
+        "first_token_seconds",
+        "position",
+    ):
+        assert getattr(again, name) == getattr(completion, name), name
+    assert np.array_equal(again.prompt_token_ids, completion.prompt_token_ids)
+    for one, other in zip(again.choices, completion.choices, strict=True):
+        assert (one.index, one.text, one.finish_reason) == (other.index, other.text, other.finish_reason)
+        for name in ("token_ids", "logprobs", "ranks", "top_ids", "top_logprobs"):
+            a, b = getattr(one, name), getattr(other, name)
+            assert a.dtype == b.dtype
+            assert np.array_equal(a, b), name
+
+
+@pytest.mark.parametrize(
+    ("steps", "options", "shape"), [(3, {"top_logprobs": 0}, (3, 0)), (0, {"top_logprobs": 2}, (0, 0))]
+)
+def test_empty_arrays_keep_their_length(db, made, steps, options, shape):
+    store = Store(db)
+    completion = made(steps=steps, **options)
+    store.add_engine(Fingerprint({"model": "by-hand"}), None)
+    store._db.execute("UPDATE fingerprints SET id = ?", (completion.system_fingerprint,))
+    store.add([Answer(completion, 0)])
+    again = store.completion(completion.request.key, completion.system_fingerprint, 0)
+    assert again.top_ids.shape == shape
+    assert len(again.logprobs) == steps
+
+
+def test_the_vocabulary_comes_back_byte_for_byte(filled):
+    store, _, vocabulary = filled
+    assert list(Store(store.path).vocabulary(FINGERPRINT.id)) == vocabulary
+
+
+def test_the_same_completion_is_never_stored_twice(filled, made):
+    import dataclasses
+
+    store, completion, _ = filled
+    store.add([Answer(dataclasses.replace(completion, id="later"), 0, 2)])
+    assert store.completion(completion.request.key, FINGERPRINT.id, 0).id == completion.id
+    assert store.stored(FINGERPRINT.id) == {completion.request.key: {0}}
+
+
+def test_every_failed_attempt_is_kept_beside_the_completion(db, made):
+    store = Store(db)
+    for error in ("first", "second"):
+        store.add([Answer(made(error=error), 0)])
+    store.add([Answer(made(), 0)])
+    assert [row[0] for row in store.query("SELECT error FROM failures")[1]] == ["first", "second"]
+    assert store.stored("fp_0000000000") == {made().request.key: {0}}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request.chat([{"role": "system", "content": "é\0"}, {"role": "user", "content": "🎉"}], stop=["a"]),
+        Request(prompt="text"),
+        Request(prompt=(1, 2, 3)),
+        Request.chat("x", logit_bias={5: -1.5}),
+    ],
+)
+def test_requests_come_back_equal(db, request_):
+    store = Store(db)
+    store.define("s", {}, [request_], [Cell(request_.key, 1, {})])
+    assert store.request(request_.key) == request_
+
+
+def _text(path):
+    path.write_text("this is not a database, but long enough to look like a file of some other kind" * 20)
+
+
+def _foreign(path):
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE t (x)")
+
+
+def _newer(path):
+    Store(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_text, "is not a store"),
+        (_foreign, "is an SQLite file of something else"),
+        (_newer, r"written by a newer toolkit \(format 99, this one knows 1\): update toolkit"),
+        (lambda path: path.mkdir(), "is a folder: name a file in it"),
+        (lambda path: path.parent.joinpath("file").write_text("x"), None),
+    ],
+    ids=["text", "foreign", "newer", "folder", "unrelated"],
+)
+def test_what_is_no_store_is_refused_and_left_alone(db, spoil, message):
+    spoil(db)
+    before = db.read_bytes() if db.is_file() else None
+    if message is None:
+        Store(db).close()
+        return
+    with pytest.raises(StoreError, match=message):
+        Store(db)
+    assert (db.read_bytes() if db.is_file() else None) == before
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot make the folder"):
+        Store(tmp_path / "file" / "run.db")
+
+
+def test_a_full_disk_keeps_what_was_finished_for_the_next_run(db, made):
+    store = Store(db)
+    ((pages,),) = store.query("PRAGMA page_count")[1]
+    store._db.execute(f"PRAGMA max_page_count = {pages + 1}")  # SQLite reports it as it does a full disk
+    answers = [Answer(made(text="x" * 5000, seed=i), 0) for i in range(20)]
+    with pytest.raises(StoreError, match=r"the disk is full: .* cannot grow\. Free space and run again"):
+        store.add(answers)
+    assert store.query("SELECT count(*) FROM completions")[1] == [(0,)]
+    store.keep(answers)
+    again = Store(db)
+    assert again.query("SELECT count(*) FROM completions")[1] == [(20,)]
+    assert store_module._unsaved == {}
+
+
+def test_a_file_that_another_process_holds_is_waited_for(db, made):
+    store = Store(db)
+    held = sqlite3.connect(db, isolation_level=None, check_same_thread=False)
+    held.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusy, match="is locked by another process"):
+        store.add([Answer(made(), 0)], patience=0.1)
+    threading.Timer(0.5, held.rollback).start()
+    store.add([Answer(made(), 0)], patience=10)
+    assert store.query("SELECT count(*) FROM completions")[1] == [(1,)]
+
+
+def test_others_read_while_one_writes(db, made):
+    store, reader = Store(db), Store(db)
+    store._db.execute("BEGIN IMMEDIATE")
+    store._db.execute("INSERT INTO sweeps VALUES ('s', 0, '{}')")
+    assert reader.sweeps() == []
+    store._db.execute("COMMIT")
+    assert reader.sweeps() == [("s", {})]
+
+
+WRITER = """
+import sys
+from toolkit.completion import Choice, Completion, Request, Usage
+from toolkit.store import Answer, Store
+store = Store(sys.argv[1])
+for seed in range(100):
+    asked = Request.chat("Hi", seed=seed).resolve({})
+    done = Completion(asked, (Choice(0, "x", "stop"),), Usage(), "m", "fp_0", "id", 0.0)
+    store.add([Answer(done, 0)])
+    print(seed, flush=True)
+"""
+
+
+def _writer(db):
+    return subprocess.Popen([sys.executable, "-c", WRITER, str(db)], stdout=subprocess.PIPE, text=True)
+
+
+def test_several_processes_write_the_same_completions_once(db):
+    writers = [_writer(db) for _ in range(3)]
+    for writer in writers:
+        writer.communicate(timeout=60)
+    assert [w.returncode for w in writers] == [0, 0, 0]
+    assert Store(db).query("SELECT count(*), count(DISTINCT request) FROM completions")[1] == [(100, 100)]
+
+
+def test_a_commit_survives_sigkill(db):
+    process = _writer(db)
+    reported = [int(process.stdout.readline()) for _ in range(20)]
+    process.kill()
+    process.wait()
+    seeds = {
+        json.loads(text)["seed"] for (text,) in
+        Store(db).query("SELECT sampling FROM completions JOIN requests ON key = request")[1]
+    }  # fmt: skip
+    assert set(reported) <= seeds
+
+
+def test_unknown_names_raise_key_errors(db):
+    store = Store(db)
+    for ask in (store.request, store.fingerprint, store.vocabulary):
+        with pytest.raises(KeyError, match="nothing"):
+            ask("nothing")

@@ -1,0 +1,219 @@
+"""Sweeps on the real engine, and what becomes of them when things go wrong."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import pandas as pd
+import pytest
+
+import toolkit as tk
+from toolkit.store import Store, StoreError
+
+CAPITAL = "What is the capital of {country}?"
+ROWS = [{"country": "France"}, {"country": "Japan"}]
+CELLS = tk.grid(temperature=[0, 1], seed=range(3), max_tokens=3)
+
+
+def count(db):
+    return Store(db).query("SELECT count(*) FROM completions")[1][0][0]
+
+
+def test_plan_collapses_cells_that_cannot_differ_and_says_so(engine, db):
+    plan = tk.sweep(CAPITAL, ROWS, CELLS, repeats=2).plan(engine, db)
+    assert (plan.combinations, len(plan.cells), plan.total, plan.stored) == (12, 8, 16, 0)
+    assert len(plan.missing) == 16
+    assert plan.max_completion_tokens == 48
+    assert plan.prompt_tokens == sum(engine.count(r) for r, _ in plan.missing)
+    assert plan.note().startswith("12 combinations are 8 cells")
+    assert "missing" in repr(plan)
+    assert "<table>" in plan._repr_html_()
+
+
+def test_run_then_run_again_asks_nothing(engine, db, capsys):
+    sweep = tk.sweep(CAPITAL, ROWS, CELLS, repeats=2)
+    results = sweep.run(engine, db)
+    assert len(results) == 16
+    before = engine.generated_tokens
+    again = sweep.run(engine, db)
+    assert engine.generated_tokens == before
+    pd.testing.assert_frame_equal(again.frame(), results.frame())
+    frame = results.frame()
+    assert (frame.groupby(["row", "temperature", "seed"], dropna=False)["text"].nunique() == 1).all()
+    assert frame["position"].tolist() != sorted(frame["position"]) or frame["position"].is_unique
+    assert set(frame["system_fingerprint"]) == {engine.fingerprint.id}
+    assert "12 combinations are 8 cells" in capsys.readouterr().err
+
+
+def test_more_repeats_and_more_cells_top_up(engine, db):
+    tk.sweep("Hi", tk.grid(seed=[1, 2], max_tokens=2)).run(engine, db)
+    plan = tk.sweep("Hi", tk.grid(seed=[1, 2, 3], max_tokens=2), repeats=2).plan(engine, db)
+    assert (plan.total, plan.stored, len(plan.missing)) == (6, 2, 4)
+    assert len(tk.sweep("Hi", tk.grid(seed=[1, 2, 3], max_tokens=2), repeats=2).run(engine, db)) == 6
+    assert count(db) == 6
+    assert len(tk.sweep("Hi", tk.grid(seed=[1, 2], max_tokens=2)).run(engine, db)) == 2
+
+
+def test_equal_rows_are_asked_once_and_shown_as_often_as_they_are(engine, db):
+    results = tk.sweep(CAPITAL, [ROWS[0], ROWS[0]], tk.grid(temperature=0, max_tokens=2)).run(engine, db)
+    assert len(results) == 2
+    assert count(db) == 1
+
+
+def test_an_unanswerable_row_is_an_error_row_and_is_asked_again(engine, db):
+    rows = [{"text": "short"}, {"text": "word " * 9000}]
+    sweep = tk.sweep("{text}", rows, tk.grid(temperature=[0], max_tokens=2))
+    frame = sweep.run(engine, db).frame()
+    assert frame["finish_reason"].tolist() == ["length", "error"]
+    assert "context window" in frame["error"].iloc[1]
+    assert [len(sweep.plan(engine, db).missing), count(db)] == [1, 1]
+    assert len(sweep.run(engine, db)) == 2
+
+
+def test_prompts_can_be_an_axis(engine, db):
+    prompts = ["Say yes.", tk.Prompt("Say no.", system="Be brief.")]
+    frame = tk.sweep(None, tk.grid(prompt=prompts, seed=[1, 2], max_tokens=2)).run(engine, db).frame()
+    assert (
+        frame["prompt"].tolist() == ["Say yes."] * 2 + ['{"template": "Say no.", "system": "Be brief."}'] * 2
+    )
+
+
+def test_braces_are_text_when_there_are_no_rows(engine, db):
+    results = tk.sweep('Answer in JSON: {"a": 1}', tk.grid(max_tokens=1)).run(engine, db)
+    assert results[0].request.messages[0]["content"] == 'Answer in JSON: {"a": 1}'
+
+
+def test_named_cases_and_a_dataframe_of_rows(engine, db):
+    cells = tk.cases(strict={"temperature": 0, "max_tokens": 1}, loose={"temperature": 1, "max_tokens": 1})
+    frame = tk.sweep(CAPITAL, pd.DataFrame(ROWS), cells).run(engine, db).frame()
+    assert frame["case"].tolist() == ["strict", "loose"] * 2
+    assert frame["row.country"].tolist() == ["France", "France", "Japan", "Japan"]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: tk.sweep(CAPITAL, [{"city": "x"}]),
+            ValueError,
+            r"row 0: the row lacks country \(it has city\)",
+        ),
+        (lambda: tk.sweep(CAPITAL, ["x"]), TypeError, r"rows\[0\] must be a dict"),
+        (lambda: tk.sweep(CAPITAL, []), ValueError, "rows is empty"),
+        (lambda: tk.sweep("x", repeats=0), ValueError, "repeats must be a whole number from 1 up, got 0"),
+        (lambda: tk.sweep(None), ValueError, "give the prompt either as the first argument or as an axis"),
+        (lambda: tk.sweep("x", cells=[{"seed": 1}]), TypeError, "cells must come from grid, zipped or cases"),
+        (lambda: tk.sweep("x", CELLS, CELLS), TypeError, r"join them with \+ or \*"),
+        (lambda: tk.sweep("x", tk.grid(temperature=3)), ValueError, "temperature must be"),
+        (lambda: tk.sweep([], CELLS), ValueError, "messages is empty"),
+    ],
+)
+def test_bad_sweeps_are_refused_before_anything_runs(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_store_that_is_locked_for_a_while_delays_nothing_but_the_writing(engine, db):
+    sweep = tk.sweep("Hi", tk.grid(seed=range(20), max_tokens=2))
+    plan = sweep.plan(engine, db)
+    store = Store(db)
+    plan.define(store)
+    held = sqlite3.connect(db, isolation_level=None, check_same_thread=False)
+    began = threading.Timer(0.2, lambda: held.execute("BEGIN IMMEDIATE"))
+    ended = threading.Timer(2.0, held.rollback)
+    began.start(), ended.start()
+    assert len(sweep.run(engine, store)) == 20
+    ended.join()
+    assert count(db) == 20
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(engine, db):
+    store = Store(db)
+    sweep = tk.sweep("Hi", tk.grid(seed=range(30), max_tokens=24, top_logprobs=20))
+    sweep.plan(engine, store).define(store)
+    store.begin("s", engine.fingerprint, engine.vocabulary)
+    ((pages,),) = store.query("PRAGMA page_count")[1]
+    store._db.execute(f"PRAGMA max_page_count = {pages + 6}")
+    with pytest.raises(
+        StoreError, match=r"the disk is full: .* finished completions are kept in this process"
+    ):
+        sweep.run(engine, store)
+    store.close()
+    before = engine.generated_tokens
+    assert len(sweep.run(engine, db)) == 30
+    assert count(db) == 30
+    assert engine.generated_tokens - before < 30 * 24  # what was finished was not asked again
+
+
+SWEPT = """
+import sys, threading, toolkit as tk
+from toolkit.recorder import Recorder
+show = Recorder._show
+def said(self):  # what the progress bar counts, on a pipe
+    show(self)
+    print(self._bar.n, flush=True)
+Recorder._show = said
+long = tk.grid(seed=range(1000, 1040), max_tokens=120, ignore_eos=True)
+cells = tk.grid(seed=range(120), max_tokens=4) + long
+results = tk.sweep("Tell a story.", cells).run(tk.load(), sys.argv[1])
+print("rows", len(results))
+"""
+
+
+@pytest.mark.slow
+def test_sigkill_in_the_middle_loses_nothing_that_was_reported(db):
+    command = [sys.executable, "-c", SWEPT, str(db)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    reported = 0
+    for line in process.stdout:
+        reported = int(line)
+        if reported:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    with sqlite3.connect(db) as connection:
+        ((kept, distinct),) = connection.execute(
+            "SELECT count(*), count(DISTINCT request || fingerprint || repeat || choice) FROM completions"
+        )
+    assert 0 < reported <= kept < 160
+    assert kept == distinct
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    lines = done.stdout.split("\n")
+    assert int(lines[0]) >= kept  # the bar begins where the killed run ended
+    assert "rows 160" in lines
+    assert count(db) == 160
+    runs = Store(db).query("SELECT run, count(*) FROM completions GROUP BY run ORDER BY run")[1]
+    assert runs == [(1, kept), (2, 160 - kept)]
+
+
+def test_positions_record_the_order_of_the_batch(engine, db):
+    cells = tk.grid(top_p=[0.9, 1], seed=range(40), max_tokens=1)
+    frame = tk.sweep("Hi", cells).run(engine, db).frame()
+    assert sorted(frame["position"]) == list(range(80))
+    assert (frame.loc[frame["top_p"] == 1, "position"].max()) == 39  # what costs less went first
+
+
+def test_time_moves_on_while_nothing_finishes(engine, db):
+    """Completions are on disk within a second, though the run goes on."""
+    cells = tk.grid(max_tokens=2) + tk.grid(max_tokens=200, ignore_eos=True, seed=[1])
+    sweep = tk.sweep("Hi", cells)
+    thread = threading.Thread(target=lambda: sweep.run(engine, db))
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not (db.exists() and _readable(db)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    still_running = thread.is_alive()
+    thread.join()
+    assert still_running
+    assert count(db) == 2
+
+
+def _readable(db):
+    try:
+        with sqlite3.connect(db) as connection:
+            return connection.execute("SELECT count(*) FROM completions").fetchone()[0] == 1
+    except sqlite3.OperationalError:
+        return False
