@@ -4,7 +4,7 @@ BIN := .venv/bin
 TORCH := 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab test lint bench clean
+.PHONY: help install demo lab notebooks test lint bench clean
 
 help:       ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -37,16 +37,21 @@ demo: install  ## the main job: a real sweep on the real engine, saved, shown an
 lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
+notebooks: install  ## run every notebook from top to bottom and save it clean
+	$(BIN)/python notebooks/run.py
+
 test: install  ## every test and every notebook, on the real engine
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with tests/nbval.cfg notebooks
 
-lint: install  ## ruff, mypy and notebooks without stray metadata
+lint: install  ## ruff, mypy, clean notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python notebooks/run.py --check
 
 bench: install  ## the sweep against bare vLLM, into benchmarks/results/
+	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/overhead.py
 
 clean:      ## remove .venv, caches and demo output (your runs/ stay)

@@ -125,7 +125,7 @@ again.close()
 
 def test_what_cannot_start_says_why_and_the_next_load_works():
     out, _ = run("""
-print(attempt(lambda: tk.load(max_model_len=8192, kv_cache_memory_bytes=1 << 20).chat("Hi")))
+print(attempt(lambda: tk.load(max_model_len=8192, kv_cache_memory_bytes=10 << 20).chat("Hi")))
 print(attempt(lambda: tk.load(dtpye="float16")))
 print(attempt(lambda: tk.load("no/such-model-here")))
 print(attempt(lambda: tk.load(os.path.dirname(os.__file__))))

@@ -1,6 +1,7 @@
 """A real Jupyter kernel: load, interrupt, go on."""
 
 import re
+import sqlite3
 import time
 from queue import Empty
 
@@ -11,8 +12,8 @@ pytestmark = pytest.mark.slow
 
 
 class Kernel:
-    def __init__(self, manager, client):
-        self.manager, self.client = manager, client
+    def __init__(self, manager, client, folder):
+        self.manager, self.client, self.folder = manager, client, folder
 
     def send(self, code):
         return self.client.execute(code)
@@ -43,10 +44,22 @@ class Kernel:
         return self.result(self.send(code))
 
 
+def stored(path):
+    """Whether another process has written completions to a store."""
+    if not path.exists():
+        return False
+    try:
+        with sqlite3.connect(path) as db:
+            return db.execute("SELECT count(*) FROM completions").fetchone()[0] > 0
+    except sqlite3.OperationalError:  # it is being made
+        return False
+
+
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
-    manager, client = start_new_kernel(cwd=str(tmp_path_factory.mktemp("kernel")))
-    yield Kernel(manager, client)
+    folder = tmp_path_factory.mktemp("kernel")
+    manager, client = start_new_kernel(cwd=str(folder))
+    yield Kernel(manager, client, folder)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
 
@@ -59,7 +72,9 @@ def test_interrupting_a_sweep_keeps_what_was_finished_and_the_engine(kernel):
         "sweep = tk.sweep('Tell a story.', cells)\nresults = sweep.run(engine, 'run.db')"
     )
     name = kernel.send(code)
-    time.sleep(4)
+    deadline = time.monotonic() + 60
+    while not stored(kernel.folder / "run.db") and time.monotonic() < deadline:
+        time.sleep(0.05)
     kernel.manager.interrupt_kernel()
     status, shown = kernel.result(name)
     assert status == "error"

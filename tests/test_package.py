@@ -115,14 +115,12 @@ def test_vllm_finds_the_plugin():
     plugin.load()()  # in the parent process it does nothing
 
 
-def test_notebooks_are_run_and_carry_no_stray_metadata():
+def test_notebooks_have_something_to_check():
+    """nbval compares marked cells only, and passes whatever they print when they have no output."""
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     assert notebooks
     for path in notebooks:
-        notebook = json.loads(path.read_text())
-        code = [c for c in notebook["cells"] if c["cell_type"] == "code"]
-        assert all(c["execution_count"] for c in code), f"{path.name}: a cell was never run"
-        assert "widgets" not in notebook["metadata"]
+        code = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
         checked = [c for c in code if "NBVAL_CHECK_OUTPUT" in "".join(c["source"])]
         assert checked, f"{path.name}: no cell is checked"
-        assert all(c["outputs"] for c in checked), f"{path.name}: a checked cell has no output"
+        assert all(c["outputs"] and c["execution_count"] for c in checked), f"{path.name}: checks nothing"

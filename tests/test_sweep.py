@@ -45,7 +45,7 @@ def test_run_then_run_again_asks_nothing(engine, db, capsys):
     assert (frame.groupby(["row", "temperature", "seed"], dropna=False)["text"].nunique() == 1).all()
     assert frame["position"].tolist() != sorted(frame["position"]) or frame["position"].is_unique
     assert set(frame["system_fingerprint"]) == {engine.fingerprint.id}
-    assert "12 combinations are 8 cells" in capsys.readouterr().err
+    assert "12 combinations are 8 cells" in capsys.readouterr().out
 
 
 def test_more_repeats_and_more_cells_top_up(engine, db):

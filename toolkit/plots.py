@@ -21,12 +21,13 @@ def overview(table: pd.DataFrame, axes: list[str]) -> Figure:
     Left: a dot for each completion, a bar at the mean. Right: distinct texts among the completions of a
     setting, 1 when no two are alike. Settings past the first 24 are left out, and the title says so.
     """
-    from matplotlib.figure import Figure
+    import matplotlib.pyplot as plt
 
     names = [a for a in axes if a not in DRAWS and not a.startswith("row.")]
     groups = _groups(table, names)
     shown = groups[:_SETTINGS_SHOWN]
-    figure = Figure(figsize=(9, 1.4 + 0.42 * len(shown)), layout="constrained")
+    figure = plt.figure(figsize=(9, 1.4 + 0.42 * len(shown)), layout="constrained")
+    plt.close(figure)  # a notebook shows it where a cell ends in it, and not a second time
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     for y, (_, part) in enumerate(shown):
         color = PALETTE[y % len(PALETTE)]

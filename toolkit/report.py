@@ -8,10 +8,9 @@ import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from toolkit import plots
-
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 _ROWS = 1000
 """Rows of the table that a page shows; more make it slow to open."""
@@ -44,15 +43,14 @@ def table(frame: pd.DataFrame, rows: int = _ROWS) -> str:
 def page(
     title: str,
     counts: str,
-    axes: list[str],
     summary: pd.DataFrame,
     shown: pd.DataFrame,
-    full: pd.DataFrame,
+    figure: Figure,
     fingerprints: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """The page: title and counts, a picture, the summary by setting, the completions, the fingerprints."""
     picture = io.BytesIO()
-    plots.overview(full, axes).savefig(picture, format="png", dpi=150)
+    figure.savefig(picture, format="png", dpi=150)
     source = base64.b64encode(picture.getvalue()).decode()
     alt = "completion tokens and share of distinct texts by setting"
     records = "".join(

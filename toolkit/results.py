@@ -5,20 +5,21 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit import report
+from toolkit import plots, report
 from toolkit.completion import Choice, Completion, Request, Usage
 from toolkit.fingerprint import Fingerprint
-from toolkit.plots import DRAWS
 from toolkit.sampling import FIELDS, Sampling, unknown
 from toolkit.store import Answer, Cell, Store
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 AXES = ("sweep", "prompt", "case", "row", *FIELDS, "model", "system_fingerprint", "repeat", "choice")
 """Columns that say what was asked, of which system; the variables of a row are `row.<name>`."""
@@ -32,23 +33,21 @@ _WHOLE = ("seed", "n", "max_tokens", "top_logprobs", "top_k", "min_tokens", "row
 _ARRAYS = {"token_ids": np.int32, "logprobs": np.float32, "ranks": np.int32,
            "top_ids": np.int32, "top_logprobs": np.float32}  # fmt: skip
 
-_QUERY = """
-SELECT cells.sweep, cells.labels, cells.request, x.fingerprint AS system_fingerprint, x.repeat, x.choice,
-       x.text, x.finish_reason, x.error, x.stop_reason, x.prompt_tokens, x.completion_tokens, x.cached_tokens,
-       x.seconds, x.first_token_seconds, x.run, x.position, x.created
-FROM cells JOIN (
-    SELECT request, fingerprint, repeat, choice, text, finish_reason, NULL AS error, stop_reason,
-           prompt_tokens, completion_tokens, cached_tokens, seconds, first_token_seconds, run, position,
-           created
-    FROM completions
-    UNION ALL
-    SELECT f.request, f.fingerprint, f.repeat, 0, '', 'error', f.error, NULL, 0, 0, 0, NULL, NULL, f.run,
-           NULL, max(f.created)
-    FROM failures f LEFT JOIN completions c USING (request, fingerprint, repeat)
-    WHERE c.request IS NULL GROUP BY f.request, f.fingerprint, f.repeat
-) x ON x.request = cells.request AND x.repeat < cells.repeats
+_COMPLETED = """
+SELECT cells.sweep, cells.position AS cell, cells.labels, x.request, x.fingerprint AS system_fingerprint,
+       x.repeat, x.choice, x.text, x.finish_reason, NULL AS error, x.stop_reason, x.prompt_tokens,
+       x.completion_tokens, x.cached_tokens, x.seconds, x.first_token_seconds, x.run, x.position, x.created
+FROM completions x JOIN cells ON cells.request = x.request AND x.repeat < cells.repeats
 WHERE (?1 IS NULL OR cells.sweep = ?1) AND (?2 IS NULL OR x.fingerprint = ?2)
-ORDER BY cells.sweep, cells.position, x.fingerprint, x.repeat, x.choice
+"""
+_FAILED = """
+SELECT cells.sweep, cells.position, cells.labels, x.request, x.fingerprint, x.repeat, 0, '', 'error', x.error,
+       NULL, 0, 0, 0, NULL, NULL, x.run, NULL, max(x.created)
+FROM failures x JOIN cells ON cells.request = x.request AND x.repeat < cells.repeats
+WHERE (?1 IS NULL OR cells.sweep = ?1) AND (?2 IS NULL OR x.fingerprint = ?2) AND NOT EXISTS (
+    SELECT 1 FROM completions c
+    WHERE c.request = x.request AND c.fingerprint = x.fingerprint AND c.repeat = x.repeat)
+GROUP BY cells.sweep, cells.position, x.request, x.fingerprint, x.repeat
 """
 
 
@@ -170,7 +169,7 @@ class Results:
         by: columns to group by; what varies, without rows, seed, repeat and choice, when left out.
         """
         if by is None:
-            by = [name for name in self.axes if name not in DRAWS and not name.startswith("row.")]
+            by = [name for name in self.axes if name not in plots.DRAWS and not name.startswith("row.")]
         names = [self._column(n) for n in ([by] if isinstance(by, str) else by)]
         table = self._table.assign(
             cut=self._table["finish_reason"] == "length", failed=self._table["finish_reason"] == "error"
@@ -183,6 +182,10 @@ class Results:
             cut_share=("cut", "mean"),
             failed=("failed", "sum"),
         ).round(3)
+
+    def plot(self) -> Figure:
+        """Length of each completion and share of distinct texts, by setting (see `plots.overview`)."""
+        return plots.overview(self._table, self.axes)
 
     def _column(self, name: str) -> str:
         if name not in self._table.columns:
@@ -243,9 +246,7 @@ class Results:
         """A self-contained page: a picture, the summary, the table (long ones cut, and said so), the
         fingerprints. All model text is escaped."""
         records = {name: dict(f.components) for name, f in self.fingerprints.items()}
-        page = report.page(
-            title, self._counts(), self.axes, self.summary(), self._shown(), self._table, records
-        )
+        page = report.page(title, self._counts(), self.summary(), self._shown(), self.plot(), records)
         Path(path).write_text(page, encoding="utf-8")
         return Path(path)
 
@@ -311,22 +312,32 @@ def results(store: Store | str | Path) -> Results:
 def _table(store: Store, sweep: str | None, fingerprint: str | None) -> pd.DataFrame:
     import pandas as pd
 
-    names, rows = store.query(_QUERY, (sweep, fingerprint))
-    table = pd.DataFrame.from_records(rows, columns=names)
-    bodies = dict(store.sweeps())
-    asked = zip(table["sweep"], table.pop("labels"), strict=True)
-    labels = pd.DataFrame(
-        [_labels(json.loads(text), bodies[name]) for name, text in asked], index=table.index
+    names, rows = store.query(_COMPLETED, (sweep, fingerprint))
+    rows += store.query(_FAILED, (sweep, fingerprint))[1]
+    columns: dict[str, Any] = dict(
+        zip(names, zip(*rows, strict=True) if rows else ((),) * len(names), strict=True)
     )
-    samplings = store.samplings()
-    fields = pd.DataFrame.from_records([samplings[key] for key in table["request"]], columns=list(FIELDS))
+    columns["stop_reason"] = [json.loads(text or "null") for text in columns["stop_reason"]]
     models = {
-        name: store.fingerprint(name).components.get("model") for name in set(table["system_fingerprint"])
+        name: store.fingerprint(name).components.get("model") for name in set(columns["system_fingerprint"])
     }
-    table["model"] = table["system_fingerprint"].map(models)
-    stops = [json.loads(text) if isinstance(text, str) else None for text in table["stop_reason"]]
-    table["stop_reason"] = pd.Series(stops, dtype=object, index=table.index)
-    joined = pd.concat([labels, fields, table], axis=1)
+    columns["model"] = [models[name] for name in columns["system_fingerprint"]]
+    bodies, samplings = dict(store.sweeps()), store.samplings()
+
+    @cache  # cells are many, rows of data few
+    def labelled(name: str, text: str) -> dict[str, Any]:
+        return _labels(json.loads(text), bodies[name])
+
+    labels = pd.DataFrame(
+        [labelled(*pair) for pair in zip(columns["sweep"], columns.pop("labels"), strict=True)]
+    )
+    asked = [samplings[key] for key in columns["request"]]
+    fields = pd.DataFrame.from_records(asked, columns=list(FIELDS))
+    joined = pd.concat([labels, fields, pd.DataFrame(columns)], axis=1)
+    # Sorted here: SQLite takes three times as long.
+    joined = joined.sort_values(
+        ["sweep", "cell", "system_fingerprint", "repeat", "choice"], ignore_index=True
+    )
     variables = [c for c in map(str, labels) if c.startswith("row.")]
     return _typed(joined.reindex(columns=[*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *_KEYS]))
 

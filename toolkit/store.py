@@ -39,6 +39,8 @@ _VERSION = 1
 _PATIENCE = 60.0
 """Seconds to wait for another process that holds the file, before giving up."""
 
+_ARRAYS = ("token_ids", "logprobs", "ranks", "top_ids", "top_logprobs")
+
 _SCHEMA = """
 CREATE TABLE inputs (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE requests (key TEXT PRIMARY KEY, input TEXT NOT NULL, sampling TEXT NOT NULL) WITHOUT ROWID;
@@ -48,13 +50,16 @@ CREATE TABLE prompts (id TEXT PRIMARY KEY, token_ids BLOB NOT NULL);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, created REAL NOT NULL, fingerprint TEXT NOT NULL, sweep TEXT NOT NULL);
 CREATE TABLE completions (
+    number INTEGER PRIMARY KEY,
     request TEXT NOT NULL, fingerprint TEXT NOT NULL, repeat INTEGER NOT NULL, choice INTEGER NOT NULL,
     id TEXT NOT NULL, run INTEGER, position INTEGER, created REAL NOT NULL,
     seconds REAL, first_token_seconds REAL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
     finish_reason TEXT NOT NULL, stop_reason TEXT, text TEXT NOT NULL, prompt TEXT,
-    token_ids BLOB NOT NULL, logprobs BLOB, ranks BLOB, top_ids BLOB, top_logprobs BLOB,
-    PRIMARY KEY (request, fingerprint, repeat, choice));
+    UNIQUE (request, fingerprint, repeat, choice));
+CREATE TABLE arrays (
+    completion INTEGER PRIMARY KEY,
+    token_ids BLOB NOT NULL, logprobs BLOB, ranks BLOB, top_ids BLOB, top_logprobs BLOB);
 CREATE TABLE failures (
     request TEXT NOT NULL, fingerprint TEXT NOT NULL, repeat INTEGER NOT NULL,
     run INTEGER, created REAL NOT NULL, error TEXT NOT NULL);
@@ -63,6 +68,7 @@ CREATE TABLE sweeps (id TEXT PRIMARY KEY, created REAL NOT NULL, body TEXT NOT N
 CREATE TABLE cells (
     sweep TEXT NOT NULL, position INTEGER NOT NULL, request TEXT NOT NULL, repeats INTEGER NOT NULL,
     labels TEXT NOT NULL, PRIMARY KEY (sweep, position)) WITHOUT ROWID;
+CREATE INDEX cells_by_request ON cells (request);
 """
 
 
@@ -233,11 +239,13 @@ class Store:
             row = (
                 *known_by, choice.index, c.id, run, c.position, c.created, c.seconds, c.first_token_seconds,
                 usage[0], _count(c, choice), usage[1], choice.finish_reason, _dump(choice.stop_reason),
-                choice.text, prompt, choice.token_ids.tobytes(), _bytes(choice.logprobs),
-                _bytes(choice.ranks), _bytes(choice.top_ids), _bytes(choice.top_logprobs),
+                choice.text, prompt,
             )  # fmt: skip
             marks = ", ".join("?" * len(row))
-            self._db.execute(f"INSERT OR IGNORE INTO completions VALUES ({marks})", row)
+            cursor = self._db.execute(f"INSERT OR IGNORE INTO completions VALUES (NULL, {marks})", row)
+            if cursor.rowcount:
+                arrays = [_bytes(getattr(choice, name)) for name in _ARRAYS]
+                self._db.execute("INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?)", (cursor.lastrowid, *arrays))
 
     def _add_requests(self, requests: Iterable[Request]) -> None:
         for request in requests:
@@ -359,7 +367,8 @@ class Store:
         """One completion with all its arrays. Raises KeyError when it is not stored."""
         with self._lock:
             cursor = self._db.execute(
-                "SELECT completions.*, prompts.token_ids AS prompt_token_ids, model FROM completions "
+                "SELECT completions.*, arrays.*, prompts.token_ids AS prompt_token_ids, model "
+                "FROM completions JOIN arrays ON arrays.completion = number "
                 "LEFT JOIN prompts ON prompts.id = prompt JOIN fingerprints ON fingerprints.id = fingerprint "
                 "WHERE request = ? AND fingerprint = ? AND repeat = ? ORDER BY choice",
                 (request, fingerprint, repeat),

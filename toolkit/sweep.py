@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import html
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -163,7 +162,7 @@ class Plan:
     def ask(self, engine: Engine, store: Store) -> None:
         """Asks the missing requests and records the answers."""
         if self.note():
-            print(self.note(), file=sys.stderr)
+            print(self.note())
         run = store.begin(self.sweep, self.fingerprint, engine.vocabulary)
         repeats: dict[str, list[int]] = {}
         for request, repeat in self.missing:
