@@ -30,7 +30,7 @@ small { color: GrayText; }
 def table(frame: pd.DataFrame, rows: int = _ROWS) -> str:
     """A frame as an escaped HTML table; what is past `rows` is counted below it."""
     # Styles are written into each cell: notebooks that are not trusted drop everything else.
-    cell = "text-align:left;vertical-align:top;white-space:pre-wrap;max-width:42em"
+    cell = "text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere;max-width:38em"
     head = "".join(f'<th style="{cell}">{html.escape(str(c))}</th>' for c in frame.columns)
     body = "".join(
         "<tr>" + "".join(f'<td style="{cell}">{html.escape(_show(v))}</td>' for v in row) + "</tr>"
