@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -16,10 +18,11 @@ _SETTINGS_SHOWN = 24
 
 
 def overview(table: pd.DataFrame, axes: list[str]) -> Figure:
-    """Length of each completion and share of distinct texts, by setting.
+    """Length of each completion and agreement of the answers, by setting.
 
-    Left: a dot for each completion, a bar at the mean. Right: distinct texts among the completions of a
-    setting, 1 when no two are alike. Settings past the first 24 are left out, and the title says so.
+    Left: a dot for each completion, a bar at the mean. Right: the share of answers that equal the commonest
+    answer to the same question (modal share, mean over the rows of data): 1 when all agree. Settings past
+    the first 24 are left out, and the title says so.
     """
     import matplotlib.pyplot as plt
 
@@ -41,17 +44,23 @@ def overview(table: pd.DataFrame, axes: list[str]) -> Figure:
             color=color,
         )
         left.plot([tokens.mean()] * 2, [y - 0.32, y + 0.32], color=color, lw=2.5)
-        right.barh(y, part["text"].nunique() / len(part), height=0.6, color=color)
+        right.barh(y, agreement(part), height=0.6, color=color)
     left.set_yticks(range(len(shown)), [label for label, _ in shown])
     left.invert_yaxis()
     left.set(xlabel="completion tokens (bar: mean)", xlim=(0, None))
-    right.set(xlabel="share of distinct texts", xlim=(0, 1.02))
+    right.set(xlabel="answers that agree with the commonest", xlim=(0, 1.02))
     if len(groups) > len(shown):
         figure.suptitle(f"the first {len(shown)} of {len(groups)} settings")
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="x", alpha=0.3)
     return figure
+
+
+def agreement(table: pd.DataFrame) -> float:
+    """Modal share: texts equal to the commonest one, over all texts; the mean over rows of data, if any."""
+    rows = table.groupby("row", dropna=False) if "row" in table else [(None, table)]
+    return float(np.mean([part["text"].value_counts().iloc[0] / len(part) for _, part in rows]))
 
 
 def _groups(table: pd.DataFrame, names: list[str]) -> list[tuple[str, pd.DataFrame]]:

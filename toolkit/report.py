@@ -52,7 +52,7 @@ def page(
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150)
     source = base64.b64encode(picture.getvalue()).decode()
-    alt = "completion tokens and share of distinct texts by setting"
+    alt = "completion tokens and agreement of the answers, by setting"
     records = "".join(
         f"<details><summary><code>{html.escape(name)}</code></summary>{_record(parts)}</details>"
         for name, parts in fingerprints.items()

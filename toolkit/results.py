@@ -184,7 +184,7 @@ class Results:
         ).round(3)
 
     def plot(self) -> Figure:
-        """Length of each completion and share of distinct texts, by setting (see `plots.overview`)."""
+        """Length of each completion and agreement of the answers, by setting (see `plots.overview`)."""
         return plots.overview(self._table, self.axes)
 
     def _column(self, name: str) -> str:
