@@ -138,10 +138,10 @@ def load(model: str = DEFAULT, **arguments: Any) -> VLLMEngine:
     from toolkit.engines.vllm import VLLMEngine
 
     engine = VLLMEngine(model, arguments)
-    if _loaded is not None and _loaded.usable:
-        if _loaded.spec == engine.spec:
+    if _loaded is not None:
+        if _loaded.usable and _loaded.spec == engine.spec:
             return _loaded
-        _loaded.close()
+        _loaded.close()  # a dead one too: it may still be letting go of its memory
     _loaded = engine
     return engine
 
