@@ -96,7 +96,7 @@ def main() -> None:
         folder = Path(name)
         for dtype in options.dtypes:
             engine = tk.load(dtype=dtype).start()
-            fingerprints[dtype] = engine.fingerprint.to_json()
+            fingerprints[dtype] = dict(engine.fingerprint.components)
             swept(engine, tk.grid(seed=range(32), max_tokens=16, top_logprobs=20), folder)  # warm up
 
             def case(

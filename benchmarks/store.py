@@ -87,7 +87,11 @@ def main() -> None:
         results = [measure(engine, rows, 25, Path(name)) for rows in (200, 2000)]
     for result in results:
         print(json.dumps(result))
-    record = {"date": time.strftime("%Y-%m-%d"), "results": results, "fingerprint": fingerprint.to_json()}
+    record = {
+        "date": time.strftime("%Y-%m-%d"),
+        "results": results,
+        "fingerprint": dict(fingerprint.components),
+    }
     out = Path(__file__).parent / "results" / "store.json"
     out.write_text(json.dumps(record, indent=1) + "\n")
 
