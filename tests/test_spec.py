@@ -21,6 +21,13 @@ def test_vllms_arguments_are_read_from_its_source(name):
     assert name in spec.engine_arguments()
 
 
+@pytest.mark.parametrize(("positions", "window"), [(40960, 8192), (2048, 2048)])
+def test_a_cpu_gets_no_longer_window_than_one_step_holds(tmp_path, positions, window):
+    (tmp_path / "config.json").write_text(f'{{"max_position_embeddings": {positions}}}')
+    arguments = Spec.of(str(tmp_path), {}).arguments
+    assert arguments["max_model_len"] == window <= arguments["max_num_batched_tokens"]
+
+
 def test_unknown_arguments_name_the_nearest():
     with pytest.raises(
         TypeError, match="unknown engine argument 'max_model_length': did you mean 'max_model_len'"

@@ -22,6 +22,7 @@ from toolkit.fingerprint import Fingerprint
 from toolkit.sampling import unknown
 
 _CPU_CONTEXT = 8192
+"""Longer windows need more KV cache than our default for one request; max_model_len asks for them."""
 _NEUTRAL_ENV = (
     "LOG",
     "CACHE",
@@ -114,8 +115,9 @@ def _cpu_defaults(path: str, given: Mapping[str, Any]) -> dict[str, Any]:
     driver keeps free. The prefix cache works by whole blocks: vLLM's 128 tokens never serve a short prompt,
     32 (the least that its attention takes) make 256 answers to one question start six times as fast.
     """
-    window = given.get("max_model_len") or _window(Path(path))
+    window = given.get("max_model_len") or min(_window(path), _CPU_CONTEXT)
     return {
+        "max_model_len": window,
         "dtype": "float32",
         "enforce_eager": True,
         "enable_chunked_prefill": False,
@@ -126,11 +128,14 @@ def _cpu_defaults(path: str, given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _window(folder: Path) -> int:
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except OSError:
-        return _CPU_CONTEXT
+def _window(path: str) -> int:
+    """The context window that a model's config names."""
+    from huggingface_hub import hf_hub_download
+
+    folder = Path(path)
+    file = folder / "config.json" if folder.is_dir() else Path(hf_hub_download(path, "config.json"))
+    config = json.loads(file.read_text())
+    config = config.get("text_config", config)
     return int(config.get("max_position_embeddings") or _CPU_CONTEXT)
 
 
