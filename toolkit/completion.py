@@ -22,6 +22,26 @@ Vocabulary = Sequence[bytes]
 """The bytes of every token id of a tokenizer; ids past its end are padding of the model's matrices."""
 
 
+ARRAYS = {
+    "token_ids": np.int32,
+    "logprobs": np.float32,
+    "ranks": np.int32,
+    "top_ids": np.int32,
+    "top_logprobs": np.float32,
+}
+"""The arrays of a Choice."""
+
+
+def shaped(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays of a Choice from flat ones (a store, a file): those of the top k get their T rows."""
+    steps = len(flat["token_ids"])
+    columns = {n: a.size // steps if steps else 0 for n, a in flat.items() if a is not None}
+    wide: dict[str, Any] = {
+        n: flat[n].reshape(steps, columns[n]) for n in ("top_ids", "top_logprobs") if n in columns
+    }
+    return {**flat, **wide}
+
+
 def digest(value: object, size: int = 16) -> str:
     """A content hash of plain data: the same for equal data on every machine. 2 × size hex digits."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

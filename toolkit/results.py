@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit import plots, report
-from toolkit.completion import Choice, Completion, Request, Usage
+from toolkit.completion import ARRAYS, Choice, Completion, Request, Usage, shaped
 from toolkit.fingerprint import Fingerprint
 from toolkit.sampling import FIELDS, Sampling, unknown
 from toolkit.store import Answer, Cell, Store
@@ -30,9 +30,6 @@ OUTCOMES = (
 """Columns that say what came back. `seconds` from arrival to last token, waiting in the batch included."""
 _KEYS = ("request", "run", "position", "created")
 _WHOLE = ("seed", "n", "max_tokens", "top_logprobs", "top_k", "min_tokens", "row", "run", "position")
-_ARRAYS = {"token_ids": np.int32, "logprobs": np.float32, "ranks": np.int32,
-           "top_ids": np.int32, "top_logprobs": np.float32}  # fmt: skip
-
 _COMPLETED = """
 SELECT cells.sweep, cells.position AS cell, cells.labels, x.request, x.fingerprint AS system_fingerprint,
        x.repeat, x.choice, x.text, x.finish_reason, NULL AS error, x.stop_reason, x.prompt_tokens,
@@ -272,7 +269,7 @@ class Results:
                 "fingerprint": fingerprints[row["system_fingerprint"]],
                 "prompt_token_ids": completion.prompt_token_ids.tolist(),
                 # Arrays of k columns lie flat; their first length is that of token_ids.
-                **{n: None if (a := getattr(choice, n)) is None else a.ravel().tolist() for n in _ARRAYS},
+                **{n: None if (a := getattr(choice, n)) is None else a.ravel().tolist() for n in ARRAYS},
             }
 
     @classmethod
@@ -389,15 +386,9 @@ def _request(asked: Any, sampling: Mapping[str, Any]) -> Request:
 
 
 def _choice(record: Mapping[str, Any]) -> Choice:
-    count = len(record["token_ids"])
-    arrays: dict[str, Any] = {
-        n: None if record[n] is None else np.array(record[n], k) for n, k in _ARRAYS.items()
-    }
-    for name in ("top_ids", "top_logprobs"):
-        if (flat := arrays[name]) is not None:
-            arrays[name] = flat.reshape(count, flat.size // count if count else 0)
+    flat = {n: None if record[n] is None else np.array(record[n], kind) for n, kind in ARRAYS.items()}
     stop = record["stop_reason"]
-    return Choice(record["choice"], record["text"], record["finish_reason"], stop, **arrays)
+    return Choice(record["choice"], record["text"], record["finish_reason"], stop, **shaped(flat))
 
 
 def _completion(

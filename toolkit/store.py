@@ -28,7 +28,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from toolkit.completion import Choice, Completion, Request, Usage, Vocabulary, digest
+from toolkit.completion import ARRAYS, Choice, Completion, Request, Usage, Vocabulary, digest, shaped
 from toolkit.fingerprint import Fingerprint
 from toolkit.sampling import FIELDS, Sampling
 
@@ -38,8 +38,6 @@ _VERSION = 1
 """SQLite's user_version: the format written here."""
 _PATIENCE = 60.0
 """Seconds to wait for another process that holds the file, before giving up."""
-
-_ARRAYS = ("token_ids", "logprobs", "ranks", "top_ids", "top_logprobs")
 
 _SCHEMA = """
 CREATE TABLE inputs (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
@@ -234,17 +232,16 @@ class Store:
             )
             return
         prompt = self._add_prompt(c.prompt_token_ids)
-        usage = (c.usage.prompt_tokens, c.usage.cached_tokens)
         for choice in c.choices:
             row = (
                 *known_by, choice.index, c.id, run, c.position, c.created, c.seconds, c.first_token_seconds,
-                usage[0], _count(c, choice), usage[1], choice.finish_reason, _dump(choice.stop_reason),
-                choice.text, prompt,
+                c.usage.prompt_tokens, _count(c, choice), c.usage.cached_tokens,
+                choice.finish_reason, _dump(choice.stop_reason), choice.text, prompt,
             )  # fmt: skip
             marks = ", ".join("?" * len(row))
             cursor = self._db.execute(f"INSERT OR IGNORE INTO completions VALUES (NULL, {marks})", row)
             if cursor.rowcount:
-                arrays = [_bytes(getattr(choice, name)) for name in _ARRAYS]
+                arrays = [_bytes(getattr(choice, name)) for name in ARRAYS]
                 self._db.execute("INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?)", (cursor.lastrowid, *arrays))
 
     def _add_requests(self, requests: Iterable[Request]) -> None:
@@ -394,21 +391,14 @@ class Store:
         )
 
     def _choice(self, row: Mapping[str, Any], fingerprint: str) -> Choice:
-        def array(name: str, kind: Any) -> Any:
-            return None if row[name] is None else np.frombuffer(row[name], kind)
-
-        token_ids = array("token_ids", np.int32)
+        flat = {n: None if row[n] is None else np.frombuffer(row[n], kind) for n, kind in ARRAYS.items()}
         return Choice(
             index=row["choice"],
             text=row["text"],
             finish_reason=row["finish_reason"],
             stop_reason=json.loads(row["stop_reason"] or "null"),
-            token_ids=token_ids,
-            logprobs=array("logprobs", np.float32),
-            ranks=array("ranks", np.int32),
-            top_ids=_matrix(array("top_ids", np.int32), len(token_ids)),
-            top_logprobs=_matrix(array("top_logprobs", np.float32), len(token_ids)),
             vocabulary=lambda: self.vocabulary(fingerprint),
+            **shaped(flat),
         )
 
     def vocabulary(self, fingerprint: str) -> Vocabulary:
@@ -432,10 +422,6 @@ def _hashable(value: Any) -> Any:
 
 def _bytes(array: Any) -> bytes | None:
     return None if array is None else array.tobytes()
-
-
-def _matrix(array: Any, rows: int) -> Any:
-    return None if array is None else array.reshape(rows, array.size // rows if rows else 0)
 
 
 def _count(completion: Completion, choice: Choice) -> int:
