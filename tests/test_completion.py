@@ -49,7 +49,7 @@ def test_offsets_count_characters_when_a_character_spans_tokens():
                     vocabulary=lambda: halves)  # fmt: skip
     from toolkit.completion import _text_logprobs
 
-    assert _text_logprobs(choice)["text_offset"] == [0, 0, 1]
+    assert _text_logprobs(choice, None)["text_offset"] == [0, 0, 1]
     assert [t.text for t in choice.tokens] == ["�", "�", "!"]
 
 

@@ -14,12 +14,12 @@ import toolkit as tk
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    ["sampling", "cells", "prompt"],
+    ["sampling", "image", "messages", "template", "examples", "window", "prompt", "cells"],
     ["completion", "fingerprint"],
     ["models", "tokenizer", "engine", "engines"],
     ["store"],
     ["plots", "report"],
-    ["results", "recorder", "sweep"],
+    ["records", "results", "recorder", "sweep"],
     ["__init__", "demo", "__main__"],
 ]
 """From the ground up; a module imports from its own floor or below."""

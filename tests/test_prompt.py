@@ -1,82 +1,259 @@
+import json
+
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import toolkit as tk
-from toolkit.prompt import messages
+from toolkit.examples import Random, Similar
+from toolkit.prompt import read
+
+POOL = [
+    {"id": "a", "text": "a dull film", "label": "neg"},
+    {"id": "b", "text": "a great film", "label": "pos"},
+    {"id": "c", "text": "cold soup", "label": "neg"},
+]
+SHOTS = tk.Prompt("Review: {text}", system="Rate {thing}s.", examples=POOL, answer="{label}")
+ROW = {"text": "fine", "thing": "film"}
 
 
-def test_a_string_is_one_user_message():
-    assert messages("Hi") == ({"role": "user", "content": "Hi"},)
+def turns(prompt, row=ROW):
+    return [(m["role"], m["content"]) for m in prompt.messages(row)]
 
 
-def test_content_parts_of_text_are_joined_as_in_the_guides():
-    part = {"type": "text", "text": "Write a haiku about programming."}
-    assert messages([{"role": "user", "content": [part, part]}])[0]["content"] == part["text"] * 2
+def test_variables_are_filled_in_all_parts():
+    prompt = tk.Prompt("Review: {text}", system="You rate {thing}s.", developer="Answer in {language}.")
+    assert prompt.variables == ("thing", "language", "text")
+    assert turns(prompt, {"text": "{ok}", "thing": "film", "language": "French", "more": 1}) == [
+        ("system", "You rate films."),
+        ("developer", "Answer in French."),
+        ("user", "Review: {ok}"),
+    ]
 
 
-@pytest.mark.parametrize(
-    ("given_", "message"),
-    [
-        ([], "messages is empty: give at least one"),
-        (
-            [{"role": "wizard", "content": "x"}],
-            r"messages\[0\] has the unknown role 'wizard': use one of system",
-        ),
-        ([{"content": "x"}], r"messages\[0\] must have 'role' and 'content'"),
-        (["x"], r"messages\[0\] must have 'role' and 'content', got 'x'"),
-        ([{"role": "user", "content": ""}], r"messages\[0\] has no text"),
-        (
-            [{"role": "user", "content": "a\ud800"}],
-            r"messages\[0\] is not valid Unicode: '\\ud800' at character 1",
-        ),
-        ([{"role": "user", "content": None}], r"messages\[0\] has no text, got None"),
-        (
-            [{"role": "user", "content": [{"type": "image_url"}]}],
-            r"messages\[0\] has a part that is not text",
-        ),
-    ],
-)
-def test_bad_messages_are_refused(given_, message):
-    with pytest.raises(ValueError, match=message):
-        messages(given_)
+def test_examples_are_turns():
+    assert turns(SHOTS.with_(k=2)) == [
+        ("system", "Rate films."),
+        ("user", "Review: a dull film"),
+        ("assistant", "neg"),
+        ("user", "Review: a great film"),
+        ("assistant", "pos"),
+        ("user", "Review: fine"),
+    ]
 
 
-def test_messages_of_another_type_are_refused():
-    with pytest.raises(TypeError, match="messages must be a string or a list of messages, got 7"):
-        messages(7)
-
-
-def test_prompt_fills_variables_in_both_parts():
-    prompt = tk.Prompt("Review: {text}", system="You rate {thing}s.")
-    assert prompt.variables == ("thing", "text")
-    assert prompt.messages({"text": "{ok}", "thing": "film", "more": 1}) == (
-        {"role": "system", "content": "You rate films."},
-        {"role": "user", "content": "Review: {ok}"},
+def test_examples_are_flat_in_one_message():
+    flat = SHOTS.with_(
+        k=2, layout="flat", system=None, template="Review: {text}\nLabel:", block="{question} {answer}"
     )
+    assert turns(flat) == [
+        (
+            "user",
+            "Review: a dull film\nLabel: neg\n\nReview: a great film\nLabel: pos\n\nReview: fine\nLabel:",
+        )
+    ]
 
 
-def test_all_missing_variables_are_named_at_once():
-    with pytest.raises(ValueError, match=r"the row lacks a, c \(it has b\)"):
-        tk.Prompt("{a} {b} {c}").messages({"b": 1})
+def test_jinja_in_all_parts():
+    prompt = tk.Prompt(
+        "{% if text %}Review: {{ text }}{% endif %} {}",
+        examples=POOL[:1],
+        answer="{{ label | upper }}",
+        document="<{{ text }}>",
+        syntax="jinja",
+    )
+    assert turns(prompt) == [
+        ("user", "Review: a dull film {}"),
+        ("assistant", "NEG"),
+        ("user", "Review: fine {}"),
+    ]
+
+
+def test_all_variables_that_are_missing_are_named_at_once():
+    with pytest.raises(ValueError, match=r"the row lacks thing, text \(it has b\)"):
+        SHOTS.messages({"b": 1})
+
+
+def test_history_stands_before_the_question():
+    history = [{"role": "user", "content": "knock knock."}, {"role": "assistant", "content": "Who's there?"}]
+    assert turns(tk.Prompt("Orange.", history=history)) == [
+        ("user", "knock knock."),
+        ("assistant", "Who's there?"),
+        ("user", "Orange."),
+    ]
+
+
+def test_folded_system_text_stands_before_the_first_user_message():
+    assert turns(SHOTS.with_(k=1, fold_system=True))[0] == ("user", "Rate films.\n\nReview: a dull film")
 
 
 @pytest.mark.parametrize(
-    ("template", "message"),
+    ("fixed", "row", "text"),
     [
-        ("{", "is malformed"),
-        ("{a b}", "use a plain name"),
-        ("{}", "use a plain name"),
-        ("", "non-empty string"),
+        (("one", "two"), {}, "[1] one\n\n[2] two\n\nQ"),
+        ((), {"documents": ["mine"]}, "[1] mine\n\nQ"),
+        (("one",), {"documents": [{"text": "mine", "more": 1}]}, "[1] mine\n\nQ"),
+        ((), {"documents": "as it stands"}, "as it stands\n\nQ"),
+        (("one",), {"documents": []}, "\n\nQ"),
     ],
 )
-def test_bad_templates_fail_when_made(template, message):
-    with pytest.raises(ValueError, match=message):
-        tk.Prompt(template)
+def test_documents_stand_where_the_template_says(fixed, row, text):
+    assert turns(tk.Prompt("{documents}\n\nQ", documents=fixed), row) == [("user", text)]
 
 
-@given(st.text())  # hypothesis makes no lone surrogates
-def test_any_text_survives_as_a_value_and_as_an_escaped_literal(text):
-    literal = text.replace("{", "{{").replace("}", "}}")
-    content = tk.Prompt("x" + literal + "{v}").messages({"v": text})[0]["content"]
-    assert content == "x" + text + text
+def test_documents_have_a_template_of_their_own():
+    prompt = tk.Prompt("Q", system="{documents}", document="{number}. {title}: {text}")
+    assert turns(prompt, {"documents": [{"title": "Soup", "text": "cold"}]})[0] == ("system", "1. Soup: cold")
+
+
+def test_examples_may_have_documents_of_their_own():
+    pool = [{"q": "a", "answer": "b", "documents": ["d"]}]
+    prompt = tk.Prompt("{documents} {q}", examples=pool, documents=["all"])
+    assert turns(prompt, {"q": "c"}) == [("user", "[1] d a"), ("assistant", "b"), ("user", "[1] all c")]
+    bare = prompt.with_(examples=[{"q": "a", "answer": "b"}])
+    assert turns(bare, {"q": "c"}) == [("user", "a"), ("assistant", "b"), ("user", "[1] all c")]
+
+
+def test_what_was_chosen_is_recorded_and_is_never_the_row_itself():
+    assert SHOTS.render(ROW).examples == ("a", "b", "c")
+    assert SHOTS.render({**ROW, "text": "COLD soup!"}).examples == ("a", "b")
+    assert SHOTS.render({**ROW, "id": "a"}).examples == ("b", "c")
+    assert SHOTS.with_(k=0).render(ROW).examples == ()
+    assert tk.Prompt("x").render().examples is None
+    assert SHOTS.render(ROW).notes == {"examples": ["a", "b", "c"]}
+
+
+def test_an_example_without_an_id_is_known_by_its_place():
+    pool = [{"text": t, "label": "x"} for t in ("cold soup", "film")]
+    prompt = tk.Prompt("{text}", examples=pool, answer="{label}", selector="similar", k=1)
+    assert prompt.render({"text": "a film"}).examples == (1,)
+
+
+def test_orders_are_shuffled_by_their_seed():
+    orders = {SHOTS.with_(order_seed=seed).render(ROW).examples for seed in range(40)}
+    assert {tuple(sorted(o)) for o in orders} == {("a", "b", "c")}
+    assert len(orders) == 6
+
+
+def test_variants_leave_the_first_as_it_was_and_show_their_own():
+    few = SHOTS.with_(k=1)
+    other = few.with_(answer="It is {label}.")
+    assert few.k == 1
+    assert SHOTS.k is None
+    assert turns(other)[2] == ("assistant", "It is neg.")
+    assert turns(few)[2] == ("assistant", "neg")
+    assert turns(few.with_(system="Other."))[0] == ("system", "Other.")
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"template": ""}, ValueError, "template must be a non-empty string"),
+        ({"template": "{"}, ValueError, "is malformed"),
+        ({"system": "{a b}"}, ValueError, "use a plain name"),
+        ({"examples": [{"text": "x"}]}, ValueError, r"examples\[0\]: the row lacks answer \(it has text\)"),
+        ({"examples": ["x"]}, TypeError, r"examples\[0\] must be a dict of variable → value, got 'x'"),
+        ({"k": 1}, ValueError, "k is 1, but there are 0 examples: give more, or lower k"),
+        ({"k": -1}, ValueError, "k must be a whole number from 0 up, got -1"),
+        ({"order_seed": 1.5}, ValueError, "order_seed must be a whole number, got 1.5"),
+        ({"selector": "best"}, ValueError, "unknown selector 'best'"),
+        ({"layout": "tall"}, ValueError, "layout must be one of turns, flat, got 'tall'"),
+        ({"syntax": "f"}, ValueError, "syntax must be one of format, jinja, got 'f'"),
+        ({"documents": ["x"]}, ValueError, "no template has the variable documents"),
+        ({"history": [{"role": "x", "content": "y"}]}, ValueError, "unknown role 'x'"),
+        ({"temperature": 1}, TypeError, "unknown prompt field 'temperature': did you mean 'template'"),
+    ],
+)
+def test_bad_fields_are_refused_when_made(fields, error, message):
+    with pytest.raises(error, match=message):
+        tk.Prompt(**{"template": "{text}", **fields})
+
+
+FULL = tk.Prompt(
+    "{documents}\n{text} ünï",
+    system="s",
+    developer="d",
+    examples=POOL,
+    answer="{label}",
+    k=2,
+    selector=Random(seed=4),
+    order_seed=1,
+    layout="flat",
+    block="{question} → {answer}",
+    documents=["one", {"text": "two", "n": 1}],
+    document="{text}",
+    history=[{"role": "user", "content": "Hi"}],
+    fold_system=True,
+    name="all of it",
+)
+
+
+@pytest.mark.parametrize("name", ["p.yaml", "p.yml", "p.json"])
+@pytest.mark.parametrize("prompt", [tk.Prompt("x"), SHOTS, FULL], ids=["small", "shots", "full"])
+def test_a_prompt_survives_a_file(tmp_path, prompt, name):
+    loaded = tk.Prompt.load(prompt.save(tmp_path / name))
+    assert loaded == prompt
+    assert loaded.messages(ROW) == prompt.messages(ROW)
+
+
+@given(st.text(min_size=1).filter(lambda t: t.strip()), st.sampled_from([".yaml", ".json"]))
+def test_any_text_survives_a_file(tmp_path_factory, text, suffix):
+    prompt = tk.Prompt(text.replace("{", "{{").replace("}", "}}"), system="{v}")
+    assert tk.Prompt.load(prompt.save(tmp_path_factory.mktemp("p") / f"p{suffix}")) == prompt
+
+
+def test_a_file_holds_only_what_was_set(tmp_path):
+    assert read(SHOTS.with_(k=2).save(tmp_path / "p.yaml")) == {
+        "template": "Review: {text}",
+        "system": "Rate {thing}s.",
+        "examples": POOL,
+        "answer": "{label}",
+        "k": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error", "message"),
+    [
+        ("p.txt", "x", ValueError, "a prompt is saved as .yaml or .json, got 'p.txt'"),
+        ("p.yaml", "a: [", ValueError, "p.yaml is not valid YAML"),
+        ("p.json", "{", ValueError, "p.json is not valid JSON"),
+        ("p.yaml", "- x", ValueError, "p.yaml must hold the fields of a prompt"),
+        (
+            "p.yaml",
+            "template: x\nsytem: y",
+            TypeError,
+            "p.yaml: unknown prompt field 'sytem': did you mean 'system'",
+        ),
+        ("p.json", json.dumps({"template": "{"}), ValueError, "p.json: template '{' is malformed"),
+        ("p.yaml", "system: x", TypeError, "p.yaml: .*missing 1 required positional argument: 'template'"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, name, text, error, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(error, match=message):
+        tk.Prompt.load(tmp_path / name)
+
+
+def test_a_function_is_not_saved_in_silence(tmp_path):
+    with pytest.raises(ValueError, match="holds a function"):
+        SHOTS.with_(selector=Similar(lambda texts: [])).save(tmp_path / "p.yaml")
+
+
+def test_examples_may_be_a_frame():
+    assert SHOTS.with_(examples=pd.DataFrame(POOL)) == SHOTS
+
+
+@pytest.mark.parametrize("prompt", [SHOTS, FULL, tk.Prompt("{n:.2f}"), tk.Prompt("{{ n }}", syntax="jinja")])
+def test_a_prompt_shows_itself_with_its_variables_open(prompt):
+    shown = prompt._repr_html_()
+    assert "variables not filled" in shown
+    assert "{text}" in shown or "{n}" in shown
+
+
+def test_a_rendered_prompt_shows_its_texts_escaped_and_its_examples():
+    shown = SHOTS.render({"text": "<b>", "thing": "film"})._repr_html_()
+    assert "&lt;b&gt;" in shown
+    assert "<b>" not in shown
+    assert "examples: [&#x27;a&#x27;, &#x27;b&#x27;, &#x27;c&#x27;]" in shown

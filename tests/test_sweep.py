@@ -76,9 +76,7 @@ def test_an_unanswerable_row_is_an_error_row_and_is_asked_again(engine, db):
 def test_prompts_can_be_an_axis(engine, db):
     prompts = ["Say yes.", tk.Prompt("Say no.", system="Be brief.")]
     frame = tk.sweep(None, tk.grid(prompt=prompts, seed=[1, 2], max_tokens=2)).run(engine, db).frame()
-    assert (
-        frame["prompt"].tolist() == ["Say yes."] * 2 + ['{"template": "Say no.", "system": "Be brief."}'] * 2
-    )
+    assert frame["prompt"].tolist() == ["Say yes."] * 2 + ["Say no."] * 2
 
 
 def test_braces_are_text_when_there_are_no_rows(engine, db):

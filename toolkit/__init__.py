@@ -6,13 +6,15 @@
 >>> results = sweep.run(engine, store="runs/haiku.db")          # doctest: +SKIP
 """
 
-from toolkit import models
+from toolkit import examples, models
 from toolkit.cells import Cells, cases, grid, zipped
 from toolkit.completion import Choice, Completion, Delta, Request, Token, Usage
 from toolkit.engine import Engine, EngineError, RequestError, load
 from toolkit.fingerprint import Fingerprint
+from toolkit.image import image
+from toolkit.messages import fold_system
 from toolkit.models import ModelError
-from toolkit.prompt import Prompt
+from toolkit.prompt import Prompt, Rendered
 from toolkit.results import Results, results
 from toolkit.sampling import Sampling
 from toolkit.store import Store, StoreBusy, StoreError
@@ -31,6 +33,7 @@ __all__ = [
     "ModelError",
     "Plan",
     "Prompt",
+    "Rendered",
     "Request",
     "RequestError",
     "Results",
@@ -42,7 +45,10 @@ __all__ = [
     "Token",
     "Usage",
     "cases",
+    "examples",
+    "fold_system",
     "grid",
+    "image",
     "load",
     "models",
     "results",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from toolkit.examples import SHOTS
 from toolkit.sampling import FIELDS, Sampling, unknown
 
-AXES = (*FIELDS, "prompt")
-"""What may vary: every field of Sampling, and the prompt."""
+AXES = (*FIELDS, "prompt", *SHOTS)
+"""What may vary: every field of Sampling, the prompt, and its few-shot examples."""
 
 
 class Cells:
@@ -46,14 +47,21 @@ def _values(name: str, values: Any) -> list[Any]:
     """One axis as a list of validated values; a single value is an axis of length one."""
     if name not in AXES:
         raise TypeError(unknown("axis", name, AXES))
-    single = isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable)
+    # A selector may be a dict of its options, and a conversation is a list that is one prompt.
+    single = isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable) or _turns(values)
     found = [values] if single else list(values)
     if not found:
         raise ValueError(f"axis {name!r} is empty: give at least one value, or leave the axis out")
     for value in found:
-        if name != "prompt" and value is not None:
+        if name in FIELDS and value is not None:
             Sampling(**{name: value})
+        elif name in SHOTS and value is not None:
+            SHOTS[name](name, value)
     return found
+
+
+def _turns(values: Any) -> bool:
+    return isinstance(values, (list, tuple)) and bool(values) and isinstance(values[0], Mapping)
 
 
 def grid(**axes: Any) -> Cells:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.prompt import Message, encodable, messages
+from toolkit.messages import Message, Messages, encodable, messages
+from toolkit.prompt import Rendered
 from toolkit.sampling import Sampling
 
 Ints = npt.NDArray[np.int32]
@@ -30,6 +31,10 @@ ARRAYS = {
     "top_logprobs": np.float32,
 }
 """The arrays of a Choice."""
+
+
+ECHOED = -1
+"""The index of the choice that is the prompt itself."""
 
 
 def shaped(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,11 +59,18 @@ class Request:
     sample. Exactly one of the two is set.
     """
 
-    messages: tuple[dict[str, str], ...] | None = None
+    messages: Messages | None = None
     """Role and content of each turn, for a chat completion."""
     prompt: str | tuple[int, ...] | None = None
     """Text or token ids to continue as they are, for a legacy completion: no chat template."""
     sampling: Sampling = field(default_factory=Sampling)
+    suffix: str | None = None
+    """Text that follows what is generated (fill in the middle); only with a prompt that is text."""
+    echo: bool = False
+    """Give the prompt back before the text, with its log probabilities where logprobs are asked for; only with
+    a prompt."""
+    notes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """How the messages were made (few-shot examples, what was left out); no part of what is asked."""
 
     def __post_init__(self) -> None:
         if (self.messages is None) == (self.prompt is None):
@@ -67,16 +79,42 @@ class Request:
             raise ValueError("prompt is empty: give some text to continue")
         if isinstance(self.prompt, str):
             encodable("prompt", self.prompt)
+        if self.prompt is None and (self.echo or self.suffix):
+            raise ValueError("echo and suffix go with a prompt, not with messages: use engine.complete")
+        if self.suffix is not None and (not isinstance(self.suffix, str) or not isinstance(self.prompt, str)):
+            raise ValueError(f"suffix must be text after a prompt that is text, got {self.suffix!r}")
 
     @classmethod
-    def chat(cls, turns: str | list[Message] | tuple[Message, ...], **sampling: Any) -> Request:
-        """A chat request from a string or messages, and sampling options."""
+    def chat(cls, turns: str | Rendered | Sequence[Message], **sampling: Any) -> Request:
+        """A chat request from a string, messages or a rendered prompt, and sampling options."""
+        if isinstance(turns, Rendered):
+            return cls(messages=turns.messages, sampling=Sampling(**sampling), notes=turns.notes)
         return cls(messages=messages(turns), sampling=Sampling(**sampling))
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What is asked, without how to sample, as plain data."""
+        if self.prompt is None:
+            return {"messages": self.messages}
+        more = {"suffix": self.suffix, "echo": self.echo}
+        return {"prompt": self.prompt, **{name: value for name, value in more.items() if value}}
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], sampling: Mapping[str, Any]) -> Request:
+        """A request from its `body` and the fields of its Sampling, as JSON has them."""
+        prompt = body.get("prompt")
+        return cls(
+            messages=tuple(body["messages"]) if "messages" in body else None,
+            prompt=tuple(prompt) if isinstance(prompt, list) else prompt,
+            sampling=Sampling(**sampling),
+            suffix=body.get("suffix"),
+            echo=body.get("echo", False),
+        )
 
     @cached_property
     def input(self) -> str:
         """The hash of the messages or the prompt."""
-        return digest(self.messages if self.prompt is None else {"prompt": self.prompt})
+        return digest(self.messages if self.prompt is None else self.body)
 
     @cached_property
     def key(self) -> str:
@@ -211,6 +249,11 @@ class Completion:
     """The request's place in the order in which its batch was given to the engine."""
     error: str | None = None
     """Why there is no answer; then there is one choice, without text, and finish_reason is "error"."""
+    echoed: Choice | None = None
+    """The prompt as a choice of its own (its text, tokens and log probabilities), when it was to be echoed. No
+    log probability belongs to its first token: NaN, with rank 0."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """How the request was made and sent: few-shot examples, what was left out, roles that were renamed."""
 
     @property
     def text(self) -> str:
@@ -257,7 +300,7 @@ class Completion:
             "object": "chat.completion" if chat else "text_completion",
             "created": int(self.created),
             "model": self.model,
-            "choices": [(_chat_choice if chat else _text_choice)(c) for c in self.choices],
+            "choices": [_chat_choice(c) if chat else _text_choice(c, self.echoed) for c in self.choices],
             "usage": self.usage.to_openai(),
             "system_fingerprint": self.system_fingerprint,
         }
@@ -303,26 +346,28 @@ def _chat_logprobs(choice: Choice) -> list[dict[str, Any]]:
     ]
 
 
-def _text_choice(choice: Choice) -> dict[str, Any]:
+def _text_choice(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
     return {
         "index": choice.index,
         "text": choice.text,
-        "logprobs": None if choice.logprobs is None else _text_logprobs(choice),
+        "logprobs": None if choice.logprobs is None else _text_logprobs(choice, echoed),
         "finish_reason": choice.finish_reason,
     }
 
 
-def _text_logprobs(choice: Choice) -> dict[str, Any]:
-    tokens = choice.tokens
+def _text_logprobs(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
+    before = echoed.tokens if echoed else ()
+    tokens = (*before, *choice.tokens)
     # Offsets in characters of the text so far: bytes of an unfinished character do not count until it ends.
     raw, offsets = b"", []
     for token in tokens:
         offsets.append(len(raw.decode("utf-8", "ignore")))
         raw += token.bytes
+    known = [None if i == 0 and before else t for i, t in enumerate(tokens)]
     return {
         "tokens": [t.text for t in tokens],
-        "token_logprobs": [t.logprob for t in tokens],
-        "top_logprobs": [{text: p for _, text, p in t.top} for t in tokens],
+        "token_logprobs": [t and t.logprob for t in known],
+        "top_logprobs": [t and {text: p for _, text, p in t.top} for t in known],
         "text_offset": offsets,
     }
 
@@ -338,3 +383,8 @@ class Delta:
     """Set on the last piece of its choice."""
     completion: Completion | None = None
     """The whole completion, on the very last piece only."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens of the whole request, on the very last piece only."""
+        return self.completion.usage if self.completion else None

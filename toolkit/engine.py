@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from toolkit import messages as conversation
 from toolkit.completion import Completion, Delta, Request, Vocabulary
 from toolkit.fingerprint import Fingerprint
+from toolkit.messages import Message
 from toolkit.models import DEFAULT
-from toolkit.prompt import Message
+from toolkit.prompt import Rendered
 from toolkit.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -50,8 +52,16 @@ class Engine(ABC):
         """One request, piece by piece. Leaving the loop early cancels it. Raises RequestError."""
 
     @abstractmethod
-    def count(self, request: Request) -> int:
-        """Prompt tokens of a request, exactly: the model's own tokenizer and chat template."""
+    def count(self, request: Request | str | Rendered | Sequence[Message]) -> int:
+        """Prompt tokens of a request or of messages, exactly: the model's own tokenizer and chat template.
+
+        Raises ValueError when the model's chat template refuses them.
+        """
+
+    @property
+    def window(self) -> int:
+        """The context window: the most tokens of prompt and answer together."""
+        return int(self.fingerprint.components["max_model_len"])
 
     @property
     @abstractmethod
@@ -77,8 +87,9 @@ class Engine(ABC):
         found = self.fingerprint.components.get("generation_config")
         return found if isinstance(found, Mapping) else {}
 
-    def chat(self, messages: str | list[Message] | tuple[Message, ...], **sampling: Any) -> Completion:
-        """Answers one conversation; a string is one user message. Options are the fields of Sampling.
+    def chat(self, messages: str | Rendered | Sequence[Message], **sampling: Any) -> Completion:
+        """Answers one conversation: messages, a rendered prompt, or a string, which is one user message. Options
+        are the fields of Sampling.
 
         Raises ValueError or TypeError for bad options, RequestError when it cannot be answered.
 
@@ -87,12 +98,28 @@ class Engine(ABC):
         """
         return self._one(Request.chat(messages, **sampling))
 
-    def complete(self, prompt: str | list[int] | tuple[int, ...], **sampling: Any) -> Completion:
-        """Continues a text (or token ids) as it stands, without a chat template: OpenAI's legacy call."""
-        return self._one(Request(prompt=_prompt(prompt), sampling=Sampling(**sampling)))
+    def complete(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        suffix: str | None = None,
+        echo: bool = False,
+        **sampling: Any,
+    ) -> Completion:
+        """Continues a text (or token ids) as it stands, without a chat template: OpenAI's legacy completions call.
 
-    def stream(self, messages: str | list[Message] | tuple[Message, ...], **sampling: Any) -> Iterator[Delta]:
-        """Like `chat`, piece by piece; the last piece carries the whole completion."""
+        suffix: text that comes after what is generated, for models that can fill in the middle. echo: the text
+        begins with the prompt; with logprobs, `c.echoed` holds the log probabilities of the prompt's tokens.
+        A chat of one user message differs from this by the model's chat template only.
+
+        Raises ValueError or TypeError for bad options, RequestError when it cannot be answered.
+        """
+        asked = _prompt(prompt)
+        return self._one(Request(prompt=asked, suffix=suffix, echo=echo, sampling=Sampling(**sampling)))
+
+    def stream(self, messages: str | Rendered | Sequence[Message], **sampling: Any) -> Iterator[Delta]:
+        """Like `chat`, piece by piece; the last piece carries finish reason, usage and the whole completion.
+        Leaving the loop early stops the engine's work on it."""
         return self.stream_request(Request.chat(messages, **sampling))
 
     def _one(self, request: Request) -> Completion:
@@ -110,7 +137,7 @@ class Engine(ABC):
         self.close()
 
 
-def _prompt(given: str | list[int] | tuple[int, ...]) -> str | tuple[int, ...]:
+def _prompt(given: str | Sequence[int]) -> str | tuple[int, ...]:
     if isinstance(given, str):
         return given
     if isinstance(given, (list, tuple)) and all(type(i) is int and i >= 0 for i in given):
@@ -143,6 +170,7 @@ def load(model: str = DEFAULT, **arguments: Any) -> VLLMEngine:
             return _loaded
         _loaded.close()  # a dead one too: it may still be letting go of its memory
     _loaded = engine
+    conversation.counter = engine.count  # conversations are shown with their number of tokens
     return engine
 
 

@@ -1,105 +1,361 @@
-"""Prompt: the messages sent to a model, made from a template and a row of data."""
+"""Prompt: the messages sent to a model, made from templates, few-shot examples, documents and a row of data."""
 
 from __future__ import annotations
 
-import string
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
-Message = Mapping[str, Any]
+from toolkit.examples import SHOTS, Item, Pool, Selector, ordered
+from toolkit.messages import Message, Messages, caption, fold_system, messages, view
+from toolkit.sampling import named_fields_only
+from toolkit.template import Template, lacks
+from toolkit.window import Window, fit
 
-
-def messages(given: str | list[Message] | tuple[Message, ...]) -> tuple[dict[str, str], ...]:
-    """A conversation as a tuple of {"role", "content"}; a string is one user message.
-
-    Raises ValueError for an empty conversation, an unknown role or a message without text.
-    """
-    if isinstance(given, str):
-        given = [{"role": "user", "content": given}]
-    if not isinstance(given, (list, tuple)):
-        raise TypeError(f"messages must be a string or a list of messages, got {given!r}")
-    if not given:
-        raise ValueError("messages is empty: give at least one, such as {'role': 'user', 'content': 'Hi'}")
-    return tuple(_message(i, m) for i, m in enumerate(given))
-
-
-def _message(index: int, given: Message) -> dict[str, str]:
-    if not isinstance(given, Mapping) or not {"role", "content"} <= given.keys():
-        raise ValueError(f"messages[{index}] must have 'role' and 'content', got {given!r}")
-    role, content = given["role"], given["content"]
-    if role not in ROLES:
-        raise ValueError(f"messages[{index}] has the unknown role {role!r}: use one of {', '.join(ROLES)}")
-    if isinstance(content, (list, tuple)):
-        # OpenAI's content parts; a text model reads their texts one after the other.
-        content = "".join(_text_part(index, part) for part in content)
-    if not isinstance(content, str) or not content:
-        raise ValueError(
-            f"messages[{index}] has no text, got {given['content']!r}: content is a non-empty string"
-        )
-    return {"role": role, "content": encodable(f"messages[{index}]", content)}
-
-
-def encodable(where: str, text: str) -> str:
-    """The text as it is. Raises ValueError for lone surrogates, which no tokenizer and no file takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{where} is not valid Unicode: {text[error.start]!r} at character {error.start} is half of a "
-            "surrogate pair; decode the text with errors='replace'"
-        ) from None
-    return text
-
-
-def _text_part(index: int, part: Any) -> str:
-    if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-        raise ValueError(f"messages[{index}] has a part that is not text, got {part!r}")
-    return str(part["text"])
+LAYOUTS = ("turns", "flat")
+_SHARED = ("template", "examples", "answer", "layout", "block", "document", "syntax")
+"""Fields that the rendered examples depend on."""
 
 
 @dataclass(frozen=True)
+class Rendered:
+    """A prompt filled with a row: what is sent, and what it was made of."""
+
+    messages: Messages
+    examples: tuple[Any, ...] | None = None
+    """Ids (or positions in the pool) of the few-shot examples, in the order shown; None without a pool."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """What `fit` left out: turns, examples, and characters of documents."""
+    prompt_tokens: int | None = None
+    """As `fit` counted them."""
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What a record of the request says about its making."""
+        found = {} if self.examples is None else {"examples": list(self.examples)}
+        return {**found, **({"dropped": dict(self.dropped)} if self.dropped else {})}
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"; {name}: {_brief(value)}" for name, value in self.notes.items())
+        return view(self.messages, caption(self.messages) + notes)
+
+
+def _brief(value: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+@named_fields_only("prompt field")
+@dataclass(frozen=True)
 class Prompt:
-    """A template with named variables: `{text}` is filled from a row, `{{` and `}}` are literal braces.
+    """Templates with named variables, filled from a row: `{text}` is a variable, `{{` and `}}` are braces.
+
+    The messages are: system and developer text, few-shot examples, the turns of `history`, the template. Frozen;
+    `with_` makes variants. Raises ValueError for malformed templates and examples that lack a variable.
 
     >>> Prompt("Review: {text}", system="Be brief.").messages({"text": "Great!"})[1]["content"]
     'Review: Great!'
     """
 
     template: str
+    """The user message."""
     system: str | None = None
+    developer: str | None = None
+    examples: Sequence[Mapping[str, Any]] = ()
+    """The pool of few-shot examples: dicts with the template's variables, and those of `answer`."""
+    answer: str = "{answer}"
+    """The assistant's message in an example."""
+    k: int | None = None
+    """How many examples are shown; all of them when left out."""
+    selector: Any = "first"
+    """Which: first, random, balanced, similar (BM25), mmr, or one of `toolkit.examples` with its options."""
+    order_seed: int | None = None
+    """Shuffles the chosen examples; left out, they stand as the selector put them."""
+    layout: str = "turns"
+    """Examples as user and assistant "turns", or "flat" in the user message itself."""
+    block: str = "{question}\n{answer}"
+    """How one example reads in the flat layout; blank lines stand between them."""
+    documents: Sequence[str | Mapping[str, Any]] = ()
+    """Context (texts, or dicts with the variables of `document`), for rows without `documents` of their own. They
+    stand where a template has the variable `documents`."""
+    document: str = "[{number}] {text}"
+    """How one document reads; `number` counts from 1."""
+    history: Sequence[Message] = ()
+    """Turns before the template's."""
+    syntax: str = "format"
+    """Of all templates: Python's "format" or "jinja" (Jinja2)."""
+    fold_system: bool = False
+    """Puts system and developer text before the first user message, for models that take none."""
+    name: str | None = None
+    """What tables call it."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.template, str) or not self.template:
-            raise ValueError(f"template must be a non-empty string, got {self.template!r}")
-        self.variables  # noqa: B018  # a malformed template fails here, not at the first row
+        for name in (*self._spoken, "answer", "block", "document"):
+            self._template(name)
+        for name, rule in SHOTS.items():
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, rule(name, getattr(self, name)))
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+        object.__setattr__(self, "examples", _dicts("examples", self.examples))
+        object.__setattr__(self, "documents", _documents(self.documents))
+        object.__setattr__(self, "history", messages(self.history) if self.history else ())
+        self._check()
+
+    def _check(self) -> None:
+        if self.k is not None and self.k > len(self.examples):
+            raise ValueError(
+                f"k is {self.k}, but there are {len(self.examples)} examples: give more, or lower k"
+            )
+        if self.documents and "documents" not in self._used:
+            raise ValueError(
+                "documents are given, but no template has the variable documents: say where they go"
+            )
+        needed = [*self._template("template").variables, *self._template("answer").variables]
+        for i, row in enumerate(self.examples):
+            if missing := [n for n in dict.fromkeys(needed) if n not in row and n != "documents"]:
+                raise ValueError(f"examples[{i}]: {lacks(missing, row)}")
+
+    __hash__ = None  # type: ignore[assignment]  # examples are dicts
+
+    def _template(self, name: str) -> Template:
+        try:
+            return self._templates[name]
+        except KeyError:
+            self._templates[name] = Template(getattr(self, name), self.syntax)
+            return self._templates[name]
+
+    @cached_property
+    def _templates(self) -> dict[str, Template]:
+        return {}
+
+    @property
+    def _spoken(self) -> tuple[str, ...]:
+        """The fields with a text of their own in every request."""
+        return tuple(n for n in ("system", "developer", "template") if getattr(self, n) is not None)
+
+    @cached_property
+    def _used(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(v for n in self._spoken for v in self._template(n).variables))
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The names of the variables, in order of appearance."""
-        names: dict[str, None] = {}
-        for part in (self.system or "", self.template):
-            try:
-                fields = [name for _, name, _, _ in string.Formatter().parse(part) if name is not None]
-            except ValueError as error:
-                raise ValueError(
-                    f"template {part!r} is malformed ({error}): write {{{{ for a brace"
-                ) from None
-            for name in fields:
-                if not name.isidentifier():
-                    raise ValueError(
-                        f"template has the variable {{{name}}}: use a plain name, or {{{{ and }}}} for braces"
-                    )
-                names[name] = None
-        return tuple(names)
+        """The names that a row must have, in order of appearance."""
+        return tuple(v for v in self._used if v != "documents" or not self.documents)
 
-    def messages(self, row: Mapping[str, Any] | None = None) -> tuple[dict[str, str], ...]:
+    @cached_property
+    def pool(self) -> Pool:
+        """The examples, with the texts by which they are compared."""
+        names = [n for n in self._template("template").variables if n != "documents"]
+        answers = tuple(self._template("answer").fill(row) for row in self.examples)
+        return Pool(tuple(self.examples), tuple(_text(row, names) for row in self.examples), answers)
+
+    @cached_property
+    def _shown(self) -> tuple[Messages | str, ...]:
+        """Each example of the pool as it is sent."""
+        return tuple(
+            self._example(row, text) for row, text in zip(self.examples, self.pool.answers, strict=True)
+        )
+
+    def _example(self, row: Mapping[str, Any], answer: str) -> Messages | str:
+        # The prompt's own documents belong to the question that is asked, not to each example.
+        filled = self._with_documents({"documents": (), **row}) if "documents" in self._used else row
+        question = self._template("template").fill(filled)
+        if "documents" in self._used and "documents" not in row:
+            question = question.strip()
+        if self.layout == "flat":
+            return self._template("block").fill({"question": question, "answer": answer})
+        return messages([{"role": "user", "content": question}, {"role": "assistant", "content": answer}])
+
+    def messages(self, row: Mapping[str, Any] | None = None) -> Messages:
         """The conversation for one row. Raises ValueError that names all missing variables at once."""
+        return self.render(row).messages
+
+    def render(self, row: Mapping[str, Any] | None = None) -> Rendered:
+        """The conversation for one row, with the examples that were chosen for it."""
         row = row or {}
-        missing = [name for name in self.variables if name not in row]
-        if missing:
-            have = ", ".join(map(str, row)) or "nothing"
-            raise ValueError(f"the row lacks {', '.join(missing)} (it has {have})")
-        turns = [{"role": "system", "content": self.system.format_map(row)}] if self.system else []
-        return messages([*turns, {"role": "user", "content": self.template.format_map(row)}])
+        if missing := [name for name in self.variables if name not in row]:
+            raise ValueError(lacks(missing, row))
+        chosen = self._choose(row)
+        ids = tuple(self.examples[i].get("id", i) for i in chosen) if self.examples else None
+        return Rendered(self._assemble(row, chosen, self.history), ids)
+
+    def _choose(self, row: Mapping[str, Any]) -> list[int]:
+        k = len(self.examples) if self.k is None else self.k
+        if not k:
+            return []
+        names = [n for n in self._template("template").variables if n != "documents"]
+        item = Item(_text(row, names), str(row["id"]) if "id" in row else None)
+        return ordered(self.selector.select(self.pool, item, k), self.order_seed)
+
+    def _assemble(
+        self, row: Mapping[str, Any], chosen: Sequence[int], history: Sequence[Message]
+    ) -> Messages:
+        filled = self._with_documents(row) if "documents" in self._used else row
+        said = {name: self._template(name).fill(filled) for name in self._spoken}
+        question = said.pop("template")
+        shown = [self._shown[i] for i in chosen]
+        if self.layout == "flat":
+            question = "\n\n".join([*(str(block) for block in shown), question])
+            shown = []
+        head = (
+            messages([{"role": r, "content": t} for r, t in said.items() if t]) if any(said.values()) else ()
+        )
+        turns = (*head, *(m for pair in shown for m in pair), *history, *messages(question))
+        return fold_system(turns) if self.fold_system else turns  # type: ignore[arg-type,return-value]
+
+    def _with_documents(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row with its documents as one text."""
+        given = row.get("documents", self.documents)
+        if isinstance(given, str):
+            return {**row, "documents": given}
+        template = self._template("document")
+        texts = [template.fill({"number": i, **d}) for i, d in enumerate(_documents(given), 1)]
+        return {**row, "documents": "\n\n".join(texts)}
+
+    def fit(
+        self,
+        row: Mapping[str, Any] | None,
+        engine: Window,
+        reserve: int,
+        strategy: str | Sequence[str] = "refuse",
+    ) -> Rendered:
+        """The conversation for one row, made short enough for the engine's context window.
+
+        reserve: tokens kept for the answer (its max_tokens). strategy: what to leave out, in this order, until
+        prompt and reserve fit: "turns" (the oldest exchanges of `history`), "examples" (the first shown, so the
+        least similar), "documents" (their end, to the character); "refuse" leaves nothing out.
+
+        Raises ValueError, with the numbers, when what may be left out is not enough.
+        """
+        row = row or {}
+        whole = self.render(row)
+        chosen = self._choose(row)
+        given = row.get("documents", self.documents) if "documents" in self._used else ()
+        parts = {"turns": _exchanges(self.history), "examples": chosen, "documents": _documents(given)}
+
+        def build(kept: Mapping[str, Any]) -> Messages:
+            # Documents that were given as one text stay one text.
+            documents = kept["documents"]
+            if isinstance(given, str):
+                documents = "".join(d["text"] for d in documents)
+            history = tuple(m for exchange in kept["turns"] for m in exchange)
+            return self._assemble({**row, "documents": documents}, kept["examples"], history)
+
+        kept, dropped, tokens = fit(build, parts, engine, reserve, strategy)
+        ids = None if whole.examples is None else whole.examples[len(chosen) - len(kept["examples"]) :]
+        return Rendered(build(kept), ids, dropped, tokens)
+
+    def with_(self, **changes: Any) -> Prompt:
+        """A copy with some fields changed."""
+        new = replace(self, **changes)
+        if not any(name in changes for name in _SHARED):
+            # Examples are rendered and indexed once for all variants that show the same ones.
+            new.__dict__.update(pool=self.pool, _shown=self._shown)
+        return new
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that are set, as plain data."""
+        found: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Selector):
+                value = value.to_dict()
+                value = value["name"] if len(value) == 1 else value
+            if isinstance(value, tuple):
+                value = [dict(v) if isinstance(v, Mapping) else v for v in value]
+            if value != f.default and value != []:
+                found[f.name] = value
+        return found
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the prompt as YAML (.yaml, .yml) or JSON (.json)."""
+        path = Path(path)
+        data = self.to_dict()
+        if _kind(path) == "json":
+            text = json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+        else:
+            import yaml
+
+            text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False, width=100)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Prompt:
+        """What `save` wrote, or a person. Raises ValueError or TypeError that names the file."""
+        path = Path(path)
+        data = read(path)
+        try:
+            return cls(**data)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{path}: {error}") from None
+
+    def _repr_html_(self) -> str:
+        row = {name: _Blank(f"{{{name}}}") for name in self.variables}
+        shown = self.render(row)
+        pool = f"; {len(shown.examples or ())} of {len(self.examples)} examples" if self.examples else ""
+        unfilled = "; variables not filled" if row else ""
+        return view(shown.messages, caption(shown.messages) + pool + unfilled)
+
+
+class _Blank(str):
+    """Stands for a variable that is not filled, whatever format a template asks of it."""
+
+    __slots__ = ()
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file."""
+    text = path.read_text(encoding="utf-8")
+    import yaml
+
+    try:
+        data = json.loads(text) if _kind(path) == "json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is not valid {_kind(path).upper()}: {error}") from None
+    if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
+        raise ValueError(f"{path} must hold the fields of a prompt, such as `template:`, got {data!r:.80}")
+    return data
+
+
+def _kind(path: Path) -> str:
+    kinds = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
+    if path.suffix.lower() not in kinds:
+        raise ValueError(f"a prompt is saved as .yaml or .json, got {path.name!r}")
+    return kinds[path.suffix.lower()]
+
+
+def _dicts(name: str, given: Any) -> tuple[dict[str, Any], ...]:
+    if hasattr(given, "to_dict"):  # a DataFrame
+        given = given.to_dict("records")
+    for i, row in enumerate(given := tuple(given)):
+        if not isinstance(row, Mapping):
+            raise TypeError(f"{name}[{i}] must be a dict of variable → value, got {row!r}")
+    return tuple(dict(row) for row in given)
+
+
+def _documents(given: Any) -> tuple[dict[str, Any], ...]:
+    """Documents as dicts; a text is {"text": …}."""
+    given = (given,) if isinstance(given, (str, Mapping)) else given
+    return _dicts("documents", [{"text": d} if isinstance(d, str) else d for d in given])
+
+
+def _text(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The text by which rows are compared: the values of the template's variables."""
+    return "\n".join(str(row[name]) for name in names if name in row)
+
+
+def _exchanges(turns: Sequence[Message]) -> tuple[tuple[Message, ...], ...]:
+    """Turns in groups that begin with a user message, so that none loses its question."""
+    groups: list[list[Message]] = []
+    for turn in turns:
+        if turn["role"] == "user" or not groups:
+            groups.append([])
+        groups[-1].append(turn)
+    return tuple(tuple(group) for group in groups)

@@ -12,30 +12,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit import plots, report
-from toolkit.completion import ARRAYS, Choice, Completion, Request, Usage, shaped
+from toolkit.completion import Choice, Completion, Usage
+from toolkit.examples import SHOTS
 from toolkit.fingerprint import Fingerprint
-from toolkit.sampling import FIELDS, Sampling, unknown
-from toolkit.store import Answer, Cell, Store
+from toolkit.records import plain, record, restored
+from toolkit.sampling import FIELDS, unknown
+from toolkit.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-AXES = ("sweep", "prompt", "case", "row", *FIELDS, "model", "system_fingerprint", "repeat", "choice")
+_LABELS = ("prompt", "case", "row", *SHOTS)
+AXES = ("sweep", *_LABELS, *FIELDS, "model", "system_fingerprint", "repeat", "choice")
 """Columns that say what was asked, of which system; the variables of a row are `row.<name>`."""
 OUTCOMES = (
     "text", "finish_reason", "error", "stop_reason", "prompt_tokens", "completion_tokens", "cached_tokens",
     "seconds", "first_token_seconds",
 )  # fmt: skip
 """Columns that say what came back. `seconds` from arrival to last token, waiting in the batch included."""
+MADE = ("examples", "dropped")
+"""Columns that say how the prompt was made: ids of its examples in the order shown, what did not fit."""
 _KEYS = ("request", "run", "position", "created")
-_WHOLE = ("seed", "n", "max_tokens", "top_logprobs", "top_k", "min_tokens", "row", "run", "position")
+_WHOLE = (
+    "seed", "n", "max_tokens", "top_logprobs", "top_k", "min_tokens", "row", "run", "position", "k", "order_seed",
+)  # fmt: skip
 _COMPLETED = """
 SELECT cells.sweep, cells.position AS cell, cells.labels, x.request, x.fingerprint AS system_fingerprint,
        x.repeat, x.choice, x.text, x.finish_reason, NULL AS error, x.stop_reason, x.prompt_tokens,
        x.completion_tokens, x.cached_tokens, x.seconds, x.first_token_seconds, x.run, x.position, x.created
 FROM completions x JOIN cells ON cells.request = x.request AND x.repeat < cells.repeats
-WHERE (?1 IS NULL OR cells.sweep = ?1) AND (?2 IS NULL OR x.fingerprint = ?2)
+WHERE (?1 IS NULL OR cells.sweep = ?1) AND (?2 IS NULL OR x.fingerprint = ?2) AND x.choice >= 0
 """
 _FAILED = """
 SELECT cells.sweep, cells.position, cells.labels, x.request, x.fingerprint, x.repeat, 0, '', 'error', x.error,
@@ -210,7 +217,7 @@ class Results:
         """What `to_parquet` wrote."""
         import pyarrow.parquet as pq
 
-        return cls._from_records(pq.read_table(path).to_pylist())
+        return cls._of_records(pq.read_table(path).to_pylist())
 
     def to_jsonl(self, path: str | Path) -> Path:
         """Everything, arrays included, as one JSON object a line."""
@@ -223,7 +230,7 @@ class Results:
     def from_jsonl(cls, path: str | Path) -> Results:
         """What `to_jsonl` wrote."""
         with Path(path).open(encoding="utf-8") as file:
-            return cls._from_records([json.loads(line) for line in file])
+            return cls._of_records([json.loads(line) for line in file])
 
     def to_csv(self, path: str | Path) -> Path:
         """The table of `frame()`, without arrays, for a spreadsheet."""
@@ -248,54 +255,16 @@ class Results:
         return Path(path)
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        """Each row as plain data, with what is needed to build it again."""
-        fingerprints = {name: json.dumps(f.to_json()) for name, f in self.fingerprints.items()}
-        for i, row in enumerate(self._table.to_dict("records")):
-            completion = self[i]
-            choice = completion.choices[int(row["choice"])]
-            request = completion.request
-            kept = {
-                c: row[c]
-                for c in ("sweep", "system_fingerprint", "repeat", "choice", *OUTCOMES, "position", "created")
-            }
-            named = [c for c in map(str, row) if c in AXES[1:4] or c.startswith("row.")]
-            labels = {c: value for c in named if (value := _plain(row[c])) is not None}
-            yield {
-                **{name: _plain(value) for name, value in kept.items()},
-                "id": completion.id,
-                "labels": json.dumps(labels, ensure_ascii=False),
-                "input": json.dumps(request.messages or request.prompt, ensure_ascii=False),
-                "sampling": json.dumps(request.sampling.given()),
-                "fingerprint": fingerprints[row["system_fingerprint"]],
-                "prompt_token_ids": completion.prompt_token_ids.tolist(),
-                # Arrays of k columns lie flat; their first length is that of token_ids.
-                **{n: None if (a := getattr(choice, n)) is None else a.ravel().tolist() for n in ARRAYS},
-            }
+        fingerprints = self.fingerprints
+        rows: list[Any] = self._table.to_dict("records")
+        for i, row in enumerate(rows):
+            names = (c for c in map(str, row) if c in (*_LABELS, *MADE) or c.startswith("row."))
+            labels = {name: v for name in names if (v := plain(row[name])) is not None}
+            yield record(row, labels, self[i], fingerprints[row["system_fingerprint"]])
 
     @classmethod
-    def _from_records(cls, records: Sequence[Mapping[str, Any]]) -> Results:
-        store = Store(":memory:")
-        answers: dict[tuple[str, str, int], Answer] = {}
-        cells: dict[tuple[str, str, str], Cell] = {}
-        requests: dict[str, Request] = {}
-        for record in records:
-            fingerprint = Fingerprint.from_json(json.loads(record["fingerprint"]))
-            request = _request(json.loads(record["input"]), json.loads(record["sampling"]))
-            labels = json.loads(record["labels"])
-            place = (request.key, record["system_fingerprint"], record["repeat"])
-            known = answers.get(place)
-            choices = (*(known.completion.choices if known else ()), _choice(record))
-            answers[place] = Answer(_completion(record, request, choices, fingerprint), record["repeat"])
-            store.add_engine(fingerprint, None)
-            cell = (record["sweep"], request.key, json.dumps(labels))
-            repeats = max(record["repeat"] + 1, cells[cell].repeats if cell in cells else 0)
-            cells[cell] = Cell(request.key, repeats, labels)
-            requests[request.key] = request
-        store.add(list(answers.values()))
-        for sweep in dict.fromkeys(name for name, _, _ in cells):
-            own = [cell for (name, _, _), cell in cells.items() if name == sweep]
-            store.define(sweep, {}, requests.values(), own)
-        return cls.of(store)
+    def _of_records(cls, records: Sequence[Mapping[str, Any]]) -> Results:
+        return cls.of(restored(records))
 
 
 def results(store: Store | str | Path) -> Results:
@@ -336,17 +305,31 @@ def _table(store: Store, sweep: str | None, fingerprint: str | None) -> pd.DataF
         ["sweep", "cell", "system_fingerprint", "repeat", "choice"], ignore_index=True
     )
     variables = [c for c in map(str, labels) if c.startswith("row.")]
-    return _typed(joined.reindex(columns=[*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *_KEYS]))
+    return _typed(joined.reindex(columns=[*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *MADE, *_KEYS]))
 
 
 def _labels(labels: dict[str, Any], sweep: Mapping[str, Any]) -> dict[str, Any]:
     """Labels as columns: the number of a prompt or row becomes its text or variables."""
     if "row" in labels and sweep.get("rows"):
         labels |= {f"row.{name}": value for name, value in sweep["rows"][labels["row"]].items()}
-    if "prompt" in labels and sweep.get("prompts"):
-        prompt = sweep["prompts"][labels["prompt"]]
-        labels["prompt"] = prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
+    if isinstance(number := labels.get("prompt"), int):
+        called = [_called(prompt) for prompt in sweep["prompts"]]
+        again = called.count(called[number]) > 1
+        labels["prompt"] = f"{called[number]} [{number}]" if again else called[number]
+    if "examples" in labels:
+        labels["examples"] = tuple(labels["examples"])  # a tuple can be counted and grouped by
+    if isinstance(dropped := labels.get("dropped"), dict):
+        labels["dropped"] = ", ".join(f"{n} {name}" for name, n in dropped.items())
     return labels
+
+
+def _called(prompt: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
+    """What a table calls a prompt: its name, its template, or the last message's text."""
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, Mapping):
+        return str(prompt.get("name") or prompt["template"])
+    return str(prompt[-1]["content"])
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
@@ -356,13 +339,6 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def _varies(column: pd.Series[Any]) -> bool:
     return bool(column.nunique(dropna=False) > 1)
-
-
-def _plain(value: Any) -> Any:
-    """A value of a frame as JSON has it: None for missing, Python's numbers for NumPy's."""
-    if report.is_missing(value):
-        return None
-    return value.item() if hasattr(value, "item") else value
 
 
 def _failure(store: Store, row: Mapping[str, Any]) -> Completion:
@@ -375,37 +351,4 @@ def _failure(store: Store, row: Mapping[str, Any]) -> Completion:
         id="",
         created=float(row["created"]),
         error=str(row["error"]),
-    )
-
-
-def _request(asked: Any, sampling: Mapping[str, Any]) -> Request:
-    """A request from its JSON: messages are a list of dicts, a prompt is text or a list of token ids."""
-    if isinstance(asked, list) and isinstance(asked[0], dict):
-        return Request(messages=tuple(asked), sampling=Sampling(**sampling))
-    return Request(prompt=tuple(asked) if isinstance(asked, list) else asked, sampling=Sampling(**sampling))
-
-
-def _choice(record: Mapping[str, Any]) -> Choice:
-    flat = {n: None if record[n] is None else np.array(record[n], kind) for n, kind in ARRAYS.items()}
-    stop = record["stop_reason"]
-    return Choice(record["choice"], record["text"], record["finish_reason"], stop, **shaped(flat))
-
-
-def _completion(
-    record: Mapping[str, Any], request: Request, choices: tuple[Choice, ...], fingerprint: Fingerprint
-) -> Completion:
-    tokens = sum(len(c.token_ids) for c in choices)
-    return Completion(
-        request=request,
-        choices=choices,
-        usage=Usage(record["prompt_tokens"], tokens, record["cached_tokens"]),
-        model=str(fingerprint.components.get("model")),
-        system_fingerprint=fingerprint.id,
-        id=record["id"],
-        created=record["created"],
-        seconds=record["seconds"],
-        first_token_seconds=record["first_token_seconds"],
-        prompt_token_ids=np.array(record["prompt_token_ids"], np.int32),
-        position=record["position"],
-        error=record["error"],
     )

@@ -6,7 +6,7 @@ fingerprints  id → record of the engine
 vocabularies  tokenizer hash → bytes of each token id
 prompts       hash → token ids that the model was given
 runs          when, on which fingerprint, in which order requests were handed to the engine
-completions   one row a choice, known by (request, fingerprint, repeat, choice)
+completions   one row a choice, known by (request, fingerprint, repeat, choice); choice −1 is an echoed prompt
 failures      every attempt that gave no completion
 sweeps, cells what was asked together, and the labels of each cell
 """
@@ -28,14 +28,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from toolkit.completion import ARRAYS, Choice, Completion, Request, Usage, Vocabulary, digest, shaped
+from toolkit.completion import ARRAYS, ECHOED, Choice, Completion, Request, Usage, Vocabulary, digest, shaped
 from toolkit.fingerprint import Fingerprint
-from toolkit.sampling import FIELDS, Sampling
+from toolkit.sampling import FIELDS
 
 _APPLICATION = 0x746B6974
 """SQLite's application_id of our files: "tkit"."""
-_VERSION = 1
+_VERSION = 2
 """SQLite's user_version: the format written here."""
+_UPGRADES = {1: "ALTER TABLE completions ADD COLUMN notes TEXT"}
+"""From each older format to the next."""
 _PATIENCE = 60.0
 """Seconds to wait for another process that holds the file, before giving up."""
 
@@ -53,7 +55,7 @@ CREATE TABLE completions (
     id TEXT NOT NULL, run INTEGER, position INTEGER, created REAL NOT NULL,
     seconds REAL, first_token_seconds REAL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
-    finish_reason TEXT NOT NULL, stop_reason TEXT, text TEXT NOT NULL, prompt TEXT,
+    finish_reason TEXT NOT NULL, stop_reason TEXT, text TEXT NOT NULL, prompt TEXT, notes TEXT,
     UNIQUE (request, fingerprint, repeat, choice));
 CREATE TABLE arrays (
     completion INTEGER PRIMARY KEY,
@@ -68,6 +70,12 @@ CREATE TABLE cells (
     labels TEXT NOT NULL, PRIMARY KEY (sweep, position)) WITHOUT ROWID;
 CREATE INDEX cells_by_request ON cells (request);
 """
+
+
+_COLUMNS = (
+    "request, fingerprint, repeat, choice, id, run, position, created, seconds, first_token_seconds, "
+    "prompt_tokens, completion_tokens, cached_tokens, finish_reason, stop_reason, text, prompt, notes"
+)
 
 
 class StoreError(RuntimeError):
@@ -154,7 +162,16 @@ class Store:
                 f"{self.path} was written by a newer toolkit (format {version}, this one knows {_VERSION}): "
                 "update toolkit, or give the store another path"
             )
+        if version < _VERSION:
+            self._upgrade()
         self._db.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
+
+    def _upgrade(self) -> None:
+        with self._transaction():
+            ((version,),) = self._all("PRAGMA user_version")  # another process may have been faster
+            for older in range(version, _VERSION):
+                self._db.execute(_UPGRADES[older])
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _empty(self) -> bool:
         return not self._all("SELECT 1 FROM sqlite_master LIMIT 1")
@@ -232,14 +249,15 @@ class Store:
             )
             return
         prompt = self._add_prompt(c.prompt_token_ids)
-        for choice in c.choices:
+        for choice in (*c.choices, *([c.echoed] if c.echoed else [])):
             row = (
                 *known_by, choice.index, c.id, run, c.position, c.created, c.seconds, c.first_token_seconds,
                 c.usage.prompt_tokens, _count(c, choice), c.usage.cached_tokens,
                 choice.finish_reason, _dump(choice.stop_reason), choice.text, prompt,
+                _dump(c.notes) if c.notes else None,
             )  # fmt: skip
             marks = ", ".join("?" * len(row))
-            cursor = self._db.execute(f"INSERT OR IGNORE INTO completions VALUES (NULL, {marks})", row)
+            cursor = self._db.execute(f"INSERT OR IGNORE INTO completions ({_COLUMNS}) VALUES ({marks})", row)
             if cursor.rowcount:
                 arrays = [_bytes(getattr(choice, name)) for name in ARRAYS]
                 self._db.execute("INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?)", (cursor.lastrowid, *arrays))
@@ -248,10 +266,10 @@ class Store:
         for request in requests:
             if request.key in self._known:
                 continue
-            body = {"prompt": request.prompt} if request.messages is None else {"messages": request.messages}
-            self._db.execute("INSERT OR IGNORE INTO inputs VALUES (?, ?)", (request.input, _dump(body)))
-            row = (request.key, request.input, _dump(request.sampling.given()))
-            self._db.execute("INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", row)
+            row = (request.input, _dump(request.body))
+            self._db.execute("INSERT OR IGNORE INTO inputs VALUES (?, ?)", row)
+            asked = (request.key, request.input, _dump(request.sampling.given()))
+            self._db.execute("INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", asked)
             self._known.add(request.key)
 
     def _add_prompt(self, token_ids: Any) -> str | None:
@@ -352,13 +370,7 @@ class Store:
         rows = self._all(query, key)
         if not rows:
             raise KeyError(key)
-        body, sampling = map(json.loads, rows[0])
-        prompt = body.get("prompt")
-        return Request(
-            messages=tuple(body["messages"]) if "messages" in body else None,
-            prompt=tuple(prompt) if isinstance(prompt, list) else prompt,
-            sampling=Sampling(**sampling),
-        )
+        return Request.of(*map(json.loads, rows[0]))
 
     def completion(self, request: str, fingerprint: str, repeat: int) -> Completion:
         """One completion with all its arrays. Raises KeyError when it is not stored."""
@@ -374,11 +386,15 @@ class Store:
             rows = [dict(zip(names, row, strict=True)) for row in cursor]
         if not rows:
             raise KeyError((request, fingerprint, repeat))
+        echoed = [row for row in rows if row["choice"] == ECHOED]
+        rows = [row for row in rows if row["choice"] != ECHOED]
         first = rows[0]
         tokens = sum(row["completion_tokens"] for row in rows)
         return Completion(
             request=self.request(request),
             choices=tuple(self._choice(row, fingerprint) for row in rows),
+            echoed=self._choice(echoed[0], fingerprint) if echoed else None,
+            notes=json.loads(first["notes"] or "{}"),
             usage=Usage(first["prompt_tokens"], tokens, first["cached_tokens"]),
             model=first["model"],
             system_fingerprint=fingerprint,
@@ -426,6 +442,8 @@ def _bytes(array: Any) -> bytes | None:
 
 def _count(completion: Completion, choice: Choice) -> int:
     """Tokens of one choice; a server that gives no ids still tells the count of a single choice."""
+    if choice.index == ECHOED:
+        return 0
     return completion.usage.completion_tokens if len(completion.choices) == 1 else len(choice.token_ids)
 
 

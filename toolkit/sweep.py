@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING, Any
 from toolkit.cells import Cells
 from toolkit.completion import Request, digest
 from toolkit.engine import Engine
+from toolkit.examples import SHOTS
 from toolkit.fingerprint import Fingerprint
-from toolkit.prompt import Message, Prompt, messages
+from toolkit.messages import Message, messages
+from toolkit.prompt import Prompt, Rendered
 from toolkit.recorder import Recorder
 from toolkit.results import Results
 from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
 from toolkit.store import Cell, Store
+from toolkit.template import Template
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Promptlike = str | Prompt | list[Message] | tuple[Message, ...]
+Promptlike = str | Prompt | Rendered | Sequence[Message]
+Shots = tuple[tuple[str, Any], ...]
+"""What a setting says about a prompt's examples: (axis, value), for axes that it has."""
 STORE = "runs/toolkit.db"
 """Where completions go when no store is named; every sweep may share it."""
 
@@ -48,34 +53,48 @@ class Sweep:
         return f"Sweep({len(self.prompts)} prompt(s) × {rows}{self.cells!r} × {self.repeats} repeat(s))"
 
     @cached_property
-    def _conversations(self) -> dict[tuple[int, int | None], tuple[dict[str, str], ...]]:
-        """(prompt, row) → messages."""
+    def _settings(self) -> list[tuple[int | None, Shots, dict[str, Any]]]:
+        """Each setting as (its prompt, or None for every one; its shots; what is left)."""
+        places = {_identity(prompt): p for p, prompt in enumerate(self.prompts)}
+        found = []
+        for setting in self.cells:
+            own = places[_identity(setting.pop("prompt"))] if "prompt" in setting else None
+            shots = tuple((name, setting.pop(name)) for name in SHOTS if name in setting)
+            found.append((own, shots, setting))
+        return found
+
+    @cached_property
+    def _conversations(self) -> dict[tuple[int, int | None, str], Rendered]:
+        """(prompt, row, shots) → messages, and what they were made of."""
         found = {}
-        for p, prompt in enumerate(self.prompts):
-            for r, row in enumerate(self.rows) if self.rows else [(None, {})]:
-                try:
-                    found[p, r] = _render(prompt, row, bool(self.rows))
-                except ValueError as error:
-                    where = "" if r is None else f"row {r}: "
-                    raise ValueError(f"{where}{error}") from None
+        for shots in {repr(s): s for _, s, _ in self._settings}.values():
+            for p, prompt in enumerate(self.prompts):
+                shown = _with_shots(prompt, dict(shots))
+                for r, row in enumerate(self.rows) if self.rows else [(None, {})]:
+                    try:
+                        found[p, r, repr(shots)] = _render(shown, row, bool(self.rows))
+                    except ValueError as error:
+                        where = "" if r is None else f"row {r}: "
+                        raise ValueError(f"{where}{error}") from None
         return found
 
     def requests(self, defaults: Mapping[str, Any]) -> Iterator[tuple[Request, dict[str, Any]]]:
-        """Each request with every parameter resolved, and its labels (prompt, row, case)."""
-        settings = []
-        for setting in self.cells:
-            axes = {k: v for k, v in setting.items() if k not in ("prompt", "case")}
-            settings.append((setting, Sampling(**axes).resolve(defaults)))
-        for (p, r), turns in self._conversations.items():
-            for setting, sampling in settings:
-                if setting.get("prompt", self.prompts[p]) != self.prompts[p]:
-                    continue
-                labels: dict[str, Any] = {"prompt": p} if len(self.prompts) > 1 else {}
-                if r is not None:
-                    labels["row"] = r
-                if "case" in setting:
-                    labels["case"] = setting["case"]
-                yield Request(messages=turns, sampling=sampling), labels
+        """Each request with every parameter resolved, and its labels (prompt, row, case, examples)."""
+        resolved = []
+        for own, shots, setting in self._settings:
+            axes = {k: v for k, v in setting.items() if k != "case"}
+            case = {"case": setting["case"]} if "case" in setting else {}
+            resolved.append((own, repr(shots), _shot_labels(shots), case, Sampling(**axes).resolve(defaults)))
+        for p in range(len(self.prompts)):
+            for r in range(len(self.rows)) if self.rows else [None]:
+                for own, shots_, shown, case, sampling in resolved:
+                    if own not in (None, p):
+                        continue
+                    made = self._conversations[p, r, shots_]
+                    labels: dict[str, Any] = {"prompt": p} if len(self.prompts) > 1 else {}
+                    labels |= {} if r is None else {"row": r}
+                    labels |= case | _that_matter(shown, made) | made.notes
+                    yield Request(messages=made.messages, sampling=sampling, notes=made.notes), labels
 
     def plan(self, engine: Engine, store: Store | str | Path = STORE) -> Plan:
         """What a run would ask, without asking it. Starts no engine whose fingerprint is known."""
@@ -203,8 +222,9 @@ def sweep(
 ) -> Sweep:
     """A sweep of a prompt over rows of data and settings; `rows` may be left out: `sweep(prompt, cells)`.
 
-    prompt: text, messages, or a `Prompt`; with rows, `{name}` in text is a variable. None when the prompts
-    are an axis of `cells`. rows: dicts, or a DataFrame. repeats: completions of each request.
+    prompt: text, messages, a `Prompt`, or one rendered already; with rows, `{name}` in text is a variable. None
+    when the prompts are an axis of `cells`. rows: dicts, or a DataFrame. repeats: completions of each request.
+    The examples of a `Prompt` may vary too: axes `k`, `selector` and `order_seed`.
 
     >>> sweep("Write a haiku.", grid(temperature=[0, 0.7], seed=range(3)))  # doctest: +SKIP
     """
@@ -215,10 +235,10 @@ def sweep(
     cells = Cells([{}]) if cells is None else cells
     if not isinstance(cells, Cells):
         raise TypeError(f"cells must come from grid, zipped or cases, got {cells!r}")
-    own = list(dict.fromkeys(c["prompt"] for c in cells if "prompt" in c))
+    own = {_identity(c["prompt"]): c["prompt"] for c in cells if "prompt" in c}
     if (prompt is None) == (not own):
         raise ValueError("give the prompt either as the first argument or as an axis `prompt` of the cells")
-    return Sweep(tuple(own) if prompt is None else (prompt,), _rows(rows), cells, repeats)
+    return Sweep(tuple(own.values()) if prompt is None else (prompt,), _rows(rows), cells, repeats)
 
 
 def _rows(given: Any) -> tuple[Mapping[str, Any], ...]:
@@ -235,13 +255,48 @@ def _rows(given: Any) -> tuple[Mapping[str, Any], ...]:
     return rows
 
 
-def _render(prompt: Promptlike, row: Mapping[str, Any], filled: bool) -> tuple[dict[str, str], ...]:
+def _with_shots(prompt: Promptlike, shots: dict[str, Any]) -> Promptlike:
+    if not shots:
+        return prompt
+    if not isinstance(prompt, Prompt) or not prompt.examples:
+        raise ValueError(
+            f"{', '.join(shots)}: such an axis varies the examples of a Prompt, and {str(prompt)[:60]!r} has none: "
+            "give toolkit.Prompt(template, examples=…)"
+        )
+    return prompt.with_(**{name: value for name, value in shots.items() if value is not None})
+
+
+def _shot_labels(shots: Shots) -> dict[str, Any]:
+    """As tables show them; a selector by its name and options."""
+    return {
+        name: str(SHOTS[name](name, v)) if name == "selector" else v for name, v in shots if v is not None
+    }
+
+
+def _that_matter(labels: dict[str, Any], made: Rendered) -> dict[str, Any]:
+    """Without an example there is no selector and no order, with one there is no order: such cells are one."""
+    number = len(made.examples or ())
+    if labels and number == 0:
+        return {"k": 0}
+    return {name: v for name, v in labels.items() if name != "order_seed" or number > 1}
+
+
+def _render(prompt: Promptlike, row: Mapping[str, Any], filled: bool) -> Rendered:
+    if isinstance(prompt, Rendered):
+        return prompt
     if isinstance(prompt, Prompt):
-        return prompt.messages(row)
-    if isinstance(prompt, str):
-        # Without rows nothing is filled in, so braces in the text are just braces.
-        return Prompt(prompt).messages(row) if filled else messages(prompt)
-    return messages(prompt)
+        return prompt.render(row)
+    turns = messages(prompt)
+    # Without rows nothing is filled in, so braces in the text are just braces.
+    return Rendered(tuple(_filled(turn, row) for turn in turns) if filled else turns)
+
+
+def _filled(turn: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    content = turn["content"]
+    return {
+        **turn,
+        "content": Template(content).fill(row) if isinstance(content, str) and content else content,
+    }
 
 
 def _plan(sweep: Sweep, engine: Engine, store: Store) -> Plan:
@@ -273,9 +328,17 @@ def _plan(sweep: Sweep, engine: Engine, store: Store) -> Plan:
 
 
 def _plain(prompt: Promptlike) -> Any:
+    """A prompt as the store keeps it."""
     if isinstance(prompt, Prompt):
-        return {"template": prompt.template, "system": prompt.system}
-    return prompt
+        # A selector that holds a function is kept by its name: the choice itself is in each cell.
+        return {**prompt.with_(selector="first").to_dict(), "selector": str(prompt.selector)}
+    return list(prompt.messages) if isinstance(prompt, Rendered) else prompt
+
+
+def _identity(prompt: Promptlike) -> str:
+    if isinstance(prompt, Rendered):
+        return digest([prompt.messages, prompt.notes])
+    return digest(_plain(prompt))
 
 
 def _opened(store: Store | str | Path) -> Any:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from typing import Any
 
 from toolkit.completion import Request, Vocabulary, digest
+from toolkit.messages import Messages, fold_system
 from toolkit.models import ModelError
 
 _REMEMBERED = 4096
+_FILL = (
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder, SantaCoder
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen-Coder, CodeGemma
+    ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # DeepSeek-Coder
+    ("▁<PRE>", "▁<SUF>", "▁<MID>"),  # Code Llama
+)
+"""Tokens before the prefix, before the suffix, and before what is to be filled in, by family."""
+_FOLD = (
+    "The model takes no system message: toolkit.fold_system(messages), or Prompt(fold_system=True), puts its text "
+    "before the first user message"
+)
 
 
 class Tokenizer:
@@ -40,18 +53,88 @@ class Tokenizer:
         if isinstance(request.prompt, tuple):
             return request.prompt
         if request.prompt is not None:
-            return list(self._hf.encode(request.prompt))
+            return (
+                self._fill(request.prompt, request.suffix) if request.suffix else self._plain(request.prompt)
+            )
         if not self._hf.chat_template:
             raise ValueError("the model has no chat template: use engine.complete(text), or a chat model")
-        turns = [{**m, "role": self._role(m["role"])} for m in request.messages or ()]
+        turns = request.messages or ()
         try:
-            return list(self._hf.apply_chat_template(turns, add_generation_prompt=True, return_dict=False))
+            return self._render(turns)
         except Exception as error:
-            raise ValueError(f"the model's chat template refuses these messages: {error}") from error
+            hint = f". {_FOLD}" if self._wants_folding(turns) else ""
+            raise ValueError(f"the model's chat template refuses these messages: {error}{hint}") from error
 
-    def _role(self, role: str) -> str:
-        """Templates older than the developer role get it under its former name, system."""
-        return "system" if role == "developer" and "developer" not in self._hf.chat_template else role
+    def _plain(self, text: str) -> list[int]:
+        return list(self._hf.encode(text))
+
+    def _render(self, turns: Messages) -> list[int]:
+        sent = [self._sent(m) for m in self._roles(turns)]
+        return list(self._hf.apply_chat_template(sent, add_generation_prompt=True, return_dict=False))
+
+    def _roles(self, turns: Messages) -> Messages:
+        """As vLLM does it: for a template that knows no developer, all system and developer text becomes one
+        system message at the front, so that templates with a single place for it take it."""
+        if not self.renames_developer or not any(m["role"] == "developer" for m in turns):
+            return turns
+        above = ("system", "developer")
+        text = "\n\n".join(m["content"] for m in turns if m["role"] in above)
+        return ({"role": "system", "content": text}, *(m for m in turns if m["role"] not in above))
+
+    def _sent(self, turn: dict[str, Any]) -> dict[str, Any]:
+        """A message as chat templates expect it: arguments of calls as data, content as parts if need be."""
+        calls = [{**c, "function": _with_data(c["function"])} for c in turn.get("tool_calls") or ()]
+        content = [{"type": "text", "text": turn["content"]}] if self._wants_parts else turn["content"]
+        return {**turn, "content": content, **({"tool_calls": calls} if calls else {})}
+
+    @cached_property
+    def _wants_parts(self) -> bool:
+        """The chat template loops over content parts, and would lose a text that is none."""
+        probe = "zebra"
+        try:
+            shown = self._hf.apply_chat_template([{"role": "user", "content": probe}], tokenize=False)
+        except Exception:  # noqa: BLE001  # templates raise what they like; what they take shows when used
+            return False
+        return probe not in shown
+
+    def _wants_folding(self, turns: Messages) -> bool:
+        """The template takes the conversation once its system text is part of the first user message."""
+        if not any(m["role"] in ("system", "developer") for m in turns):
+            return False
+        try:
+            return bool(self._render(fold_system(turns)))
+        except Exception:  # noqa: BLE001  # templates raise what they like; then folding does not help
+            return False
+
+    @property
+    def renames_developer(self) -> bool:
+        """The chat template is older than the developer role, which it gets under its former name: system."""
+        template = str(self._hf.chat_template)
+        return "'developer'" not in template and '"developer"' not in template
+
+    def notes(self, request: Request) -> dict[str, Any]:
+        """What of a conversation is not sent as it was given."""
+        developer = any(m["role"] == "developer" for m in request.messages or ())
+        return {"developer": "sent as system"} if developer and self.renames_developer else {}
+
+    def _fill(self, prefix: str, suffix: str) -> list[int]:
+        """Prefix and suffix with the model's own fill-in-the-middle tokens, prefix first (PSM; Bavarian et al.,
+        arXiv 2207.14255)."""
+        known = self._hf.get_vocab()
+        marks = next((m for m in _FILL if all(mark in known for mark in m)), None)
+        if marks is None:
+            raise ValueError(
+                "suffix needs a model trained to fill in the middle, and this one has no tokens for it "
+                f"(such as {', '.join(_FILL[0])}): leave suffix out, or load a code model that has them"
+            )
+        first, second, last = (known[mark] for mark in marks)
+        before, after = (list(self._hf.encode(text, add_special_tokens=False)) for text in (prefix, suffix))
+        begin = [self._hf.bos_token_id] if self._plain("")[:1] == [self._hf.bos_token_id] else []
+        return [*begin, first, *before, second, *after, last]
+
+    def decode(self, token_ids: tuple[int, ...]) -> str:
+        """The text of token ids, special tokens by their names."""
+        return str(self._hf.decode(list(token_ids)))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -66,3 +149,11 @@ class Tokenizer:
         backend = getattr(self._hf, "backend_tokenizer", None)
         content = backend.to_str() if backend is not None else sorted(self._hf.get_vocab().items())
         return {"tokenizer": digest(content, 8), "chat_template": digest(self._hf.chat_template, 8)}
+
+
+def _with_data(function: dict[str, Any]) -> dict[str, Any]:
+    """A call with its arguments as data instead of JSON, where they are JSON."""
+    try:
+        return {**function, "arguments": json.loads(function["arguments"])}
+    except (KeyError, TypeError, ValueError):
+        return function

@@ -50,5 +50,5 @@ def batches(requests: Iterable[Request]) -> list[list[Request]]:
 
 def _prompt(request: Request) -> tuple[str, ...]:
     if request.messages is not None:
-        return tuple(text for m in request.messages for text in (m["role"], m["content"]))
+        return tuple(text for m in request.messages for text in (m["role"], str(m["content"])))
     return (str(request.prompt),)

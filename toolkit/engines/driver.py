@@ -37,7 +37,6 @@ from toolkit.completion import Request
 from toolkit.engine import EngineError
 from toolkit.engines.spec import Spec, device, versions
 from toolkit.fingerprint import Fingerprint
-from toolkit.sampling import Sampling
 
 T = TypeVar("T")
 
@@ -238,7 +237,7 @@ class Driver:
         job.group = prompt.group
         name = str(next(self._ids))
         try:
-            params = _parameters(prompt.request.sampling, prompt.streaming)
+            params = _parameters(prompt.request, prompt.streaming)
             self._llm.llm_engine.add_request(name, {"prompt_token_ids": list(prompt.token_ids)}, params)
         except Exception as error:
             if "EngineDead" in type(error).__name__:
@@ -329,12 +328,12 @@ def _llm(spec: Spec) -> Any:
         sys.excepthook = hook
 
 
-def _parameters(sampling: Sampling, streaming: bool) -> Any:
+def _parameters(request: Request, streaming: bool) -> Any:
     """vLLM's own SamplingParams, made fresh for each request since vLLM changes them."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
-    options = sampling.given()
+    options = request.sampling.given()
     top = options.pop("top_logprobs", 0)
     # Flat lists of numbers in place of an object for each token: top-20 logprobs at nearly no cost.
     logprobs = top if options.pop("logprobs", False) else None
@@ -344,7 +343,13 @@ def _parameters(sampling: Sampling, streaming: bool) -> Any:
     if "logit_bias" in options:
         options["logit_bias"] = dict(options["logit_bias"])
     kind = RequestOutputKind.CUMULATIVE if streaming else RequestOutputKind.FINAL_ONLY
-    return SamplingParams(logprobs=logprobs, flat_logprobs=True, output_kind=kind, **options)
+    return SamplingParams(
+        logprobs=logprobs,
+        prompt_logprobs=logprobs if request.echo else None,
+        flat_logprobs=True,
+        output_kind=kind,
+        **options,
+    )
 
 
 def _fingerprint(spec: Spec, llm: Any, tokenizer: dict[str, str]) -> Fingerprint:

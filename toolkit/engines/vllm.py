@@ -5,18 +5,21 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from toolkit.completion import Choice, Completion, Delta, Request, Usage, Vocabulary
+from toolkit.completion import ECHOED, Choice, Completion, Delta, Request, Usage, Vocabulary
 from toolkit.engine import Engine, EngineError, RequestError
 from toolkit.engines.batches import batches
 from toolkit.engines.driver import Driver, Job, Prompted, prepare
 from toolkit.engines.spec import Spec
 from toolkit.fingerprint import Fingerprint
+from toolkit.messages import Message
+from toolkit.prompt import Rendered
+from toolkit.sampling import DEFAULT_MAX_TOKENS
 from toolkit.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -84,8 +87,9 @@ class VLLMEngine(Engine):
     def vocabulary(self) -> Vocabulary:
         return self.tokenizer.vocabulary
 
-    def count(self, request: Request) -> int:
-        return len(self.tokenizer.encode(request))
+    def count(self, request: Request | str | Rendered | Sequence[Message]) -> int:
+        asked = request if isinstance(request, Request) else Request.chat(request)
+        return len(self.tokenizer.encode(asked))
 
     def call(self, function: Callable[[Any], T]) -> T:
         """Runs a function with the bare `vllm.LLM`, in the thread that owns it, and gives its result: the way
@@ -180,21 +184,27 @@ class VLLMEngine(Engine):
         token_ids = self.tokenizer.encode(request)
         if not token_ids:
             raise ValueError("the prompt has no tokens: give some text")
-        if len(token_ids) >= window:
+        answer = request.sampling.max_tokens or DEFAULT_MAX_TOKENS
+        if len(token_ids) + answer > window:
+            room = window - len(token_ids)
+            fix = f"set max_tokens to {room} or less, or shorten" if room > 0 else "shorten"
             raise ValueError(
-                f"the prompt has {len(token_ids)} tokens, and the context window of {self.model} is {window} "
-                "tokens for prompt and answer together: shorten the prompt"
+                f"the prompt has {len(token_ids)} tokens and max_tokens is {answer}: together they exceed the "
+                f"context window of {self.model}, {window} tokens. To answer, {fix} the prompt (Prompt.fit does)"
             )
         return Prompted(request, token_ids, position, group)
 
     def _completion(self, prompt: Prompted, output: Any) -> Completion:
         if isinstance(output, Exception):
             return self._failure(prompt.request, output, prompt.position)
-        choices = tuple(self._choice(part) for part in output.outputs)
+        request = prompt.request
+        echoed = self._echoed(prompt, output) if request.echo else None
+        before = echoed.text if echoed else ""
+        choices = tuple(self._choice(part, before) for part in output.outputs)
         tokens = sum(len(c.token_ids) for c in choices)
         stats = output.metrics
         return Completion(
-            request=prompt.request,
+            request=request,
             choices=choices,
             usage=Usage(len(prompt.token_ids), tokens, output.num_cached_tokens or 0),
             model=self.model,
@@ -205,29 +215,35 @@ class VLLMEngine(Engine):
             first_token_seconds=stats and stats.first_token_latency,
             prompt_token_ids=np.array(prompt.token_ids, np.int32),
             position=prompt.position,
+            echoed=echoed,
+            notes={**request.notes, **self.tokenizer.notes(request)},
         )
 
-    def _choice(self, part: Any) -> Choice:
+    def _choice(self, part: Any, before: str) -> Choice:
         token_ids = np.array(part.token_ids, np.int32)
-        arrays: dict[str, Any] = {}
-        if part.logprobs is not None:
-            # Flat lists with one stride: the chosen token first, then the top k (which may hold it again).
-            shape = (len(token_ids), -1) if len(token_ids) else (0, 1)
-            ids = np.array(part.logprobs.token_ids, np.int32).reshape(shape)
-            values = np.array(part.logprobs.logprobs, np.float32).reshape(shape)
-            ranks = np.array(part.logprobs.ranks, np.int32).reshape(shape)
-            arrays = {
-                "logprobs": values[:, 0].copy(),
-                "ranks": ranks[:, 0].copy(),
-                "top_ids": ids[:, 1:].copy(),
-                "top_logprobs": values[:, 1:].copy(),
-            }
+        arrays = {} if part.logprobs is None else _arrays(part.logprobs, len(token_ids))
         return Choice(
             index=part.index,
-            text=part.text,
+            text=before + part.text,
             finish_reason=part.finish_reason,
             stop_reason=part.stop_reason,
             token_ids=token_ids,
+            vocabulary=lambda: self.vocabulary,
+            **arrays,
+        )
+
+    def _echoed(self, prompt: Prompted, output: Any) -> Choice:
+        asked, token_ids = prompt.request.prompt, prompt.token_ids
+        arrays = {}
+        if output.prompt_logprobs is not None:
+            # vLLM has nothing for the first token: a row that says so keeps the arrays as long as the prompt.
+            rest = _arrays(output.prompt_logprobs, len(token_ids) - 1)
+            arrays = {name: _headed(array) for name, array in rest.items()}
+        return Choice(
+            index=ECHOED,
+            text=asked if isinstance(asked, str) else self.tokenizer.decode(token_ids),
+            finish_reason="echo",
+            token_ids=np.array(token_ids, np.int32),
             vocabulary=lambda: self.vocabulary,
             **arrays,
         )
@@ -244,3 +260,23 @@ class VLLMEngine(Engine):
             position=position,
             error=str(error),
         )
+
+
+def _arrays(flat: Any, steps: int) -> dict[str, Any]:
+    """The arrays of a choice from vLLM's flat lists, which have one stride: the chosen token first, then the top k
+    (which may hold it again)."""
+    shape = (steps, -1) if steps else (0, 1)
+    ids = np.array(flat.token_ids, np.int32).reshape(shape)
+    values = np.array(flat.logprobs, np.float32).reshape(shape)
+    return {
+        "logprobs": values[:, 0].copy(),
+        "ranks": np.array(flat.ranks, np.int32).reshape(shape)[:, 0].copy(),
+        "top_ids": ids[:, 1:].copy(),
+        "top_logprobs": values[:, 1:].copy(),
+    }
+
+
+def _headed(array: Any) -> Any:
+    """The array with a row before it that says: nothing known (NaN, or 0 for whole numbers)."""
+    empty = np.nan if array.dtype == np.float32 else 0
+    return np.concatenate([np.full_like(array[:1], empty, shape=(1, *array.shape[1:])), array])

@@ -1,0 +1,155 @@
+import base64
+
+import pytest
+
+from toolkit import messages as module
+from toolkit.messages import caption, fold_system, messages, view
+
+DOT = base64.b64decode(  # one red pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
+)
+URL = "data:image/png;base64," + base64.b64encode(DOT).decode()
+USER = {"role": "user", "content": "Hi"}
+
+
+def test_a_string_is_one_user_message():
+    assert messages("Hi") == (USER,)
+
+
+def test_content_parts_of_text_are_joined_by_line_breaks_as_vllm_does():
+    part = {"type": "text", "text": "Write a haiku about programming."}
+    assert messages([{"role": "user", "content": [part]}])[0]["content"] == part["text"]
+    assert messages([{"role": "user", "content": [part, part]}])[0]["content"] == "\n".join(
+        [part["text"]] * 2
+    )
+
+
+def test_parts_with_an_image_stay_parts():
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": URL}}]
+    assert messages([{"role": "user", "content": parts}])[0]["content"] == parts
+
+
+def test_the_detail_of_an_image_is_kept():
+    part = {"type": "image_url", "image_url": {"url": "https://example.org/a.png", "detail": "low"}}
+    assert messages([{"role": "user", "content": [part]}])[0]["content"] == [part]
+
+
+def test_a_response_can_be_sent_back_as_it_came():
+    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    given = [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": calls, "refusal": None, "annotations": []},
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "tool", "content": "42", "tool_call_id": "1"},
+    ]
+    assert messages(given) == (
+        USER,
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "tool", "content": "42", "tool_call_id": "1"},
+    )
+
+
+def image(**url):
+    return [{"role": "user", "content": [{"type": "image_url", **url}]}]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "messages is empty: give at least one"),
+        (
+            [{"role": "wizard", "content": "x"}],
+            r"messages\[0\] has the unknown role 'wizard': use one of system",
+        ),
+        ([{"content": "x"}], r"messages\[0\] must have 'role' and 'content'"),
+        ([USER, {"role": "user"}], r"messages\[1\] must have 'role' and 'content'"),
+        (["x"], r"messages\[0\] must have 'role' and 'content', got 'x'"),
+        ([{"role": "user", "content": ""}], r"messages\[0\] has no text"),
+        (
+            [{"role": "user", "content": "a\ud800"}],
+            r"messages\[0\] is not valid Unicode: '\\ud800' at character 1",
+        ),
+        ([{"role": "user", "content": None}], r"messages\[0\] has no text, got None"),
+        ([{**USER, "contents": "x"}], r"messages\[0\] has an unknown key 'contents': did you mean 'content'"),
+        ([{"role": "user", "content": [{"type": "audio"}]}], "has a part that is neither text nor image_url"),
+        (image(), "has an image without its url"),
+        (image(image_url={"url": "https://x", "detail": "huge"}), "detail must be one of auto, low, high"),
+        (image(image_url={"url": "no/such.png"}), "the image 'no/such.png' cannot be read"),
+    ],
+)
+def test_bad_messages_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        messages(given)
+
+
+def test_messages_of_another_type_are_refused():
+    with pytest.raises(TypeError, match="messages must be a string or a list of messages, got 7"):
+        messages(7)
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize(
+    ("given", "folded"),
+    [
+        ([USER], [USER]),
+        ([SYSTEM, USER], [{"role": "user", "content": "Be brief.\n\nHi"}]),
+        (
+            [
+                SYSTEM,
+                {"role": "developer", "content": "Rhyme."},
+                USER,
+                {"role": "assistant", "content": "Ho"},
+                USER,
+            ],
+            [
+                {"role": "user", "content": "Be brief.\n\nRhyme.\n\nHi"},
+                {"role": "assistant", "content": "Ho"},
+                USER,
+            ],
+        ),
+    ],
+)
+def test_folding_puts_system_text_before_the_first_user_message(given, folded):
+    assert list(fold_system(given)) == folded
+
+
+def test_folding_before_an_image():
+    part = {"type": "image_url", "image_url": {"url": URL}}
+    (turn,) = fold_system([SYSTEM, {"role": "user", "content": [part]}])
+    assert turn["content"] == [{"type": "text", "text": "Be brief.\n\n"}, part]
+
+
+def test_folding_needs_a_user_message():
+    with pytest.raises(ValueError, match="there is no user message to fold the system text into"):
+        fold_system([SYSTEM])
+
+
+def test_a_view_escapes_what_people_and_models_wrote():
+    shown = view(messages([{"role": "user", "content": "<script>alert(1)</script>"}]), "<b>")
+    assert "<script>" not in shown
+    assert "<b>" not in shown
+    assert "&lt;script&gt;" in shown
+
+
+def test_a_view_shows_pictures_that_are_at_hand_and_names_those_that_are_not():
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in (URL, "https://example.org/a.png")]
+    shown = view(messages([{"role": "user", "content": parts}]))
+    assert f'src="{URL}"' in shown
+    assert "[image https://example.org/a.png]" in shown
+
+
+def test_a_caption_counts_with_the_engine_loaded_last_and_never_fails(monkeypatch):
+    turns = messages("Hi")
+    monkeypatch.setattr(module, "counter", None)
+    assert caption(turns) == "1 messages; tokens are counted once an engine is loaded"
+    monkeypatch.setattr(module, "counter", lambda turns: 1234)
+    assert caption(turns) == "1 messages, 1,234 tokens"
+
+    def fail(turns):
+        raise ValueError("System role not supported")
+
+    monkeypatch.setattr(module, "counter", fail)
+    assert caption(turns) == "1 messages (System role not supported)"

@@ -1,0 +1,155 @@
+"""Fitting, with the real tokenizer and with windows of every size."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import toolkit as tk
+from toolkit import models
+from toolkit.completion import Request
+from toolkit.tokenizer import Tokenizer
+
+TURNS = [
+    {"role": role, "content": f"{role} says number {i} of many things"}
+    for i in range(4)
+    for role in ("user", "assistant")
+]
+EXAMPLES = [{"q": f"What is {i} plus {i}?", "answer": str(2 * i)} for i in range(5)]
+DOCUMENTS = ["The first document is short.", "The second one is longer: " + "word " * 40]
+PROMPT = tk.Prompt(
+    "{documents}\n\n{q}",
+    system="Answer.",
+    examples=EXAMPLES,
+    history=TURNS,
+    documents=DOCUMENTS,
+    document="- {text}",
+)
+ROW = {"q": "What is 7 plus 7?"}
+ALL = ("turns", "examples", "documents")
+_NOTHING = {
+    "turns": {"history": ()},
+    "examples": {"k": 0},
+    "documents": {"documents": [""], "document": "{text}"},
+}
+LEFT = {
+    frozenset(names): PROMPT.with_(**{k: v for n in names for k, v in _NOTHING[n].items()})
+    for names in (*((n,) for n in ALL), ALL)
+}
+"""What is left when all that a strategy may leave out is gone."""
+
+
+@dataclass
+class Counter:
+    """The real tokenizer behind a window of any size."""
+
+    tokenizer: Tokenizer
+    window: int = 8192
+
+    def count(self, turns):
+        return len(self.tokenizer.encode(Request.chat(turns)))
+
+
+@pytest.fixture(scope="module")
+def counter():
+    return Counter(Tokenizer(models.path()))
+
+
+def sized(counter, window):
+    return Counter(counter.tokenizer, window)
+
+
+def test_what_fits_is_left_as_it_is(counter):
+    fitted = PROMPT.fit(ROW, counter, reserve=100, strategy=ALL)
+    assert fitted.messages == PROMPT.messages(ROW)
+    assert fitted.dropped == {}
+    assert fitted.prompt_tokens == counter.count(fitted.messages)
+
+
+@pytest.mark.parametrize("strategy", ["turns", "examples", "documents", ALL, ALL[::-1]])
+@settings(max_examples=40, deadline=None)
+@given(window=st.integers(40, 520), reserve=st.integers(1, 60))
+def test_never_above_the_window_and_no_more_left_out_than_needed(counter, strategy, window, reserve):
+    engine = sized(counter, window)
+    names = [strategy] if isinstance(strategy, str) else list(strategy)
+    if counter.count(LEFT[frozenset(names)].messages(ROW)) + reserve > window:
+        with pytest.raises(ValueError, match="do not fit the context window"):
+            PROMPT.fit(ROW, engine, reserve, strategy)
+        return
+    fitted = PROMPT.fit(ROW, engine, reserve, strategy)
+    assert fitted.prompt_tokens == counter.count(fitted.messages)
+    assert fitted.prompt_tokens + reserve <= window
+    assert list(fitted.dropped) == names[: len(fitted.dropped)]
+    # What came earlier in the strategy is gone altogether before the next is touched.
+    gone = {"turns": len(TURNS), "examples": len(EXAMPLES), "documents": sum(map(len, DOCUMENTS))}
+    for name in list(fitted.dropped)[:-1]:
+        assert fitted.dropped[name] == gone[name]
+
+
+def kept(fitted, marker):
+    return [m["content"] for m in fitted.messages if marker in m["content"]]
+
+
+def test_the_oldest_turns_go_first_and_with_their_answers(counter):
+    whole = counter.count(PROMPT.messages(ROW))
+    fitted = PROMPT.fit(ROW, sized(counter, whole + 9), 10, "turns")
+    assert fitted.dropped == {"turns": 2}
+    assert kept(fitted, "says") == [t["content"] for t in TURNS[2:]]
+
+
+def test_the_first_examples_go_first_and_the_record_names_those_that_stay(counter):
+    whole = counter.count(PROMPT.messages(ROW))
+    fitted = PROMPT.fit(ROW, sized(counter, whole), 10, "examples")
+    assert fitted.dropped == {"examples": 1}
+    assert fitted.examples == (1, 2, 3, 4)
+    assert fitted.notes == {"examples": [1, 2, 3, 4], "dropped": {"examples": 1}}
+
+
+def test_documents_are_cut_at_their_end_to_the_character(counter):
+    prompt = tk.Prompt("{documents}\n\n{q}", documents=DOCUMENTS)
+    whole = prompt.messages(ROW)[0]["content"]
+    fitted = prompt.fit(ROW, sized(counter, counter.count(prompt.messages(ROW)) - 20), 10, "documents")
+    (turn,) = fitted.messages
+    left_out = fitted.dropped["documents"]
+    assert turn["content"] == whole.replace(DOCUMENTS[1], DOCUMENTS[1][:-left_out])
+    one_more = prompt.messages({**ROW, "documents": [DOCUMENTS[0], DOCUMENTS[1][: -left_out + 1]]})
+    assert counter.count(one_more) + 10 > counter.count(prompt.messages(ROW)) - 20
+
+
+def test_documents_given_as_one_text_stay_one_text(counter):
+    prompt, row = tk.Prompt("{documents}\n\n{q}"), {**ROW, "documents": "word " * 100}
+    fitted = prompt.fit(row, sized(counter, 100), 10, "documents")
+    (turn,) = fitted.messages
+    assert turn["content"] == ("word " * 100)[: -fitted.dropped["documents"]] + "\n\n" + ROW["q"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        (
+            "refuse",
+            r"the prompt has 2\d\d tokens and 50 are kept for the answer: \d+ do not fit the context window of 60",
+        ),
+        ("turns", r"has \d+ tokens \(\d+ before leaving out 8 turns\)"),
+        (
+            ALL,
+            r"has \d\d tokens \(\d+ before leaving out 8 turns, 5 examples, \d+ characters of documents\) and 50 ",
+        ),
+    ],
+)
+def test_what_cannot_fit_is_refused_with_the_numbers(counter, strategy, message):
+    with pytest.raises(ValueError, match=message):
+        PROMPT.fit(ROW, sized(counter, 60), 50, strategy)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": "oldest"}, "strategy must be of turns, examples, documents, refuse .* got 'oldest'"),
+        ({"reserve": 0}, "reserve must be a whole number from 1 up, got 0"),
+    ],
+)
+def test_bad_options_are_refused(counter, options, message):
+    with pytest.raises(ValueError, match=message):
+        PROMPT.fit(ROW, counter, **{"reserve": 10, **options})

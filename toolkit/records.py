@@ -1,0 +1,100 @@
+"""Records: completions as plain rows, for Parquet and JSONL, and a store made of such rows again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from toolkit.completion import ARRAYS, Choice, Completion, Request, Usage, shaped
+from toolkit.fingerprint import Fingerprint
+from toolkit.report import is_missing
+from toolkit.store import Answer, Cell, Store
+
+_KEPT = (
+    "sweep", "system_fingerprint", "repeat", "choice", "text", "finish_reason", "error", "stop_reason",
+    "prompt_tokens", "completion_tokens", "cached_tokens", "seconds", "first_token_seconds", "position", "created",
+)  # fmt: skip
+"""Columns of a results table that a record keeps as they are."""
+
+
+def record(
+    row: Mapping[str, Any], labels: Mapping[str, Any], completion: Completion, fingerprint: Fingerprint
+) -> dict[str, Any]:
+    """One row of a results table (one choice) as plain data, with what is needed to build it again."""
+    choice = completion.choices[int(row["choice"])]
+    return {
+        **{name: plain(row[name]) for name in _KEPT},
+        "id": completion.id,
+        "labels": json.dumps(labels, ensure_ascii=False),
+        "input": json.dumps(completion.request.body, ensure_ascii=False),
+        "sampling": json.dumps(completion.request.sampling.given()),
+        "notes": json.dumps(completion.notes, ensure_ascii=False),
+        "fingerprint": json.dumps(fingerprint.to_json()),
+        "prompt_token_ids": completion.prompt_token_ids.tolist(),
+        # Arrays of k columns lie flat; their first length is that of token_ids.
+        **{n: None if (a := getattr(choice, n)) is None else a.ravel().tolist() for n in ARRAYS},
+    }
+
+
+def plain(value: Any) -> Any:
+    """A value of a frame as JSON has it: None for missing, Python's numbers for NumPy's."""
+    if is_missing(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def restored(records: Iterable[Mapping[str, Any]]) -> Store:
+    """A store in memory that holds what the records tell."""
+    store = Store(":memory:")
+    answers: dict[tuple[str, str, int], Answer] = {}
+    cells: dict[tuple[str, str, str], Cell] = {}
+    requests: dict[str, Request] = {}
+    for found in records:
+        fingerprint = Fingerprint.from_json(json.loads(found["fingerprint"]))
+        request = Request.of(json.loads(found["input"]), json.loads(found["sampling"]))
+        labels = json.loads(found["labels"])
+        place = (request.key, found["system_fingerprint"], found["repeat"])
+        known = answers.get(place)
+        choices = (*(known.completion.choices if known else ()), _choice(found))
+        answers[place] = Answer(_completion(found, request, choices, fingerprint), found["repeat"])
+        store.add_engine(fingerprint, None)
+        cell = (found["sweep"], request.key, json.dumps(labels))
+        repeats = max(found["repeat"] + 1, cells[cell].repeats if cell in cells else 0)
+        cells[cell] = Cell(request.key, repeats, labels)
+        requests[request.key] = request
+    store.add(list(answers.values()))
+    for sweep in dict.fromkeys(name for name, _, _ in cells):
+        own = [cell for (name, _, _), cell in cells.items() if name == sweep]
+        store.define(sweep, {}, requests.values(), own)
+    return store
+
+
+def _choice(found: Mapping[str, Any]) -> Choice:
+    flat = {n: None if found[n] is None else np.array(found[n], kind) for n, kind in ARRAYS.items()}
+    return Choice(
+        found["choice"], found["text"], found["finish_reason"], found["stop_reason"], **shaped(flat)
+    )
+
+
+def _completion(
+    found: Mapping[str, Any], request: Request, choices: tuple[Choice, ...], fingerprint: Fingerprint
+) -> Completion:
+    tokens = sum(len(c.token_ids) for c in choices)
+    return Completion(
+        request=request,
+        choices=choices,
+        usage=Usage(found["prompt_tokens"], tokens, found["cached_tokens"]),
+        model=str(fingerprint.components.get("model")),
+        system_fingerprint=fingerprint.id,
+        id=found["id"],
+        created=found["created"],
+        seconds=found["seconds"],
+        first_token_seconds=found["first_token_seconds"],
+        prompt_token_ids=np.array(found["prompt_token_ids"], np.int32),
+        position=found["position"],
+        error=found["error"],
+        notes=json.loads(found["notes"]),
+    )
