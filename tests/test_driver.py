@@ -136,3 +136,12 @@ print(tk.load().chat("Hi", max_tokens=2).usage.completion_tokens)
     assert "ModelError: unknown model 'no/such-model-here': it is no local folder" in out
     assert "is no model: it has no config.json" in out
     assert out.splitlines()[-1] == "2"
+
+
+def test_a_model_loads_after_numba_was_imported():
+    """vLLM's CPU build fails at what numba leaves in the process, and bm25s imports numba."""
+    out, _ = run("""
+import numba
+print(tk.load().chat("Hi", max_tokens=2).usage.completion_tokens)
+""")
+    assert out.splitlines()[-1] == "2"

@@ -15,10 +15,10 @@ import toolkit as tk
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     ["sampling", "image", "messages", "template", "examples", "window", "prompt", "cells"],
-    ["completion", "fingerprint"],
-    ["models", "tokenizer", "engine", "engines"],
+    ["completion", "fingerprint", "gallery"],
+    ["models", "tokenizer", "engine", "engines", "conversation"],
     ["store"],
-    ["plots", "report"],
+    ["plots", "report", "sensitivity"],
     ["records", "results", "recorder", "sweep"],
     ["__init__", "demo", "__main__"],
 ]

@@ -70,6 +70,16 @@ def test_jinja_in_all_parts():
     ]
 
 
+def test_what_a_prompt_has_by_itself_is_in_its_own_syntax():
+    pool = [{"q": "a", "answer": "b"}]
+    prompt = tk.Prompt(
+        "{{ documents }} {{ q }}", examples=pool, documents=["d"], syntax="jinja", layout="flat"
+    )
+    assert turns(prompt, {"q": "c"}) == [("user", "a\nb\n\n[1] d c")]
+    assert prompt.to_dict().keys() == {"template", "examples", "documents", "syntax", "layout"}
+    assert tk.Prompt(**prompt.to_dict()) == prompt
+
+
 def test_all_variables_that_are_missing_are_named_at_once():
     with pytest.raises(ValueError, match=r"the row lacks thing, text \(it has b\)"):
         SHOTS.messages({"b": 1})

@@ -9,8 +9,10 @@
 from toolkit import examples, models
 from toolkit.cells import Cells, cases, grid, zipped
 from toolkit.completion import Choice, Completion, Delta, Request, Token, Usage
+from toolkit.conversation import Conversation
 from toolkit.engine import Engine, EngineError, RequestError, load
 from toolkit.fingerprint import Fingerprint
+from toolkit.gallery import gallery
 from toolkit.image import image
 from toolkit.messages import fold_system
 from toolkit.models import ModelError
@@ -26,6 +28,7 @@ __all__ = [
     "Cells",
     "Choice",
     "Completion",
+    "Conversation",
     "Delta",
     "Engine",
     "EngineError",
@@ -47,6 +50,7 @@ __all__ = [
     "cases",
     "examples",
     "fold_system",
+    "gallery",
     "grid",
     "image",
     "load",

@@ -92,6 +92,10 @@ class Request:
         return cls(messages=messages(turns), sampling=Sampling(**sampling))
 
     @property
+    def has_images(self) -> bool:
+        return any(not isinstance(m["content"], str) for m in self.messages or ())
+
+    @property
     def body(self) -> dict[str, Any]:
         """What is asked, without how to sample, as plain data."""
         if self.prompt is None:

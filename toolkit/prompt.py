@@ -16,6 +16,9 @@ from toolkit.template import Template, lacks
 from toolkit.window import Window, fit
 
 LAYOUTS = ("turns", "flat")
+_FORMAT = {"answer": "{answer}", "block": "{question}\n{answer}", "document": "[{number}] {text}"}
+_JINJA = {name: text.replace("{", "{{ ").replace("}", " }}") for name, text in _FORMAT.items()}
+"""Templates that a prompt has by itself, in its own syntax."""
 _SHARED = ("template", "examples", "answer", "layout", "block", "document", "syntax")
 """Fields that the rendered examples depend on."""
 
@@ -65,8 +68,8 @@ class Prompt:
     developer: str | None = None
     examples: Sequence[Mapping[str, Any]] = ()
     """The pool of few-shot examples: dicts with the template's variables, and those of `answer`."""
-    answer: str = "{answer}"
-    """The assistant's message in an example."""
+    answer: str = _FORMAT["answer"]
+    """The assistant's message in an example; its variable `answer`, unless said otherwise."""
     k: int | None = None
     """How many examples are shown; all of them when left out."""
     selector: Any = "first"
@@ -75,13 +78,14 @@ class Prompt:
     """Shuffles the chosen examples; left out, they stand as the selector put them."""
     layout: str = "turns"
     """Examples as user and assistant "turns", or "flat" in the user message itself."""
-    block: str = "{question}\n{answer}"
-    """How one example reads in the flat layout; blank lines stand between them."""
+    block: str = _FORMAT["block"]
+    """How one example reads in the flat layout, by default question and answer on lines of their own; blank lines
+    stand between examples."""
     documents: Sequence[str | Mapping[str, Any]] = ()
     """Context (texts, or dicts with the variables of `document`), for rows without `documents` of their own. They
     stand where a template has the variable `documents`."""
-    document: str = "[{number}] {text}"
-    """How one document reads; `number` counts from 1."""
+    document: str = _FORMAT["document"]
+    """How one document reads: by default its number, from 1, in brackets and its text."""
     history: Sequence[Message] = ()
     """Turns before the template's."""
     syntax: str = "format"
@@ -92,6 +96,9 @@ class Prompt:
     """What tables call it."""
 
     def __post_init__(self) -> None:
+        for name, text in _JINJA.items():
+            if self.syntax == "jinja" and getattr(self, name) == _FORMAT[name]:
+                object.__setattr__(self, name, text)
         for name in (*self._spoken, "answer", "block", "document"):
             self._template(name)
         for name, rule in SHOTS.items():
@@ -266,7 +273,8 @@ class Prompt:
                 value = value["name"] if len(value) == 1 else value
             if isinstance(value, tuple):
                 value = [dict(v) if isinstance(v, Mapping) else v for v in value]
-            if value != f.default and value != []:
+            usual = _JINJA.get(f.name, f.default) if self.syntax == "jinja" else f.default
+            if value != usual and value != []:
                 found[f.name] = value
         return found
 

@@ -17,6 +17,7 @@ from toolkit.examples import SHOTS
 from toolkit.fingerprint import Fingerprint
 from toolkit.records import plain, record, restored
 from toolkit.sampling import FIELDS, unknown
+from toolkit.sensitivity import sensitivity
 from toolkit.store import Store
 
 if TYPE_CHECKING:
@@ -186,6 +187,24 @@ class Results:
             cut_share=("cut", "mean"),
             failed=("failed", "sum"),
         ).round(3)
+
+    def sensitivity(
+        self, over: str = "order_seed", score: Callable[[Mapping[str, Any]], float] | None = None
+    ) -> pd.DataFrame:
+        """How much the answers depend on an axis that should not matter, by setting (see `sensitivity`).
+
+        score: from a row of `frame()` to a number, such as
+        `lambda row: row["text"].strip() == row["row.expected"]`.
+        """
+        table = self._table[self._table["finish_reason"] != "error"]
+        if not _varies(table[self._column(over)]):
+            raise ValueError(f"{over} is the same in all rows: run a sweep with an axis {over}=range(5)")
+        if score is not None:
+            rows: list[Any] = table.to_dict("records")
+            table = table.assign(score=[float(score(row)) for row in rows])
+        others = [name for name in self.axes if name != over and not name.startswith("row.")]
+        by = [name for name in others if name not in plots.DRAWS and name != "row"]
+        return sensitivity(table, over, by, others or ["sweep"]).round(4)
 
     def plot(self) -> Figure:
         """Length of each completion and agreement of the answers, by setting (see `plots.overview`)."""

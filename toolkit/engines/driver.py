@@ -13,30 +13,29 @@ import contextlib
 import gc
 import itertools
 import json
-import logging
-import os
 import queue
 import random
 import secrets
 import sys
 import threading
 import time
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from toolkit import models
 from toolkit.completion import Request
 from toolkit.engine import EngineError
+from toolkit.engines.process import status
 from toolkit.engines.spec import Spec, device, versions
 from toolkit.fingerprint import Fingerprint
+from toolkit.messages import Messages
 
 T = TypeVar("T")
 
@@ -44,7 +43,6 @@ _TAIL = 16
 """Answers of one group still running when the next group may start."""
 _KEPT_FREE = 8
 """Places that a job which runs this many itself leaves to others."""
-_LOGS_KEPT = 20
 
 
 @dataclass(eq=False)
@@ -55,6 +53,8 @@ class Prompted:
     token_ids: tuple[int, ...]
     position: int
     group: int
+    pictured: Any = None
+    """vLLM's own input for a conversation with images, instead of the ids alone."""
     streaming: bool = False
 
     @property
@@ -106,7 +106,7 @@ class Driver:
     def wait_until_ready(self) -> None:
         """Raises EngineError when vLLM does not start."""
         if not self._ready.is_set():
-            with _status(f"loading {self.spec.model} on vLLM") as refresh:
+            with status(f"loading {self.spec.model} on vLLM") as refresh:
                 while not self._ready.wait(0.2):
                     refresh()
         if not self.alive:
@@ -238,7 +238,8 @@ class Driver:
         name = str(next(self._ids))
         try:
             params = _parameters(prompt.request, prompt.streaming)
-            self._llm.llm_engine.add_request(name, {"prompt_token_ids": list(prompt.token_ids)}, params)
+            given = prompt.pictured or {"prompt_token_ids": list(prompt.token_ids)}
+            self._llm.llm_engine.add_request(name, given, params)
         except Exception as error:
             if "EngineDead" in type(error).__name__:
                 raise
@@ -289,28 +290,6 @@ class Driver:
             torch.cuda.empty_cache()
 
 
-def prepare() -> Path:
-    """Sets up this process before vLLM or torch is imported (either reads these only once); what the user has
-    set stays. Returns the file that vLLM logs to."""
-    log = _log_file()
-    settings = {
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_CONFIG_PATH": str(_log_config(log)),
-        "TORCH_CPP_LOG_LEVEL": "ERROR",
-    }
-    if device()["kind"] == "cpu":
-        # In this process: loads in 8 s instead of 20, and no batch depends on timing. Threads that wait spin
-        # for some microseconds: never spinning costs a fifth of the speed on idle cores, and libgomp's own
-        # milliseconds make it ten times slower when another program wants a core.
-        settings |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "GOMP_SPINCOUNT": "2000"}
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
-    # Without a handler the few lines that vLLM logs before it reads its configuration reach the screen.
-    logging.getLogger("vllm").addHandler(logging.NullHandler())
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(vllm|torch|transformers)\b")
-    return log
-
-
 def _llm(spec: Spec) -> Any:
     """A `vllm.LLM`. It seeds the process's random generators, and torch.distributed marks every traceback
     with a rank: both are put back as they were."""
@@ -321,11 +300,65 @@ def _llm(spec: Spec) -> Any:
     try:
         from vllm import LLM
 
+        _tolerate_odd_objects()
         return LLM(model=spec.path, **{**arguments, **spec.arguments})
     finally:
         random.setstate(generators[0])
         np.random.set_state(generators[1])
         sys.excepthook = hook
+
+
+def _tolerate_odd_objects() -> None:
+    """vLLM's CPU build looks into everything that any loaded module holds, and fails at objects whose __dict__ is
+    no dict: llvmlite's, so whoever had imported numba (bm25s does) could not load a model. It now reads past them.
+    """
+    with contextlib.suppress(ImportError):  # another version may not have it
+        from vllm.triton_utils import dispatcher
+
+        def attributes(value: object) -> Mapping[str, Any]:
+            try:
+                return cast("Mapping[str, Any]", object.__getattribute__(value, "__dict__"))
+            except AttributeError:
+                return {}
+
+        dispatcher.vars = attributes  # stands before the builtin of that name in that module alone
+
+
+def pictured(llm: Any, turns: Messages) -> Any:
+    """A conversation with images as vLLM's input: token ids with places for the images, and their pixels.
+
+    Raises ValueError for a model that sees none, and what vLLM raises for images that it cannot take.
+    """
+    from vllm.renderers.params import ChatParams
+
+    renderer, images = llm.llm_engine.renderer, sum(map(_images, turns))
+    sees = llm.llm_engine.vllm_config.model_config.is_multimodal_model
+    limit = renderer.get_mm_processor().info.allowed_mm_limits.get("image", 0) if sees else 0
+    if images > (limit or 0):
+        has = f"at most {limit} in a request" if limit else "none: it is a text-only model"
+        raise ValueError(
+            f"{images} image(s) were given, and this model takes {has}. Load a vision-language model, such as "
+            'toolkit.load("HuggingFaceTB/SmolVLM-256M-Instruct"), or leave the images out'
+        )
+    params = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
+    # Without vLLM's cache of images: one that is rendered to be counted only would pass for sent.
+    _, (found,) = renderer.render_chat([list(turns)], params, skip_mm_cache=True)
+    placed = len(found.get("mm_placeholders", {}).get("image", ()))
+    if placed != images:
+        raise ValueError(f"the chat template has places for {placed} of {images} images: it loses the others")
+    return found
+
+
+def _images(turn: dict[str, Any]) -> int:
+    content = turn["content"]
+    return 0 if isinstance(content, str) else sum(part["type"] == "image_url" for part in content)
+
+
+def fetch(url: str) -> bytes:
+    """A picture from the network, by vLLM's own fetcher, which knows time-outs, retries and size limits."""
+    from vllm.multimodal.media import MediaConnector
+
+    return bytes(MediaConnector().fetch_image(url).original_bytes)
 
 
 def _parameters(request: Request, streaming: bool) -> Any:
@@ -416,36 +449,3 @@ def _snapshot(spec: Spec) -> Path | None:
         )
     except (OSError, ValueError):
         return None
-
-
-def _log_file() -> Path:
-    """vLLM's log of this process; the oldest ones of other processes go."""
-    folder = models.home() / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in sorted(folder.glob("vllm-*"), key=lambda p: p.stat().st_mtime)[: -2 * _LOGS_KEPT]:
-        old.unlink(missing_ok=True)
-    return folder / f"vllm-{os.getpid()}.log"
-
-
-def _log_config(log: Path) -> Path:
-    """A logging configuration that vLLM's processes read: everything into the file, nothing on the screen."""
-    handler = {"class": "logging.FileHandler", "filename": str(log), "formatter": "plain"}
-    config = {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-        "handlers": {"file": handler},
-        "loggers": {"vllm": {"handlers": ["file"], "level": "INFO", "propagate": False}},
-    }
-    path = log.with_suffix(".json")
-    path.write_text(json.dumps(config))
-    return path
-
-
-@contextlib.contextmanager
-def _status(text: str) -> Iterator[Callable[[], None]]:
-    """A line with a running clock, gone when the work is done. Gives the function that moves the clock."""
-    from tqdm.auto import tqdm
-
-    with tqdm(bar_format="{desc} … {elapsed}", desc=text, leave=False, disable=None) as bar:
-        yield lambda: bar.refresh()

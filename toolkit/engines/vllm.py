@@ -14,9 +14,11 @@ import numpy as np
 from toolkit.completion import ECHOED, Choice, Completion, Delta, Request, Usage, Vocabulary
 from toolkit.engine import Engine, EngineError, RequestError
 from toolkit.engines.batches import batches
-from toolkit.engines.driver import Driver, Job, Prompted, prepare
+from toolkit.engines.driver import Driver, Job, Prompted, fetch, pictured
+from toolkit.engines.process import prepare
 from toolkit.engines.spec import Spec
 from toolkit.fingerprint import Fingerprint
+from toolkit.image import image
 from toolkit.messages import Message
 from toolkit.prompt import Rendered
 from toolkit.sampling import DEFAULT_MAX_TOKENS
@@ -89,7 +91,20 @@ class VLLMEngine(Engine):
 
     def count(self, request: Request | str | Rendered | Sequence[Message]) -> int:
         asked = request if isinstance(request, Request) else Request.chat(request)
-        return len(self.tokenizer.encode(asked))
+        return len(self._encoded(asked)[0])
+
+    def _encoded(self, request: Request) -> tuple[tuple[int, ...], Any]:
+        """The ids that the model is given, and vLLM's own input where there are images. Raises ValueError."""
+        if not request.has_images:
+            return self.tokenizer.encode(request), None
+        turns = tuple(_fetched(m) for m in request.messages or ())
+        try:
+            found = self.call(lambda llm: pictured(llm, turns))
+        except (EngineError, ValueError):
+            raise
+        except Exception as error:
+            raise ValueError(f"vLLM cannot take these images: {error}") from error
+        return tuple(found["prompt_token_ids"]), found
 
     def call(self, function: Callable[[Any], T]) -> T:
         """Runs a function with the bare `vllm.LLM`, in the thread that owns it, and gives its result: the way
@@ -181,7 +196,7 @@ class VLLMEngine(Engine):
                 f"top_logprobs must be 0 to {most} on this engine, got {top}: "
                 f"load the model with max_logprobs={top} for more"
             )
-        token_ids = self.tokenizer.encode(request)
+        token_ids, images = self._encoded(request)
         if not token_ids:
             raise ValueError("the prompt has no tokens: give some text")
         answer = request.sampling.max_tokens or DEFAULT_MAX_TOKENS
@@ -192,7 +207,7 @@ class VLLMEngine(Engine):
                 f"the prompt has {len(token_ids)} tokens and max_tokens is {answer}: together they exceed the "
                 f"context window of {self.model}, {window} tokens. To answer, {fix} the prompt (Prompt.fit does)"
             )
-        return Prompted(request, token_ids, position, group)
+        return Prompted(request, token_ids, position, group, images)
 
     def _completion(self, prompt: Prompted, output: Any) -> Completion:
         if isinstance(output, Exception):
@@ -260,6 +275,24 @@ class VLLMEngine(Engine):
             position=position,
             error=str(error),
         )
+
+
+def _fetched(turn: dict[str, Any]) -> dict[str, Any]:
+    """A message with its pictures at hand: those on the network are fetched here, where a caller waits, and not
+    in the thread that all callers share."""
+    if isinstance(turn["content"], str):
+        return turn
+    return {**turn, "content": [_at_hand(part) for part in turn["content"]]}
+
+
+def _at_hand(part: dict[str, Any]) -> dict[str, Any]:
+    if part["type"] != "image_url" or part["image_url"]["url"].startswith("data:"):
+        return part
+    url = part["image_url"]["url"]
+    try:
+        return image(fetch(url))
+    except Exception as error:
+        raise ValueError(f"the image {url} cannot be fetched: {error}") from error
 
 
 def _arrays(flat: Any, steps: int) -> dict[str, Any]:

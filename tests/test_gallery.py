@@ -1,0 +1,97 @@
+import json
+
+import pytest
+import yaml
+
+import toolkit as tk
+from toolkit import gallery as module
+from toolkit.examples import Item, normalised
+from toolkit.gallery import FOLDER, Entry
+
+ENTRIES = list(tk.gallery())
+KINDS = {"text", "label", "number", "list", "json", "code"}
+
+
+def test_there_are_some_thirty_of_every_kind():
+    assert len(ENTRIES) >= 25
+    assert set(tk.gallery().kinds) == KINDS
+    assert {"few-shot", "rag", "jinja", "json", "dialogue", "system"} <= set(tk.gallery().tags)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
+def test_every_row_renders_and_is_not_among_its_examples(entry):
+    assert entry.name == entry.prompt.name
+    assert (FOLDER / f"{entry.name}.yaml").exists()
+    assert 3 <= len(entry.rows) <= 6
+    assert entry.title
+    assert entry.description
+    for row in entry.rows:
+        rendered = entry.prompt.render(row)
+        said = rendered.messages[-1]["content"]
+        assert "{{" not in said
+        assert not rendered.dropped
+        pool = entry.prompt.pool
+        assert not pool.same(Item(said))
+        assert normalised(said) not in map(normalised, pool.texts)
+        if entry.kind == "json" and "expected" in row:
+            json.loads(row["expected"])
+        if entry.kind == "number" and "expected" in row:
+            assert isinstance(row["expected"], (int, float))
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
+def test_every_prompt_can_be_asked(engine, entry):
+    assert engine.count(entry.prompt.render(entry.rows[0])) < 1000
+
+
+def test_one_of_them_is_answered(engine):
+    entry = tk.gallery()["knock-knock"]
+    assert engine.chat(entry.prompt.render(entry.rows[0]), temperature=0, max_tokens=8).text
+
+
+def test_entries_are_found_by_words_kind_and_tag():
+    found = tk.gallery().search("sentiment")
+    assert "classify-sentiment" in [e.name for e in found]
+    assert {e.kind for e in tk.gallery().search(kind="json")} == {"json"}
+    assert all("code" in e.tags for e in tk.gallery().search(tag="code"))
+    assert len(tk.gallery().search("no such words")) == 0
+    assert len(tk.gallery().search()) == len(ENTRIES)
+    assert [e.name for e in tk.gallery()[:2]] == [e.name for e in ENTRIES[:2]]
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "message"),
+    [
+        (lambda g: g["clasify-sentiment"], KeyError, "unknown prompt 'clasify-sentiment': did you mean"),
+        (lambda g: g.search(kind="lable"), ValueError, "unknown kind 'lable': did you mean 'label'"),
+        (lambda g: g.search(tag="x-ray"), ValueError, "unknown tag 'x-ray': known: "),
+    ],
+)
+def test_unknown_names_say_the_nearest(ask, error, message):
+    with pytest.raises(error, match=message):
+        ask(tk.gallery())
+
+
+def test_the_gallery_shows_itself():
+    assert "classify-sentiment" in repr(tk.gallery())
+    assert "<td" in tk.gallery()._repr_html_()
+    shown = tk.gallery()["classify-sentiment"]._repr_html_()
+    assert "examples" in shown
+    assert "&lt;" not in shown or "<script" not in shown
+
+
+def test_a_bad_file_is_named(tmp_path):
+    good = yaml.safe_load((FOLDER / "classify-sentiment.yaml").read_text())
+    for change, message in (
+        ({"prompt": {"template": "{"}}, "bad.yaml: template"),
+        ({"more": 1}, "bad.yaml: .*unexpected keyword argument 'more'"),
+    ):
+        (tmp_path / "bad.yaml").write_text(yaml.safe_dump({**good, **change}))
+        with pytest.raises((ValueError, TypeError), match=message):
+            Entry.load(tmp_path / "bad.yaml")
+
+
+def test_an_installation_without_the_folder_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError, match="install from the repository"):
+        tk.gallery()

@@ -1,0 +1,132 @@
+"""Gallery: prompts that come with the project, to start from."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit.prompt import Prompt, read
+from toolkit.sampling import unknown
+
+FOLDER = Path(__file__).parents[1] / "data" / "prompts"
+"""In the project's own folder; an installation without it has no gallery."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A prompt of the gallery, with rows to try it on."""
+
+    name: str
+    title: str
+    description: str
+    kind: str
+    """What kind of answer is expected: text, label, number, list, json or code."""
+    tags: tuple[str, ...]
+    prompt: Prompt
+    rows: tuple[dict[str, Any], ...]
+    """Each with the prompt's variables, and `expected` where there is a right answer."""
+
+    @classmethod
+    def load(cls, path: Path) -> Entry:
+        """From a YAML file. Raises ValueError or TypeError that names the file."""
+        data = read(path)
+        try:
+            prompt = Prompt(**data.pop("prompt"), name=data["name"])
+            return cls(**{**data, "tags": tuple(data["tags"]), "prompt": prompt, "rows": tuple(data["rows"])})
+        except (KeyError, ValueError, TypeError) as error:
+            kind = ValueError if isinstance(error, KeyError) else type(error)
+            raise kind(f"{path}: {error}") from None
+
+    def _repr_html_(self) -> str:
+        shown = self.prompt.render(self.rows[0])._repr_html_()
+        about = f"{html.escape(self.description)} <i>{html.escape(self._kinds())}</i>"
+        return f"<p><b>{html.escape(self.title)}</b> {about}</p>{shown}"
+
+    def _kinds(self) -> str:
+        return f"{self.kind}; {', '.join(self.tags)}; {len(self.rows)} rows"
+
+
+class Gallery(Sequence[Entry]):
+    """Entries by position or name; `search` narrows them."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = tuple(entries)
+
+    def __getitem__(self, which: Any) -> Any:
+        """The entry of a name or position. Raises KeyError with the nearest name."""
+        if not isinstance(which, str):
+            found = self._entries[which]
+            return Gallery(found) if isinstance(which, slice) else found
+        names = {entry.name: entry for entry in self._entries}
+        if which not in names:
+            raise KeyError(unknown("prompt", which, names))
+        return names[which]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    def search(self, text: str = "", *, kind: str | None = None, tag: str | None = None) -> Gallery:
+        """The entries whose name, title, description, tags or templates hold all the words, in any case."""
+        for name, value, known in (("kind", kind, self.kinds), ("tag", tag, self.tags)):
+            if value is not None and value not in known:
+                raise ValueError(unknown(name, value, known))
+        words = text.casefold().split()
+        return Gallery(
+            [
+                e
+                for e in self._entries
+                if kind in (None, e.kind)
+                and (tag is None or tag in e.tags)
+                and all(w in _all_text(e) for w in words)
+            ]
+        )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(sorted({e.kind for e in self._entries}))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return tuple(sorted({tag for e in self._entries for tag in e.tags}))
+
+    def __repr__(self) -> str:
+        width = max((len(e.name) for e in self._entries), default=0)
+        return "\n".join(f"{e.name:<{width}}  {e.title} ({e._kinds()})" for e in self._entries)
+
+    def _repr_html_(self) -> str:
+        cell = 'style="text-align:left"'
+        names = ("name", "title", "kind", "tags", "description")
+        head = "".join(f"<th {cell}>{name}</th>" for name in names)
+        rows = "".join(
+            "<tr>" + "".join(f"<td {cell}>{html.escape(_shown(getattr(e, n)))}</td>" for n in names) + "</tr>"
+            for e in self._entries
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def gallery() -> Gallery:
+    """The prompts in data/prompts, by name.
+
+    >>> gallery()["classify-sentiment"].prompt  # doctest: +SKIP
+    """
+    paths = sorted(FOLDER.glob("*.yaml"))
+    if not paths:
+        raise FileNotFoundError(
+            f"there are no prompts in {FOLDER}: install from the repository, with make install"
+        )
+    return Gallery([Entry.load(path) for path in paths])
+
+
+def _all_text(entry: Entry) -> str:
+    parts = [entry.name, entry.title, entry.description, entry.kind, *entry.tags, entry.prompt.template]
+    return " ".join([*parts, entry.prompt.system or ""]).casefold()
+
+
+def _shown(value: str | tuple[str, ...] | Mapping[str, Any]) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
