@@ -283,3 +283,135 @@ def test_times_and_cache_are_reported(engine):
     assert 0 < first.first_token_seconds <= first.seconds
     assert second.usage.cached_tokens >= 256
     assert second.usage.prompt_tokens == first.usage.prompt_tokens
+
+
+def test_echoed_prompt_and_its_logprobs_equal_transformers(engine, reference):
+    c = engine.complete("The capital of France is", echo=True, temperature=0, max_tokens=4, top_logprobs=3)
+    prompt, echoed = c.prompt_token_ids.tolist(), c.echoed
+    assert c.text == "The capital of France is" + "".join(t.text for t in c.tokens)
+    assert echoed.text == "The capital of France is"
+    assert echoed.token_ids.tolist() == prompt
+    expected = log_softmax(reference(prompt)[:-1].astype(np.float64), axis=-1)
+    steps = np.arange(len(prompt) - 1)
+    own = expected[steps, prompt[1:]]
+    assert np.isnan(echoed.logprobs[0])
+    assert echoed.ranks[0] == 0
+    assert np.abs(own - echoed.logprobs[1:]).max() < 1e-3
+    assert np.array_equal(echoed.ranks[1:], 1 + (expected > own[:, None]).sum(axis=-1))
+    assert np.array_equal(echoed.top_ids[1:], np.argsort(-expected, axis=-1)[:, :3])
+    assert np.abs(np.take_along_axis(expected, echoed.top_ids[1:], -1) - echoed.top_logprobs[1:]).max() < 1e-3
+    # The prompt's log probabilities join those of the text, in the shape of OpenAI's legacy call.
+    # (`construct` is how the SDK reads responses: its types know no None, the API gives it for the first token.)
+    response = OpenAICompletion.construct(**c.to_openai()).choices[0]
+    assert response.text == c.text
+    assert response.logprobs.tokens == [t.text for t in (*echoed.tokens, *c.tokens)]
+    assert response.logprobs.token_logprobs[0] is None
+    assert response.logprobs.top_logprobs[0] is None
+    for text, offset in zip(response.logprobs.tokens, response.logprobs.text_offset, strict=True):
+        assert c.text[offset:].startswith(text)
+
+
+def test_echo_of_token_ids_and_without_logprobs(engine):
+    ids = engine.tokenizer.encode(Request(prompt="def fib(n):"))
+    c = engine.complete(ids, echo=True, temperature=0, max_tokens=3)
+    assert c.text.startswith("def fib(n):")
+    assert c.echoed.logprobs is None
+    assert engine.complete(ids, temperature=0, max_tokens=3).echoed is None
+
+
+def test_an_echo_is_another_request_and_survives_the_store(engine, db):
+    from toolkit.store import Answer, Store
+
+    asked = [
+        Request(prompt="Once upon", echo=e, sampling=tk.Sampling(max_tokens=2, top_logprobs=1))
+        for e in (0, 1)
+    ]
+    assert asked[0].key != asked[1].key
+    (c,) = engine.generate(asked[1:])
+    with Store(db) as store:
+        store.begin("s", engine.fingerprint, engine.vocabulary)
+        store.add([Answer(c, 0)])
+        again = store.completion(c.request.key, c.system_fingerprint, 0)
+        assert again.request == c.request
+        assert len(again.choices) == 1
+        assert again.usage == c.usage
+        assert again.to_openai() == c.to_openai()
+        assert np.array_equal(again.echoed.logprobs, c.echoed.logprobs, equal_nan=True)
+
+
+def test_a_suffix_needs_a_model_that_can_fill_in_the_middle(engine):
+    with pytest.raises(
+        tk.RequestError, match=r"suffix needs a model trained to fill in the middle.*<fim_prefix>"
+    ):
+        engine.complete("def add(a, b):", suffix="return c", max_tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Request(messages=({"role": "user", "content": "x"},), echo=True),
+            "echo and suffix go with a prompt",
+        ),
+        (lambda: Request(prompt=(1, 2), suffix="x"), "suffix must be text after a prompt that is text"),
+        (lambda: Request(prompt="x", suffix=3), "suffix must be text after a prompt that is text, got 3"),
+    ],
+)
+def test_echo_and_suffix_belong_to_prompts_of_text(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_completion_of_the_rendered_template_is_the_chat(engine):
+    """The guides: a chat of one user message is like a completion of its text; the template is the difference."""
+    question = 'Translate the following English text to French: "Good morning"'
+    chat = engine.chat(question, temperature=0, max_tokens=12, top_logprobs=0)
+    same = engine.complete(chat.prompt_token_ids.tolist(), temperature=0, max_tokens=12, top_logprobs=0)
+    assert same.token_ids.tolist() == chat.token_ids.tolist()
+    assert np.allclose(same.logprobs, chat.logprobs, atol=1e-4)
+    bare = engine.complete(question, temperature=0, max_tokens=12)
+    assert engine.tokenizer.decode(tuple(chat.prompt_token_ids)).find(question) > 0
+    assert bare.usage.prompt_tokens < chat.usage.prompt_tokens
+
+
+def test_a_developer_message_is_sent_as_system_and_the_record_says_so(engine, db):
+    turns = [{"role": "developer", "content": "Talk like a pirate."}, {"role": "user", "content": "Hi"}]
+    c = engine.chat(turns, max_tokens=2)
+    assert c.notes == {"developer": "sent as system"}
+    assert c.request.messages[0]["role"] == "developer"
+    results = tk.sweep(turns, tk.grid(max_tokens=2)).run(engine, db)
+    assert results[0].notes == {"developer": "sent as system"}
+    assert engine.chat("Hi", max_tokens=2).notes == {}
+
+
+def test_prompt_and_max_tokens_that_exceed_the_window_are_refused_with_the_numbers(engine):
+    prompt = "word " * 8000
+    tokens = engine.count(Request(prompt=prompt))
+    assert engine.window == 8192
+    with pytest.raises(
+        tk.RequestError, match=f"has {tokens} tokens and max_tokens is 500: .* set max_tokens to 191 or"
+    ):
+        engine.complete(prompt, max_tokens=500)
+
+
+def test_a_rendered_prompt_is_asked_and_what_it_was_made_of_is_kept(engine):
+    pool = [{"id": i, "q": f"{i} + 1", "answer": str(i + 1)} for i in range(5)]
+    prompt = tk.Prompt("{q}", examples=pool, k=2, selector="random")
+    rendered = prompt.fit({"q": "7 + 1"}, engine, reserve=4)
+    c = engine.chat(rendered, temperature=0, max_tokens=4)
+    assert c.notes == {"examples": list(rendered.examples)}
+    assert (
+        c.usage.prompt_tokens
+        == rendered.prompt_tokens
+        == engine.count(rendered)
+        == engine.count(rendered.messages)
+    )
+    assert f"{rendered.prompt_tokens} tokens" in rendered._repr_html_()
+
+
+def test_the_last_piece_of_a_stream_has_reason_usage_and_the_whole(engine):
+    *pieces, last = engine.stream("Count to three.", temperature=0, max_tokens=5)
+    assert all(p.finish_reason is None and p.usage is None for p in pieces)
+    assert last.finish_reason == last.completion.finish_reason == "length"
+    assert last.usage.completion_tokens == 5
+    assert "".join(p.text for p in (*pieces, last)) == last.completion.text

@@ -64,7 +64,7 @@ def test_entries_are_found_by_words_kind_and_tag():
     [
         (lambda g: g["clasify-sentiment"], KeyError, "unknown prompt 'clasify-sentiment': did you mean"),
         (lambda g: g.search(kind="lable"), ValueError, "unknown kind 'lable': did you mean 'label'"),
-        (lambda g: g.search(tag="x-ray"), ValueError, "unknown tag 'x-ray': known: "),
+        (lambda g: g.search(tag="zzz"), ValueError, "unknown tag 'zzz': known: classify, code, "),
     ],
 )
 def test_unknown_names_say_the_nearest(ask, error, message):

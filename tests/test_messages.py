@@ -50,6 +50,11 @@ def test_a_response_can_be_sent_back_as_it_came():
     )
 
 
+@pytest.mark.parametrize("role", ["assistant", "tool"])
+def test_an_answer_may_be_empty(role):
+    assert messages([USER, {"role": role, "content": ""}])[1] == {"role": role, "content": ""}
+
+
 def image(**url):
     return [{"role": "user", "content": [{"type": "image_url", **url}]}]
 
@@ -66,6 +71,7 @@ def image(**url):
         ([USER, {"role": "user"}], r"messages\[1\] must have 'role' and 'content'"),
         (["x"], r"messages\[0\] must have 'role' and 'content', got 'x'"),
         ([{"role": "user", "content": ""}], r"messages\[0\] has no text"),
+        ([{"role": "assistant", "content": None}], r"messages\[0\] has no text, got None"),
         (
             [{"role": "user", "content": "a\ud800"}],
             r"messages\[0\] is not valid Unicode: '\\ud800' at character 1",

@@ -223,3 +223,22 @@ def test_unknown_names_raise_key_errors(db):
     for ask in (store.request, store.fingerprint, store.vocabulary):
         with pytest.raises(KeyError, match="nothing"):
             ask("nothing")
+
+
+def test_a_file_of_the_first_format_is_brought_up_to_date(db, made):
+    import dataclasses
+
+    with Store(db) as store:
+        store.begin("s", FINGERPRINT, [b"t"])
+        store.add([Answer(dataclasses.replace(made(), system_fingerprint=FINGERPRINT.id), 0, 1)])
+    with sqlite3.connect(db) as bare:  # the first format had no notes
+        bare.execute("ALTER TABLE completions DROP COLUMN notes")
+        bare.execute("PRAGMA user_version = 1")
+    noted = dataclasses.replace(
+        made(messages="Other"), system_fingerprint=FINGERPRINT.id, notes={"examples": [1]}
+    )
+    for _ in range(2):
+        with Store(db) as store:
+            assert store.completion(made().request.key, FINGERPRINT.id, 0).notes == {}
+            store.add([Answer(noted, 0, 1)])
+            assert store.completion(noted.request.key, FINGERPRINT.id, 0).notes == {"examples": [1]}

@@ -215,3 +215,96 @@ def _readable(db):
             return connection.execute("SELECT count(*) FROM completions").fetchone()[0] == 1
     except sqlite3.OperationalError:
         return False
+
+
+POOL = [{"id": f"e{i}", "word": w, "label": label} for i, (w, label) in enumerate(
+    [("sun", "warm"), ("snow", "cold"), ("fire", "warm"), ("ice", "cold"), ("lava", "warm"), ("frost", "cold")]
+)]  # fmt: skip
+SHOTS = tk.Prompt("{word}", system="Say warm or cold.", examples=POOL, answer="{label}")
+WORDS = [{"id": "r0", "word": "oven"}, {"id": "r1", "word": "ICE!"}]
+
+
+def test_examples_are_axes_and_are_recorded(engine, db):
+    cells = tk.grid(
+        k=[0, 1, 3], selector=["random", "similar"], order_seed=[None, 1], temperature=0, max_tokens=1
+    )
+    sweep = tk.sweep(SHOTS, WORDS, cells)
+    plan = sweep.plan(engine, db)
+    # Without examples there is one cell a row; with one, its order does not matter.
+    assert (plan.combinations, len(plan.cells)) == (24, 2 * (1 + 2 + 4))
+    frame = sweep.run(engine, db).frame()
+    assert frame["k"].value_counts().to_dict() == {0: 2, 1: 4, 3: 8}
+    assert frame.query("k == 0")[["selector", "order_seed"]].isna().all(axis=None)
+    assert (frame["examples"].map(len) == frame["k"]).all()
+    assert not any("e3" in shown for shown in frame.query("row == 1")["examples"])  # "ice" is the row itself
+    for _, group in frame.query("k == 3").groupby(["row", "selector"]):
+        (one, other) = group["examples"]
+        assert sorted(one) == sorted(other)
+        assert one != other
+    messages = sweep.run(engine, db)[len(frame) - 1].request.messages
+    shown = {row["word"]: row["id"] for row in POOL}
+    assert tuple(shown[m["content"]] for m in messages[1:-1:2]) == frame["examples"].iloc[-1]
+
+
+def test_what_examples_were_shown_survives_a_file(engine, db, tmp_path):
+    results = tk.sweep(SHOTS, WORDS, tk.grid(k=[2], order_seed=[1, 2], max_tokens=1, temperature=0)).run(
+        engine, db
+    )
+    for again in (
+        tk.Results.from_parquet(results.to_parquet(tmp_path / "r.parquet")),
+        tk.Results.from_jsonl(results.to_jsonl(tmp_path / "r.jsonl")),
+    ):
+        for name in ("k", "order_seed", "examples", "row.word", "text"):
+            assert again.frame()[name].tolist() == results.frame()[name].tolist(), name
+        assert again[0].notes == results[0].notes != {}
+
+
+def test_sensitivity_to_the_order_of_the_examples(engine, db):
+    cells = tk.grid(k=[2, 4], order_seed=range(4), temperature=0, max_tokens=2)
+    results = tk.sweep(SHOTS.with_(selector="balanced"), WORDS, cells).run(engine, db)
+    table = results.sensitivity(score=lambda row: row["text"].strip() == "warm")
+    assert table.index.tolist() == [2, 4]
+    assert table["values"].tolist() == [4, 4]
+    assert table["items"].tolist() == [2, 2]
+    assert ((table["lowest"] <= table["mean"]) & (table["mean"] <= table["highest"])).all()
+    with pytest.raises(ValueError, match="seed is the same in all rows: run a sweep with an axis seed"):
+        results.sensitivity("seed")
+
+
+def test_variables_in_messages_are_filled_and_messages_are_an_axis(engine, db):
+    talk = [{"role": "system", "content": "Be {how}."}, {"role": "user", "content": "Say {word}."}]
+    rows = [{"how": "brief", "word": "yes"}]
+    results = tk.sweep(talk, rows, tk.grid(max_tokens=1)).run(engine, db)
+    assert [m["content"] for m in results[0].request.messages] == ["Be brief.", "Say yes."]
+    both = tk.sweep(None, rows, tk.grid(prompt=[talk, talk[1:]], max_tokens=1)).run(engine, db)
+    assert [len(c.request.messages) for c in both] == [2, 1]
+    assert both.frame()["prompt"].tolist() == ["Say {word}. [0]", "Say {word}. [1]"]
+    with pytest.raises(ValueError, match=r"row 0: the row lacks word"):
+        tk.sweep(talk, [{"how": "x"}])
+
+
+def test_prompts_with_names_and_rendered_ones_are_an_axis(engine, db):
+    fitted = SHOTS.fit({"word": "sea"}, engine, reserve=4)
+    prompts = [tk.Prompt("Say no.", name="no"), SHOTS.with_(template="Say yes.", examples=()), fitted]
+    frame = tk.sweep(None, tk.grid(prompt=prompts, max_tokens=1)).run(engine, db).frame()
+    assert frame["prompt"].tolist() == ["no", "Say yes.", "sea"]
+    assert frame["examples"].tolist()[2] == fitted.examples
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: tk.sweep("Hi", tk.grid(k=[1])),
+            ValueError,
+            "k: such an axis varies the examples of a Prompt",
+        ),
+        (lambda: tk.sweep(SHOTS, WORDS, tk.grid(k=[9])), ValueError, "k is 9, but there are 6 examples"),
+        (lambda: tk.grid(k=[-1]), ValueError, "k must be a whole number from 0 up, got -1"),
+        (lambda: tk.grid(selector=["best"]), ValueError, "unknown selector 'best'"),
+        (lambda: tk.grid(order_seed=["a"]), ValueError, "order_seed must be a whole number, got 'a'"),
+    ],
+)
+def test_bad_example_axes_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

@@ -5,6 +5,7 @@ from transformers import AutoTokenizer
 
 from toolkit import models
 from toolkit.completion import Request
+from toolkit.messages import fold_system
 from toolkit.tokenizer import Tokenizer
 
 
@@ -67,3 +68,57 @@ def test_many_conversations_do_not_grow_the_memory_for_ever(ours, monkeypatch):
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(models.ModelError, match="has no tokenizer that transformers can load"):
         Tokenizer(str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def filling(tmp_path_factory):
+    """The default model's tokenizer with three of its spare tokens renamed to a family's fill-in-the-middle marks."""
+
+    def build(marks, begin=False):
+        folder = tmp_path_factory.mktemp("fim")
+        tokenizer = AutoTokenizer.from_pretrained(models.path())
+        tokenizer.add_special_tokens({"additional_special_tokens": list(marks)})
+        if begin:
+            from tokenizers.processors import TemplateProcessing
+
+            name, number = tokenizer.bos_token, tokenizer.bos_token_id
+            tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+                single=f"{name} $A", special_tokens=[(name, number)]
+            )
+        tokenizer.save_pretrained(folder)
+        return Tokenizer(str(folder)), tokenizer
+
+    return build
+
+
+@pytest.mark.parametrize("begin", [False, True], ids=["no BOS", "BOS"])
+@pytest.mark.parametrize(
+    "marks",
+    [
+        ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+        ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+        ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+        ("▁<PRE>", "▁<SUF>", "▁<MID>"),
+    ],
+)
+def test_a_suffix_is_sent_with_the_models_own_marks(filling, marks, begin):
+    ours, theirs = filling(marks, begin)
+    first, second, last = theirs.convert_tokens_to_ids(list(marks))
+    before, after = (theirs.encode(t, add_special_tokens=False) for t in ("def f(x):\n", "\n    return y"))
+    expected = [first, *before, second, *after, last]
+    found = ours.encode(Request(prompt="def f(x):\n", suffix="\n    return y"))
+    assert list(found) == [*([theirs.bos_token_id] if begin else []), *expected]
+
+
+def test_a_template_that_takes_no_system_message_says_how_to_fold_it(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(models.path())
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}"
+        "{% endif %}{{ m.content }}{% endfor %}"
+    )
+    tokenizer.save_pretrained(tmp_path)
+    ours = Tokenizer(str(tmp_path))
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    with pytest.raises(ValueError, match=r"not supported\. The model takes no system message: .*fold_system"):
+        ours.encode(Request.chat(turns))
+    assert ours.encode(Request.chat(fold_system(turns)))

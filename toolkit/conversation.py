@@ -193,13 +193,12 @@ class Conversation:
         settings = self.sampling.with_(**sampling)
 
         def build(kept: Mapping[str, Any]) -> Messages:
-            return (*self.before, *(m for e in kept["turns"] for m in e.messages), said)
+            return (*self.before, *(m for exchange in kept["turns"] for m in exchange), said)
 
         reserve = settings.max_tokens or DEFAULT_MAX_TOKENS
-        turns = {"turns": self._exchanges, "examples": (), "documents": ()}
+        turns = {"turns": [e.messages for e in self._exchanges]}
         kept, dropped, tokens = fit(build, turns, self.engine, reserve, self.strategy)
-        left_out = {name: 2 * n for name, n in dropped.items()}
-        rendered = Rendered(build(kept), dropped=left_out, prompt_tokens=tokens)
+        rendered = Rendered(build(kept), dropped=dropped, prompt_tokens=tokens)
         return said, Request.chat(rendered, **settings.given())
 
     def _add(self, said: dict[str, Any], completion: Completion) -> None:

@@ -15,6 +15,8 @@ Message = Mapping[str, Any]
 Messages = tuple[dict[str, Any], ...]
 
 _KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal", "annotations", "audio")
+_MAY_BE_EMPTY = ("assistant", "tool")
+"""A model may end its text at once, and a tool may have nothing to say."""
 _DETAILS = ("auto", "low", "high")
 
 counter: Callable[[Messages], int] | None = None
@@ -47,7 +49,9 @@ def _message(where: str, given: Message) -> dict[str, Any]:
     for name in given.keys() - set(_KEYS):
         raise ValueError(f"{where} has an {unknown('key', str(name), _KEYS)}")
     more = {n: v for n, v in given.items() if n not in ("role", "content") and v}
-    if not given.get("content") and more.get("tool_calls"):
+    if not given.get("content") and (
+        more.get("tool_calls") or (role in _MAY_BE_EMPTY and given.get("content") == "")
+    ):
         return {"role": role, "content": "", **more}
     return {"role": role, "content": _content(where, given.get("content")), **more}
 
