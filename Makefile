@@ -50,7 +50,8 @@ lint: install  ## ruff, mypy, clean notebooks
 	$(BIN)/mypy
 	$(BIN)/python notebooks/run.py --check
 
-bench: install  ## the sweep against bare vLLM, into benchmarks/results/
+bench: install  ## the sweep against bare vLLM, the store, few-shot prompts, into benchmarks/results/
+	$(BIN)/python benchmarks/prompts.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/overhead.py
 

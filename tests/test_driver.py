@@ -145,3 +145,23 @@ import numba
 print(tk.load().chat("Hi", max_tokens=2).usage.completion_tokens)
 """)
     assert out.splitlines()[-1] == "2"
+
+
+def test_a_model_with_tokens_for_it_fills_in_the_middle():
+    """The default model with three spare tokens renamed: it has not learnt what they mean, but is given them."""
+    out, _ = run("""
+import json, pathlib, shutil, tempfile
+folder = pathlib.Path(shutil.copytree(tk.models.path(), tempfile.mkdtemp() + "/fim"))
+names = {"<issue_start>": "<fim_prefix>", "<issue_comment>": "<fim_suffix>", "<issue_closed>": "<fim_middle>"}
+for path in folder.glob("*token*.json"):
+    text = path.read_text()
+    for old, new in names.items():
+        text = text.replace(old, new)
+    path.write_text(text)
+engine = tk.load(str(folder), kv_cache_memory_bytes=1 << 29)
+c = engine.complete("def add(a, b):\\n    c", suffix="    return c", temperature=0, max_tokens=8)
+print(engine.tokenizer.decode(tuple(c.prompt_token_ids)))
+print(c.request.suffix, c.usage.completion_tokens > 0, c.to_openai()["object"])
+""")
+    assert "<fim_prefix>def add(a, b):\n    c<fim_suffix>    return c<fim_middle>" in out
+    assert out.splitlines()[-1] == "    return c True text_completion"

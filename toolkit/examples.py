@@ -29,6 +29,8 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
 """A word, or one character of a script that puts no spaces between words."""
 _WIDER = 4
 """MMR looks at this many times k of the most similar examples."""
+_REMEMBERED = 4096
+"""Examples in a pool whose likeness to each other is remembered: at most 64 MiB."""
 
 
 def normalised(text: str) -> str:
@@ -51,6 +53,7 @@ class Pool:
     """What is answered in each: their labels, where answers are labels."""
     _vectors: dict[Embed, dict[str, Floats]] = field(default_factory=dict)
     _groups: dict[str | None, dict[str, list[int]]] = field(default_factory=dict)
+    _likeness: dict[int, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -113,6 +116,16 @@ class Pool:
             return np.zeros(len(self), np.float32)
         scores: Floats = self._bm25.get_scores(words)
         return scores
+
+    def likeness(self, position: int) -> Floats:
+        """(N,) BM25 scores of all examples for one of them, scaled so that its own is 1."""
+        found = self._likeness.get(position)
+        if found is None:
+            scores = self.bm25(self.texts[position])
+            found = scores / max(float(scores[position]), 1e-12)
+            if len(self) <= _REMEMBERED:
+                self._likeness[position] = found
+        return found
 
     def vectors(self, embed: Embed, texts: Sequence[str]) -> Floats:
         """(n, d) unit vectors of some texts; each text is embedded once."""
@@ -283,8 +296,7 @@ class MMR(Similar):
             vectors = pool.vectors(self.embed, [pool.texts[i] for i in near])
             similar: Floats = vectors @ vectors.T
             return similar
-        rows = [pool.bm25(pool.texts[i])[near] for i in near]
-        return np.stack([row / max(float(row[n]), 1e-12) for n, row in enumerate(rows)])
+        return np.stack([pool.likeness(i)[near] for i in near])
 
 
 def _best(scores: Floats, pool: Pool, item: Item, k: int) -> list[int]:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 _ROWS = 1000
 """Rows of the table that a page shows; more make it slow to open."""
 
+_SHORT = 24
+"""Characters of a value that is not broken over lines."""
+_CELL = "text-align:left;vertical-align:top;overflow-wrap:anywhere;max-width:38em"
+
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
@@ -30,14 +34,21 @@ small { color: GrayText; }
 def table(frame: pd.DataFrame, rows: int = _ROWS) -> str:
     """A frame as an escaped HTML table; what is past `rows` is counted below it."""
     # Styles are written into each cell: notebooks that are not trusted drop everything else.
-    cell = "text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere;max-width:38em"
-    head = "".join(f'<th style="{cell}">{html.escape(str(c))}</th>' for c in frame.columns)
+    head = "".join(
+        f'<th style="{_CELL};white-space:nowrap">{html.escape(str(c))}</th>' for c in frame.columns
+    )
     body = "".join(
-        "<tr>" + "".join(f'<td style="{cell}">{html.escape(_show(v))}</td>' for v in row) + "</tr>"
+        "<tr>" + "".join(_cell(_show(v)) for v in row) + "</tr>"
         for row in frame.head(rows).itertuples(index=False)
     )
     rest = f"<p>… and {len(frame) - rows:,} more rows</p>" if len(frame) > rows else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+
+
+def _cell(text: str) -> str:
+    """Short values stay on one line, or narrow columns would break words; long ones break anywhere."""
+    wrap = "white-space:nowrap" if len(text) <= _SHORT and "\n" not in text else "white-space:pre-wrap"
+    return f'<td style="{_CELL};{wrap}">{html.escape(text)}</td>'
 
 
 def page(

@@ -170,10 +170,12 @@ class Plan:
         """What was collapsed, in words; empty when nothing was."""
         if self.combinations == len(self.cells):
             return ""
-        return (
+        note = (
             f"{self.combinations} combinations are {len(self.cells)} cells: equal requests are asked once, "
             "and at temperature 0 seed, top_p, top_k and min_p change nothing"
         )
+        shots = any(name in cell.labels for cell in self.cells for name in SHOTS)
+        return f"{note}; no example needs no selector, and one no order" if shots else note
 
     def define(self, store: Store) -> None:
         store.define(self.sweep, self.body, self.requests, self.cells)

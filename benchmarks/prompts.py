@@ -1,0 +1,67 @@
+"""How fast few-shot prompts are made: 10,000 rows, 8 examples each out of 2,000, by every selector.
+
+No model runs. Beside BM25's own batch retrieval of the same rows (bm25s, tokenised by us), as a ratio. Written to
+benchmarks/results/prompts.json.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import bm25s
+import numpy as np
+
+import toolkit as tk
+from toolkit.examples import SELECTORS, _words
+
+POOL, ROWS, SHOTS, WORDS = 2000, 10_000, 8, 30
+
+
+def texts(count: int, draw: np.random.Generator) -> list[str]:
+    """Made-up texts whose words are about as unevenly frequent as those of a language (Zipf)."""
+    words = np.minimum(draw.zipf(1.3, (count, WORDS)), 20_000)
+    return [" ".join(f"w{i}" for i in row) for row in words]
+
+
+def timed(work: Any) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    draw = np.random.default_rng(0)
+    pool = [{"text": t, "label": str(i % 3)} for i, t in enumerate(texts(POOL, draw))]
+    rows = [{"text": t} for t in texts(ROWS, draw)]
+
+    def bare() -> None:
+        index = bm25s.BM25()
+        index.index([_words(row["text"]) for row in pool], show_progress=False)
+        index.retrieve([_words(row["text"]) for row in rows], k=SHOTS, show_progress=False)
+
+    seconds = {"bm25s alone": timed(bare)}
+    for name in SELECTORS:
+        prompt = tk.Prompt(
+            "Review: {text}", system="Rate.", examples=pool, answer="{label}", k=SHOTS, selector=name
+        )
+        seconds[name] = timed(lambda prompt=prompt: [prompt.messages(row) for row in rows])
+    record = {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{platform.machine()}, Python {platform.python_version()}, bm25s {bm25s.__version__}",
+        "pool": POOL,
+        "rows": ROWS,
+        "k": SHOTS,
+        "seconds": {name: round(s, 2) for name, s in seconds.items()},
+        "similar_beside_bm25s": round(seconds["similar"] / seconds["bm25s alone"], 2),
+    }
+    print(json.dumps(record))
+    out = Path(__file__).parent / "results" / "prompts.json"
+    out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
