@@ -1,10 +1,10 @@
 import json
+import sys
 
 import pytest
 import yaml
 
 import toolkit as tk
-from toolkit import gallery as module
 from toolkit.examples import Item, normalised
 from toolkit.gallery import FOLDER, Entry
 
@@ -92,6 +92,7 @@ def test_a_bad_file_is_named(tmp_path):
 
 
 def test_an_installation_without_the_folder_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    # (`toolkit.gallery` is the function of that name.)
+    monkeypatch.setattr(sys.modules["toolkit.gallery"], "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="install from the repository"):
         tk.gallery()

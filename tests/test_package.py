@@ -14,9 +14,21 @@ import toolkit as tk
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    ["sampling", "image", "messages", "template", "examples", "window", "prompt", "cells"],
+    [
+        "sampling",
+        "image",
+        "messages",
+        "template",
+        "examples",
+        "window",
+        "prompt",
+        "schema",
+        "verdict",
+        "tools",
+        "cells",
+    ],
     ["completion", "fingerprint", "gallery"],
-    ["models", "tokenizer", "engine", "engines", "conversation"],
+    ["models", "tokenizer", "engine", "engines", "conversation", "toolrun"],
     ["store"],
     ["plots", "report", "sensitivity"],
     ["records", "results", "recorder", "sweep"],

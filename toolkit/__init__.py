@@ -19,8 +19,12 @@ from toolkit.models import ModelError
 from toolkit.prompt import Prompt, Rendered
 from toolkit.results import Results, results
 from toolkit.sampling import Sampling
+from toolkit.schema import ResponseFormat, response_format, strict_violations
 from toolkit.store import Store, StoreBusy, StoreError
 from toolkit.sweep import Plan, Sweep, sweep
+from toolkit.toolrun import ToolRun, run_tools
+from toolkit.tools import Tool, ToolCall, tool
+from toolkit.verdict import Verdict, Violation, verdict
 
 __version__ = "0.1.0"
 
@@ -39,6 +43,7 @@ __all__ = [
     "Rendered",
     "Request",
     "RequestError",
+    "ResponseFormat",
     "Results",
     "Sampling",
     "Store",
@@ -46,7 +51,12 @@ __all__ = [
     "StoreError",
     "Sweep",
     "Token",
+    "Tool",
+    "ToolCall",
+    "ToolRun",
     "Usage",
+    "Verdict",
+    "Violation",
     "cases",
     "examples",
     "fold_system",
@@ -55,7 +65,12 @@ __all__ = [
     "image",
     "load",
     "models",
+    "response_format",
     "results",
+    "run_tools",
+    "strict_violations",
     "sweep",
+    "tool",
+    "verdict",
     "zipped",
 ]

@@ -7,9 +7,10 @@ from typing import Any
 
 from toolkit.examples import SHOTS
 from toolkit.sampling import FIELDS, Sampling, unknown
+from toolkit.schema import response_format
 
-AXES = (*FIELDS, "prompt", *SHOTS)
-"""What may vary: every field of Sampling, the prompt, and its few-shot examples."""
+AXES = (*FIELDS, "prompt", *SHOTS, "response_format")
+"""What may vary: every field of Sampling, the prompt, its few-shot examples, and the form of the answer."""
 
 
 class Cells:
@@ -57,6 +58,8 @@ def _values(name: str, values: Any) -> list[Any]:
             Sampling(**{name: value})
         elif name in SHOTS and value is not None:
             SHOTS[name](name, value)
+        elif name == "response_format":
+            response_format(value)
     return found
 
 

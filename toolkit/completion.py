@@ -16,6 +16,9 @@ import numpy.typing as npt
 from toolkit.messages import Message, Messages, encodable, messages
 from toolkit.prompt import Rendered
 from toolkit.sampling import Sampling
+from toolkit.schema import ResponseFormat, response_format
+from toolkit.tools import Tool, ToolCall, calls_schema, tool_choice, tools
+from toolkit.verdict import Verdict, parsed, verdict
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -69,6 +72,12 @@ class Request:
     echo: bool = False
     """Give the prompt back before the text, with its log probabilities where logprobs are asked for; only with
     a prompt."""
+    response_format: ResponseFormat | None = None
+    """The form that the answer is held to."""
+    tools: tuple[Tool, ...] = ()
+    """Functions that the model may call; only with messages."""
+    tool_choice: str | None = None
+    """auto (the model decides), none, required, or the name of the one to be called; None without tools."""
     notes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """How the messages were made (few-shot examples, what was left out); no part of what is asked."""
 
@@ -83,13 +92,56 @@ class Request:
             raise ValueError("echo and suffix go with a prompt, not with messages: use engine.complete")
         if self.suffix is not None and (not isinstance(self.suffix, str) or not isinstance(self.prompt, str)):
             raise ValueError(f"suffix must be text after a prompt that is text, got {self.suffix!r}")
+        object.__setattr__(self, "response_format", response_format(self.response_format))
+        object.__setattr__(self, "tools", tools(self.tools))
+        object.__setattr__(self, "tool_choice", tool_choice(self.tool_choice, self.tools))
+        self._check_form()
+
+    def _check_form(self) -> None:
+        if self.tools and self.prompt is not None:
+            raise ValueError("tools go with messages, not with a prompt: use engine.chat")
+        if self.response_format is None:
+            return
+        if self.tool_choice not in (None, "none", "auto"):
+            raise ValueError(
+                f"response_format and tool_choice={self.tool_choice!r} both say what the answer must be: give one"
+            )
+        if self.response_format.kind == "json_object" and "json" not in json.dumps(self.body).lower():
+            raise ValueError(
+                "JSON mode needs the word JSON somewhere in the messages, or a model may write white space without "
+                "end: say in the system message that the answer is JSON"
+            )
 
     @classmethod
-    def chat(cls, turns: str | Rendered | Sequence[Message], **sampling: Any) -> Request:
-        """A chat request from a string, messages or a rendered prompt, and sampling options."""
-        if isinstance(turns, Rendered):
-            return cls(messages=turns.messages, sampling=Sampling(**sampling), notes=turns.notes)
-        return cls(messages=messages(turns), sampling=Sampling(**sampling))
+    def chat(
+        cls,
+        turns: str | Rendered | Sequence[Message],
+        response_format: Any = None,
+        tools: Sequence[Any] = (),
+        tool_choice: Any = None,
+        **sampling: Any,
+    ) -> Request:
+        """A chat request from a string, messages or a rendered prompt, the form of the answer, functions to call,
+        and sampling options."""
+        made = turns if isinstance(turns, Rendered) else Rendered(messages(turns))
+        return cls(
+            messages=made.messages,
+            sampling=Sampling(**sampling),
+            response_format=response_format,
+            tools=tuple(tools),
+            tool_choice=tool_choice,
+            notes=made.notes,
+        )
+
+    @cached_property
+    def constraint(self) -> ResponseFormat | None:
+        """The form that the engine enforces: the answer's own, or that of calls that must be made."""
+        if self.tool_choice in (None, "none", "auto"):
+            return self.response_format
+        schema = calls_schema(self.tools, self.tool_choice)
+        return response_format(
+            {"type": "json_schema", "json_schema": {"name": self.tool_choice, "schema": schema}}
+        )
 
     @property
     def has_images(self) -> bool:
@@ -98,14 +150,17 @@ class Request:
     @property
     def body(self) -> dict[str, Any]:
         """What is asked, without how to sample, as plain data."""
+        if self.prompt is None and self.tools:
+            shown = [t.to_openai() for t in self.tools]
+            return {"messages": self.messages, "tools": shown, "tool_choice": self.tool_choice}
         if self.prompt is None:
             return {"messages": self.messages}
         more = {"suffix": self.suffix, "echo": self.echo}
         return {"prompt": self.prompt, **{name: value for name, value in more.items() if value}}
 
     @classmethod
-    def of(cls, body: Mapping[str, Any], sampling: Mapping[str, Any]) -> Request:
-        """A request from its `body` and the fields of its Sampling, as JSON has them."""
+    def of(cls, body: Mapping[str, Any], sampling: Mapping[str, Any], form: Any = None) -> Request:
+        """A request from its `body`, the fields of its Sampling, and its form, as JSON has them."""
         prompt = body.get("prompt")
         return cls(
             messages=tuple(body["messages"]) if "messages" in body else None,
@@ -113,17 +168,22 @@ class Request:
             sampling=Sampling(**sampling),
             suffix=body.get("suffix"),
             echo=body.get("echo", False),
+            response_format=form,
+            tools=tuple(body.get("tools", ())),
+            tool_choice=body.get("tool_choice"),
         )
 
     @cached_property
     def input(self) -> str:
         """The hash of the messages or the prompt."""
-        return digest(self.messages if self.prompt is None else self.body)
+        return digest(self.messages if self.prompt is None and not self.tools else self.body)
 
     @cached_property
     def key(self) -> str:
         """The hash of all that was asked; equal requests have equal keys on every machine."""
-        return digest([self.input, self.sampling.canonical()])
+        # The form as text: the order of a schema's properties is that of the answer.
+        form = [json.dumps(self.response_format.to_openai())] if self.response_format else []
+        return digest([self.input, self.sampling.canonical(), *form])
 
     def resolve(self, defaults: Mapping[str, Any]) -> Request:
         """The same request with every sampling field explicit (see `Sampling.resolve`)."""
@@ -180,7 +240,8 @@ class Choice:
     index: int
     text: str
     finish_reason: str
-    """stop (the model ended, or a stop string), length (max_tokens or the window was reached) or error."""
+    """stop (the model ended, or a stop string), length (max_tokens or the window was reached), tool_calls (the model
+    wants functions called) or error."""
     stop_reason: str | int | None = None
     """The stop string or stop token id that ended the text; None for the model's own end of text."""
     token_ids: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
@@ -193,6 +254,8 @@ class Choice:
     """(T, k) ids of the most likely tokens at each step, best first."""
     top_logprobs: Floats | None = None
     """(T, k) their log probabilities."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Functions that the model wants called; then `text` is what it said beside them."""
     vocabulary: Callable[[], Vocabulary] | None = field(default=None, repr=False)
     """Gives the tokenizer's vocabulary when token texts are asked for."""
 
@@ -291,6 +354,31 @@ class Completion:
     def tokens(self) -> tuple[Token, ...]:
         return self.choices[0].tokens
 
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return self.choices[0].tool_calls
+
+    @cached_property
+    def schema_verdict(self) -> Verdict | None:
+        """Whether the first choice has the form that was asked for; None when none was."""
+        form = self.request.response_format
+        if form is None or self.error is not None or self.tool_calls:
+            return None
+        return verdict(self.text, form, self.finish_reason)
+
+    @property
+    def parsed(self) -> Any:
+        """The answer as data: an instance of the type that was asked for, or plain data where a schema was; None
+        when it is not valid (`schema_verdict` says why)."""
+        form, found = self.request.response_format, self.schema_verdict
+        return parsed(found, form) if form and found else None
+
+    @property
+    def refusal(self) -> str | None:
+        """What a model says that gives no answer in the form asked for, but a refusal."""
+        found = self.schema_verdict
+        return found.reason if found is not None and found.status == "refused" else None
+
     def to_openai(self) -> dict[str, Any]:
         """The response as OpenAI's API gives it: chat.completion for messages, text_completion for a prompt.
 
@@ -304,7 +392,12 @@ class Completion:
             "object": "chat.completion" if chat else "text_completion",
             "created": int(self.created),
             "model": self.model,
-            "choices": [_chat_choice(c) if chat else _text_choice(c, self.echoed) for c in self.choices],
+            "choices": [
+                _chat_choice(c, self.refusal if c.index == 0 else None)
+                if chat
+                else _text_choice(c, self.echoed)
+                for c in self.choices
+            ],
             "usage": self.usage.to_openai(),
             "system_fingerprint": self.system_fingerprint,
         }
@@ -328,10 +421,17 @@ class Completion:
         return f"<div>{texts}<small>{html.escape(self._summary())}</small></div>"
 
 
-def _chat_choice(choice: Choice) -> dict[str, Any]:
+def _chat_choice(choice: Choice, refusal: str | None) -> dict[str, Any]:
+    calls = {"tool_calls": [call.to_openai() for call in choice.tool_calls]} if choice.tool_calls else {}
+    silent = refusal is not None or (calls and not choice.text)
     return {
         "index": choice.index,
-        "message": {"role": "assistant", "content": choice.text, "refusal": None},
+        "message": {
+            "role": "assistant",
+            "content": None if silent else choice.text,
+            "refusal": refusal,
+            **calls,
+        },
         "logprobs": None if choice.logprobs is None else {"content": _chat_logprobs(choice), "refusal": None},
         "finish_reason": choice.finish_reason,
     }

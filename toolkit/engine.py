@@ -87,16 +87,29 @@ class Engine(ABC):
         found = self.fingerprint.components.get("generation_config")
         return found if isinstance(found, Mapping) else {}
 
-    def chat(self, messages: str | Rendered | Sequence[Message], **sampling: Any) -> Completion:
-        """Answers one conversation: messages, a rendered prompt, or a string, which is one user message. Options
-        are the fields of Sampling.
+    def chat(self, messages: str | Rendered | Sequence[Message], **options: Any) -> Completion:
+        """Answers one conversation: messages, a rendered prompt, or a string, which is one user message.
+
+        Options are the fields of Sampling, and response_format (the form of the answer: a pydantic model, a
+        dataclass, a TypedDict, a JSON Schema, OpenAI's dicts, or vLLM's regex, choice and grammar), tools (typed
+        functions, or OpenAI's dicts) and tool_choice (auto, none, required, or a name).
 
         Raises ValueError or TypeError for bad options, RequestError when it cannot be answered.
 
         >>> engine.chat("What is the capital of France?", temperature=0).text  # doctest: +SKIP
         'The capital of France is Paris.'
         """
-        return self._one(Request.chat(messages, **sampling))
+        return self._one(Request.chat(messages, **options))
+
+    def parse(
+        self, messages: str | Rendered | Sequence[Message], response_format: Any, **options: Any
+    ) -> Completion:
+        """Like `chat` with a form, as `client.chat.completions.parse` is: `c.parsed` is an instance of the type.
+
+        What does not have the form is told, not raised: `c.parsed` is None, and `c.schema_verdict` says whether it
+        was cut, is no JSON, or breaks the schema, and where.
+        """
+        return self.chat(messages, response_format=response_format, **options)
 
     def complete(
         self,
@@ -104,6 +117,7 @@ class Engine(ABC):
         *,
         suffix: str | None = None,
         echo: bool = False,
+        response_format: Any = None,
         **sampling: Any,
     ) -> Completion:
         """Continues a text (or token ids) as it stands, without a chat template: OpenAI's legacy completions call.
@@ -115,12 +129,13 @@ class Engine(ABC):
         Raises ValueError or TypeError for bad options, RequestError when it cannot be answered.
         """
         asked = _prompt(prompt)
-        return self._one(Request(prompt=asked, suffix=suffix, echo=echo, sampling=Sampling(**sampling)))
+        settings = Sampling(**sampling)
+        return self._one(Request(None, asked, settings, suffix, echo, response_format))
 
-    def stream(self, messages: str | Rendered | Sequence[Message], **sampling: Any) -> Iterator[Delta]:
+    def stream(self, messages: str | Rendered | Sequence[Message], **options: Any) -> Iterator[Delta]:
         """Like `chat`, piece by piece; the last piece carries finish reason, usage and the whole completion.
         Leaving the loop early stops the engine's work on it."""
-        return self.stream_request(Request.chat(messages, **sampling))
+        return self.stream_request(Request.chat(messages, **options))
 
     def _one(self, request: Request) -> Completion:
         (completion,) = self.generate([request])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -24,13 +25,15 @@ def record(
     row: Mapping[str, Any], labels: Mapping[str, Any], completion: Completion, fingerprint: Fingerprint
 ) -> dict[str, Any]:
     """One row of a results table (one choice) as plain data, with what is needed to build it again."""
-    choice = completion.choices[int(row["choice"])]
+    choice, form = completion.choices[int(row["choice"])], completion.request.response_format
     return {
         **{name: plain(row[name]) for name in _KEPT},
         "id": completion.id,
         "labels": json.dumps(labels, ensure_ascii=False),
         "input": json.dumps(completion.request.body, ensure_ascii=False),
         "sampling": json.dumps(completion.request.sampling.given()),
+        "response_format": json.dumps(form and form.to_openai(), ensure_ascii=False),
+        "tool_calls": json.dumps([dataclasses.asdict(call) for call in choice.tool_calls]),
         "notes": json.dumps(completion.notes, ensure_ascii=False),
         "fingerprint": json.dumps(fingerprint.to_json()),
         "prompt_token_ids": completion.prompt_token_ids.tolist(),
@@ -54,7 +57,8 @@ def restored(records: Iterable[Mapping[str, Any]]) -> Store:
     requests: dict[str, Request] = {}
     for found in records:
         fingerprint = Fingerprint.from_json(json.loads(found["fingerprint"]))
-        request = Request.of(json.loads(found["input"]), json.loads(found["sampling"]))
+        asked = (found[name] for name in ("input", "sampling", "response_format"))
+        request = Request.of(*map(json.loads, asked))
         labels = json.loads(found["labels"])
         place = (request.key, found["system_fingerprint"], found["repeat"])
         known = answers.get(place)

@@ -17,14 +17,16 @@ from toolkit.examples import SHOTS
 from toolkit.fingerprint import Fingerprint
 from toolkit.records import plain, record, restored
 from toolkit.sampling import FIELDS, unknown
+from toolkit.schema import ResponseFormat, response_format
 from toolkit.sensitivity import sensitivity
 from toolkit.store import Store
+from toolkit.verdict import parsed, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_LABELS = ("prompt", "case", "row", *SHOTS)
+_LABELS = ("prompt", "case", "row", *SHOTS, "response_format")
 AXES = ("sweep", *_LABELS, *FIELDS, "model", "system_fingerprint", "repeat", "choice")
 """Columns that say what was asked, of which system; the variables of a row are `row.<name>`."""
 OUTCOMES = (
@@ -206,6 +208,20 @@ class Results:
         by = [name for name in others if name not in plots.DRAWS and name != "row"]
         return sensitivity(table, over, by, others or ["sweep"]).round(4)
 
+    def verdicts(self, form: Any = None) -> pd.DataFrame:
+        """The table of `frame()` with columns that say what became of the form that was asked for, or of any other
+        given here: verdict (see `Verdict`; missing where there is no form), problem (what is wrong, in words), and
+        parsed (the data, of a valid one). Nothing is asked again.
+        """
+        given = response_format(form)
+        asked = {} if self._store is None else self._store.forms()
+        frame = self.frame()
+        rows = zip(frame["request"], frame["text"], frame["finish_reason"], strict=True)
+        found = [_told(given or asked.get(key), text, reason) for key, text, reason in rows]
+        return frame.assign(
+            **dict(zip(("verdict", "problem", "parsed"), zip(*found, strict=True), strict=True))
+        )
+
     def plot(self) -> Figure:
         """Length of each completion and agreement of the answers, by setting (see `plots.overview`)."""
         return plots.overview(self._table, self.axes)
@@ -284,6 +300,14 @@ class Results:
     @classmethod
     def _of_records(cls, records: Sequence[Mapping[str, Any]]) -> Results:
         return cls.of(restored(records))
+
+
+def _told(form: ResponseFormat | None, text: str, reason: str) -> tuple[str | None, str | None, Any]:
+    """Status, problem and data of a text; None without a form, for an error, and for calls."""
+    if form is None or reason in ("error", "tool_calls"):
+        return None, None, None
+    told = verdict(text, form, reason)
+    return told.status, None if told.valid else str(told), parsed(told, form)
 
 
 def results(store: Store | str | Path) -> Results:

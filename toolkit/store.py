@@ -1,7 +1,7 @@
 """Store: one SQLite file that keeps every completion of every sweep. Nothing in it is ever overwritten.
 
 inputs        hash → messages or prompt                       (each text once, whatever is asked of it)
-requests      key → input, sampling
+requests      key → input, sampling, form of the answer
 fingerprints  id → record of the engine
 vocabularies  tokenizer hash → bytes of each token id
 prompts       hash → token ids that the model was given
@@ -14,6 +14,7 @@ sweeps, cells what was asked together, and the labels of each cell
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import sqlite3
 import struct
@@ -31,19 +32,28 @@ import numpy as np
 from toolkit.completion import ARRAYS, ECHOED, Choice, Completion, Request, Usage, Vocabulary, digest, shaped
 from toolkit.fingerprint import Fingerprint
 from toolkit.sampling import FIELDS
+from toolkit.schema import ResponseFormat, response_format
+from toolkit.tools import ToolCall
 
 _APPLICATION = 0x746B6974
 """SQLite's application_id of our files: "tkit"."""
-_VERSION = 2
+_VERSION = 3
 """SQLite's user_version: the format written here."""
-_UPGRADES = {1: "ALTER TABLE completions ADD COLUMN notes TEXT"}
+_UPGRADES = {
+    1: ("ALTER TABLE completions ADD COLUMN notes TEXT",),
+    2: (
+        "ALTER TABLE completions ADD COLUMN tool_calls TEXT",
+        "ALTER TABLE requests ADD COLUMN response_format TEXT",
+    ),
+}
 """From each older format to the next."""
 _PATIENCE = 60.0
 """Seconds to wait for another process that holds the file, before giving up."""
 
 _SCHEMA = """
 CREATE TABLE inputs (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE requests (key TEXT PRIMARY KEY, input TEXT NOT NULL, sampling TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE requests (
+    key TEXT PRIMARY KEY, input TEXT NOT NULL, sampling TEXT NOT NULL, response_format TEXT) WITHOUT ROWID;
 CREATE TABLE fingerprints (id TEXT PRIMARY KEY, model TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE vocabularies (tokenizer TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE prompts (id TEXT PRIMARY KEY, token_ids BLOB NOT NULL);
@@ -56,6 +66,7 @@ CREATE TABLE completions (
     seconds REAL, first_token_seconds REAL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
     finish_reason TEXT NOT NULL, stop_reason TEXT, text TEXT NOT NULL, prompt TEXT, notes TEXT,
+    tool_calls TEXT,
     UNIQUE (request, fingerprint, repeat, choice));
 CREATE TABLE arrays (
     completion INTEGER PRIMARY KEY,
@@ -74,7 +85,8 @@ CREATE INDEX cells_by_request ON cells (request);
 
 _COLUMNS = (
     "request, fingerprint, repeat, choice, id, run, position, created, seconds, first_token_seconds, "
-    "prompt_tokens, completion_tokens, cached_tokens, finish_reason, stop_reason, text, prompt, notes"
+    "prompt_tokens, completion_tokens, cached_tokens, finish_reason, stop_reason, text, prompt, notes, "
+    "tool_calls"
 )
 
 
@@ -170,7 +182,8 @@ class Store:
         with self._transaction():
             ((version,),) = self._all("PRAGMA user_version")  # another process may have been faster
             for older in range(version, _VERSION):
-                self._db.execute(_UPGRADES[older])
+                for statement in _UPGRADES[older]:
+                    self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _empty(self) -> bool:
@@ -255,6 +268,7 @@ class Store:
                 c.usage.prompt_tokens, _count(c, choice), c.usage.cached_tokens,
                 choice.finish_reason, _dump(choice.stop_reason), choice.text, prompt,
                 _dump(c.notes) if c.notes else None,
+                _dump([dataclasses.asdict(call) for call in choice.tool_calls]) if choice.tool_calls else None,
             )  # fmt: skip
             marks = ", ".join("?" * len(row))
             cursor = self._db.execute(f"INSERT OR IGNORE INTO completions ({_COLUMNS}) VALUES ({marks})", row)
@@ -268,8 +282,14 @@ class Store:
                 continue
             row = (request.input, _dump(request.body))
             self._db.execute("INSERT OR IGNORE INTO inputs VALUES (?, ?)", row)
-            asked = (request.key, request.input, _dump(request.sampling.given()))
-            self._db.execute("INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", asked)
+            form = request.response_format
+            asked = (
+                request.key,
+                request.input,
+                _dump(request.sampling.given()),
+                form and _dump(form.to_openai()),
+            )
+            self._db.execute("INSERT OR IGNORE INTO requests VALUES (?, ?, ?, ?)", asked)
             self._known.add(request.key)
 
     def _add_prompt(self, token_ids: Any) -> str | None:
@@ -343,6 +363,18 @@ class Store:
             found[key] = known[text]
         return found
 
+    def forms(self) -> dict[str, ResponseFormat]:
+        """Request key → the form that its answer is held to, of those that are."""
+        query = "SELECT key, response_format FROM requests WHERE response_format IS NOT NULL"
+        made: dict[str, ResponseFormat | None] = {}  # requests are many, forms few
+        found = {}
+        for key, text in self._all(query):
+            if text not in made:
+                made[text] = response_format(json.loads(text))
+            if (form := made[text]) is not None:
+                found[key] = form
+        return found
+
     def stored(self, fingerprint: str) -> dict[str, set[int]]:
         """Request key → the repeats that are complete on a fingerprint."""
         found: dict[str, set[int]] = {}
@@ -366,7 +398,10 @@ class Store:
 
     def request(self, key: str) -> Request:
         """The request of a key. Raises KeyError for an unknown one."""
-        query = "SELECT body, sampling FROM requests JOIN inputs ON inputs.id = input WHERE key = ?"
+        query = (
+            "SELECT body, sampling, coalesce(response_format, 'null') FROM requests "
+            "JOIN inputs ON inputs.id = input WHERE key = ?"
+        )
         rows = self._all(query, key)
         if not rows:
             raise KeyError(key)
@@ -413,6 +448,7 @@ class Store:
             text=row["text"],
             finish_reason=row["finish_reason"],
             stop_reason=json.loads(row["stop_reason"] or "null"),
+            tool_calls=tuple(ToolCall(**call) for call in json.loads(row["tool_calls"] or "[]")),
             vocabulary=lambda: self.vocabulary(fingerprint),
             **shaped(flat),
         )

@@ -20,6 +20,7 @@ from toolkit.prompt import Prompt, Rendered
 from toolkit.recorder import Recorder
 from toolkit.results import Results
 from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
+from toolkit.schema import response_format
 from toolkit.store import Cell, Store
 from toolkit.template import Template
 
@@ -82,19 +83,25 @@ class Sweep:
         """Each request with every parameter resolved, and its labels (prompt, row, case, examples)."""
         resolved = []
         for own, shots, setting in self._settings:
-            axes = {k: v for k, v in setting.items() if k != "case"}
-            case = {"case": setting["case"]} if "case" in setting else {}
-            resolved.append((own, repr(shots), _shot_labels(shots), case, Sampling(**axes).resolve(defaults)))
+            axes = {k: v for k, v in setting.items() if k not in ("case", "response_format")}
+            form = response_format(setting.get("response_format"))
+            named = {"case": setting["case"]} if "case" in setting else {}
+            named |= {"response_format": str(form or "text")} if "response_format" in setting else {}
+            sampling = Sampling(**axes).resolve(defaults)
+            resolved.append((own, repr(shots), _shot_labels(shots), named, sampling, form))
         for p in range(len(self.prompts)):
             for r in range(len(self.rows)) if self.rows else [None]:
-                for own, shots_, shown, case, sampling in resolved:
+                for own, shots_, shown, named, sampling, form in resolved:
                     if own not in (None, p):
                         continue
                     made = self._conversations[p, r, shots_]
                     labels: dict[str, Any] = {"prompt": p} if len(self.prompts) > 1 else {}
                     labels |= {} if r is None else {"row": r}
-                    labels |= case | _that_matter(shown, made) | made.notes
-                    yield Request(messages=made.messages, sampling=sampling, notes=made.notes), labels
+                    labels |= named | _that_matter(shown, made) | made.notes
+                    yield (
+                        Request(made.messages, None, sampling, response_format=form, notes=made.notes),
+                        labels,
+                    )
 
     def plan(self, engine: Engine, store: Store | str | Path = STORE) -> Plan:
         """What a run would ask, without asking it. Starts no engine whose fingerprint is known."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from toolkit.completion import Request, Vocabulary, digest
 from toolkit.messages import Messages, fold_system
 from toolkit.models import ModelError
+from toolkit.tools import Tool, describe, spelt, tool
 
 _REMEMBERED = 4096
 _FILL = (
@@ -18,6 +20,16 @@ _FILL = (
     ("▁<PRE>", "▁<SUF>", "▁<MID>"),  # Code Llama
 )
 """Tokens before the prefix, before the suffix, and before what is to be filled in, by family."""
+_CALLS = (
+    ("<function=", "qwen3_coder"),
+    ("<tool_call>", "hermes"),
+    ("[TOOL_CALLS]", "mistral"),
+    ("<|python_tag|>", "llama3_json"),
+    ("functools[", "phi4_mini_json"),
+    ("<|tool_call|>", "granite"),
+)
+"""Marks of calls in chat templates, and vLLM's parser for them; the first that is there holds."""
+_PROBE = {"type": "function", "function": {"name": "probe", "description": "A zebra.", "parameters": {}}}
 _FOLD = (
     "The model takes no system message: toolkit.fold_system(messages), or Prompt(fold_system=True), puts its text "
     "before the first user message"
@@ -31,7 +43,7 @@ class Tokenizer:
         from transformers import AutoTokenizer
 
         try:
-            self._hf: Any = AutoTokenizer.from_pretrained(path, revision=revision)
+            self.hf: Any = AutoTokenizer.from_pretrained(path, revision=revision)
         except (OSError, ValueError) as error:
             raise ModelError(f"{path} has no tokenizer that transformers can load: {error}") from error
         self._encoded: dict[str, tuple[int, ...]] = {}
@@ -56,21 +68,42 @@ class Tokenizer:
             return (
                 self._fill(request.prompt, request.suffix) if request.suffix else self._plain(request.prompt)
             )
-        if not self._hf.chat_template:
+        if not self.hf.chat_template:
             raise ValueError("the model has no chat template: use engine.complete(text), or a chat model")
         turns = request.messages or ()
+        known = () if request.tool_choice == "none" else request.tools
+        if known and not self.knows_tools:
+            turns, known = _told(turns, known, request.tool_choice), ()
         try:
-            return self._render(turns)
+            return self._render(turns, known)
         except Exception as error:
             hint = f". {_FOLD}" if self._wants_folding(turns) else ""
             raise ValueError(f"the model's chat template refuses these messages: {error}{hint}") from error
 
     def _plain(self, text: str) -> list[int]:
-        return list(self._hf.encode(text))
+        return list(self.hf.encode(text))
 
-    def _render(self, turns: Messages) -> list[int]:
+    def _render(self, turns: Messages, known: Sequence[Tool] = ()) -> list[int]:
         sent = [self._sent(m) for m in self._roles(turns)]
-        return list(self._hf.apply_chat_template(sent, add_generation_prompt=True, return_dict=False))
+        shown = [one.to_openai() for one in known] or None
+        return list(
+            self.hf.apply_chat_template(sent, tools=shown, add_generation_prompt=True, return_dict=False)
+        )
+
+    @cached_property
+    def knows_tools(self) -> bool:
+        """The chat template says something of tools that it is given."""
+        turns: Messages = ({"role": "user", "content": "-"},)
+        try:
+            return self._render(turns) != self._render(turns, [tool(_PROBE)])
+        except Exception:  # noqa: BLE001  # templates raise what they like
+            return False
+
+    @property
+    def tool_format(self) -> str:
+        """The name of vLLM's parser for the calls that this model writes, told by the marks in its template."""
+        template = str(self.hf.chat_template) if self.knows_tools else ""
+        return next((name for mark, name in _CALLS if mark in template), "hermes")
 
     def _roles(self, turns: Messages) -> Messages:
         """As vLLM does it: for a template that knows no developer, all system and developer text becomes one
@@ -92,7 +125,7 @@ class Tokenizer:
         """The chat template loops over content parts, and would lose a text that is none."""
         probe = "zebra"
         try:
-            shown = self._hf.apply_chat_template([{"role": "user", "content": probe}], tokenize=False)
+            shown = self.hf.apply_chat_template([{"role": "user", "content": probe}], tokenize=False)
         except Exception:  # noqa: BLE001  # templates raise what they like; what they take shows when used
             return False
         return probe not in shown
@@ -109,18 +142,21 @@ class Tokenizer:
     @property
     def renames_developer(self) -> bool:
         """The chat template is older than the developer role, which it gets under its former name: system."""
-        template = str(self._hf.chat_template)
+        template = str(self.hf.chat_template)
         return "'developer'" not in template and '"developer"' not in template
 
     def notes(self, request: Request) -> dict[str, Any]:
         """What of a conversation is not sent as it was given."""
         developer = any(m["role"] == "developer" for m in request.messages or ())
-        return {"developer": "sent as system"} if developer and self.renames_developer else {}
+        found = {"developer": "sent as system"} if developer and self.renames_developer else {}
+        if request.tools and request.tool_choice != "none" and not self.knows_tools:
+            found["tools"] = "described in the system message"
+        return found
 
     def _fill(self, prefix: str, suffix: str) -> list[int]:
         """Prefix and suffix with the model's own fill-in-the-middle tokens, prefix first (PSM; Bavarian et al.,
         arXiv 2207.14255)."""
-        known = self._hf.get_vocab()
+        known = self.hf.get_vocab()
         marks = next((m for m in _FILL if all(mark in known for mark in m)), None)
         if marks is None:
             raise ValueError(
@@ -128,27 +164,46 @@ class Tokenizer:
                 f"(such as {', '.join(_FILL[0])}): leave suffix out, or load a code model that has them"
             )
         first, second, last = (known[mark] for mark in marks)
-        before, after = (list(self._hf.encode(text, add_special_tokens=False)) for text in (prefix, suffix))
-        begin = [self._hf.bos_token_id] if self._plain("")[:1] == [self._hf.bos_token_id] else []
+        before, after = (list(self.hf.encode(text, add_special_tokens=False)) for text in (prefix, suffix))
+        begin = [self.hf.bos_token_id] if self._plain("")[:1] == [self.hf.bos_token_id] else []
         return [*begin, first, *before, second, *after, last]
 
     def decode(self, token_ids: tuple[int, ...]) -> str:
         """The text of token ids, special tokens by their names."""
-        return str(self._hf.decode(list(token_ids)))
+        return str(self.hf.decode(list(token_ids)))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The bytes of each token id; a special token's are its name."""
         from xgrammar import TokenizerInfo
 
-        return list(TokenizerInfo.from_huggingface(self._hf).decoded_vocab)
+        return list(TokenizerInfo.from_huggingface(self.hf).decoded_vocab)
 
     @cached_property
     def hashes(self) -> dict[str, str]:
         """Content hashes of the tokenizer (vocabulary, merges, added tokens) and of the chat template."""
-        backend = getattr(self._hf, "backend_tokenizer", None)
-        content = backend.to_str() if backend is not None else sorted(self._hf.get_vocab().items())
-        return {"tokenizer": digest(content, 8), "chat_template": digest(self._hf.chat_template, 8)}
+        backend = getattr(self.hf, "backend_tokenizer", None)
+        content = backend.to_str() if backend is not None else sorted(self.hf.get_vocab().items())
+        return {"tokenizer": digest(content, 8), "chat_template": digest(self.hf.chat_template, 8)}
+
+
+def _told(turns: Messages, known: Sequence[Tool], choice: str | None) -> Messages:
+    """The conversation with its tools described at the front, and calls and results written out."""
+    first, rest = describe(known, choice), [_written(m) for m in turns]
+    if rest[0]["role"] in ("system", "developer"):
+        return ({**rest[0], "content": f"{rest[0]['content']}\n\n{first}"}, *rest[1:])
+    return ({"role": "system", "content": first}, *rest)
+
+
+def _written(turn: dict[str, Any]) -> dict[str, Any]:
+    if turn["role"] == "tool":
+        return {"role": "user", "content": f"<tool_response>\n{turn['content']}\n</tool_response>"}
+    calls = "\n".join(spelt(call) for call in turn.get("tool_calls", ()))
+    return (
+        {"role": turn["role"], "content": "\n".join(t for t in (turn["content"], calls) if t)}
+        if calls
+        else turn
+    )
 
 
 def _with_data(function: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,6 +36,8 @@ from toolkit.engines.process import status
 from toolkit.engines.spec import Spec, device, versions
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import Messages
+from toolkit.schema import ResponseFormat
+from toolkit.tools import Tool, ToolCall, call_id
 
 T = TypeVar("T")
 
@@ -377,12 +379,47 @@ def _parameters(request: Request, streaming: bool) -> Any:
         options["logit_bias"] = dict(options["logit_bias"])
     kind = RequestOutputKind.CUMULATIVE if streaming else RequestOutputKind.FINAL_ONLY
     return SamplingParams(
+        structured_outputs=_structured(request.constraint),
         logprobs=logprobs,
         prompt_logprobs=logprobs if request.echo else None,
         flat_logprobs=True,
         output_kind=kind,
         **options,
     )
+
+
+def _structured(form: ResponseFormat | None) -> Any:
+    from vllm.sampling_params import StructuredOutputsParams
+
+    if form is None:
+        return None
+    if form.kind == "json_object":
+        return StructuredOutputsParams(json_object=True)
+    value = {"json_schema": form.schema, "choice": list(form.choices)}.get(form.kind, form.value)
+    return StructuredOutputsParams(**{"json" if form.kind == "json_schema" else form.kind: value})
+
+
+def parse_calls(
+    tokenizer: Any, form: str, text: str, known: Sequence[Tool]
+) -> tuple[tuple[ToolCall, ...], str]:
+    """The calls in a text, by vLLM's parser of that form, and the text beside them."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.tool_parsers import ToolParserManager
+
+    shown = [one.to_openai() for one in known]
+    asked = ChatCompletionRequest(model="-", messages=[{"role": "user", "content": "-"}], tools=shown)
+    found = ToolParserManager.get_tool_parser(form)(tokenizer).extract_tool_calls(text, asked)
+    calls = tuple(ToolCall(call_id(), c.function.name, c.function.arguments) for c in found.tool_calls)
+    return calls, (found.content or "") if calls else text
+
+
+def compile_form(llm: Any, form: ResponseFormat) -> None:
+    """Raises what vLLM raises for a form that its grammar backend cannot enforce, without asking anything."""
+    from vllm import SamplingParams
+
+    config = llm.llm_engine.vllm_config
+    params = SamplingParams(structured_outputs=_structured(form))
+    params.verify(config.model_config, None, config.structured_outputs_config, llm.get_tokenizer())
 
 
 def _fingerprint(spec: Spec, llm: Any, tokenizer: dict[str, str]) -> Fingerprint:
@@ -416,6 +453,7 @@ def _fingerprint(spec: Spec, llm: Any, tokenizer: dict[str, str]) -> Fingerprint
         "logprobs_mode": str(model.logprobs_mode),
         "max_logprobs": model.max_logprobs,
         "structured_outputs_backend": str(config.structured_outputs_config.backend),
+        "compact_json": bool(config.structured_outputs_config.disable_any_whitespace),
         "own_processes": not hasattr(llm.llm_engine.engine_core, "engine_core"),
         "device": device(),
         "environment": dict(spec.environment),

