@@ -52,6 +52,7 @@ lint: install  ## ruff, mypy, clean notebooks
 
 bench: install  ## the sweep against bare vLLM, the store, few-shot prompts, into benchmarks/results/
 	$(BIN)/python benchmarks/prompts.py
+	$(BIN)/python benchmarks/verdicts.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/overhead.py
 

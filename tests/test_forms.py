@@ -267,9 +267,10 @@ def test_a_run_with_tools_records_every_step(engine):
 
 def test_a_run_with_tools_has_a_limit(engine):
     done = tk.run_tools(
-        engine, PARIS, [weather], tool_choice="required", turns=1, temperature=0, max_tokens=60
+        engine, PARIS, [weather, add], tool_choice="required", turns=1, temperature=0, max_tokens=60
     )
-    assert (len(done.steps), len(done.steps[0].results), done.finished) == (1, 1, False)
+    assert (len(done.steps), done.finished) == (1, False)
+    assert done.steps[0].results
     with pytest.raises(ValueError, match="turns must be a whole number from 1 up, got 0"):
         tk.run_tools(engine, "x", [weather], turns=0)
 
@@ -282,6 +283,7 @@ def test_a_run_with_tools_has_a_limit(engine):
             "both say what the answer must be",
         ),
         ({"tool_choice": "auto"}, "there are no tools"),
+        ({"response_format": Review, "ignore_eos": True}, "ignore_eos goes on after the answer has its form"),
     ],
 )
 def test_contradictions_are_refused(engine, options, message):

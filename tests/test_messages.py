@@ -147,6 +147,12 @@ def test_a_view_shows_pictures_that_are_at_hand_and_names_those_that_are_not():
     assert "[image https://example.org/a.png]" in shown
 
 
+def test_a_view_shows_calls():
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    shown = view(messages([USER, {"role": "assistant", "content": None, "tool_calls": [call]}]))
+    assert "→ add({&quot;a&quot;: 1})" in shown
+
+
 def test_a_caption_counts_with_the_engine_loaded_last_and_never_fails(monkeypatch):
     turns = messages("Hi")
     monkeypatch.setattr(module, "counter", None)

@@ -31,7 +31,7 @@ FLOORS = [
     ["models", "tokenizer", "engine", "engines", "conversation", "toolrun"],
     ["store"],
     ["plots", "report", "sensitivity"],
-    ["records", "results", "recorder", "sweep"],
+    ["records", "results", "recorder", "sweep", "price"],
     ["__init__", "demo", "__main__"],
 ]
 """From the ground up; a module imports from its own floor or below."""

@@ -168,7 +168,7 @@ def test_required_calls_are_read(text, choice, calls):
         ("add", '{"a": 1, "b": 2}', "3", True),
         ("add", '{"a": 1}', "error: wrong_schema: the root: 'b' is a required property", False),
         ("add", '{"a": "x", "b": 2}', "error: wrong_schema: /a: 'x' is not of type 'integer'", False),
-        ("add", "not json", "error: not_json: Expecting value at line 1, column 1", False),
+        ("add", "not json", "error: not_json: Expecting value: line 1, column 1", False),
         ("sub", "{}", "error: wrong_schema: there is no tool 'sub' (known: weather, add, fail)", False),
         ("fail", '{"why": "no reason"}', "error: RuntimeError: no reason", False),
     ],

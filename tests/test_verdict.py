@@ -141,7 +141,7 @@ def test_a_fenced_block_is_looked_into(text, fenced):
     ("text", "reason"),
     [
         ("", "it is empty"),
-        ('{"a": 1,\n  b}', "Expecting property name enclosed in double quotes at line 2, column 3"),
+        ('{"a": 1,\n  b}', "Expecting property name enclosed in double quotes: line 2, column 3"),
         ('{"a": NaN}', "NaN is no JSON value"),
         ("[" * 100_000, "it is nested too deeply to be read"),
     ],

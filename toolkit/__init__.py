@@ -16,6 +16,7 @@ from toolkit.gallery import gallery
 from toolkit.image import image
 from toolkit.messages import fold_system
 from toolkit.models import ModelError
+from toolkit.price import Price, price_of_schema, removed_mass
 from toolkit.prompt import Prompt, Rendered
 from toolkit.results import Results, results
 from toolkit.sampling import Sampling
@@ -39,6 +40,7 @@ __all__ = [
     "Fingerprint",
     "ModelError",
     "Plan",
+    "Price",
     "Prompt",
     "Rendered",
     "Request",
@@ -65,6 +67,8 @@ __all__ = [
     "image",
     "load",
     "models",
+    "price_of_schema",
+    "removed_mass",
     "response_format",
     "results",
     "run_tools",

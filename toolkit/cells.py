@@ -48,8 +48,9 @@ def _values(name: str, values: Any) -> list[Any]:
     """One axis as a list of validated values; a single value is an axis of length one."""
     if name not in AXES:
         raise TypeError(unknown("axis", name, AXES))
-    # A selector may be a dict of its options, and a conversation is a list that is one prompt.
-    single = isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable) or _turns(values)
+    # A selector or a form may be a dict, and a conversation is a list that is one prompt.
+    single = isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable)
+    single = single or (name == "prompt" and _turns(values))
     found = [values] if single else list(values)
     if not found:
         raise ValueError(f"axis {name!r} is empty: give at least one value, or leave the axis out")

@@ -100,6 +100,10 @@ class Request:
     def _check_form(self) -> None:
         if self.tools and self.prompt is not None:
             raise ValueError("tools go with messages, not with a prompt: use engine.chat")
+        if self.sampling.ignore_eos and (
+            self.response_format or self.tool_choice not in (None, "none", "auto")
+        ):
+            raise ValueError("ignore_eos goes on after the answer has its form, and spoils it: leave it out")
         if self.response_format is None:
             return
         if self.tool_choice not in (None, "none", "auto"):

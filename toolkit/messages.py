@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -128,8 +127,8 @@ def view(turns: Sequence[Message], caption: str = "") -> str:
 def _row(role: str, content: Any, calls: Any) -> str:
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     body = "".join(_shown(part) for part in parts)
-    if calls:
-        body += html.escape(json.dumps(calls, ensure_ascii=False))
+    for call in calls or ():
+        body += html.escape(f"→ {call['function']['name']}({call['function']['arguments']})\n")
     style = (
         "white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;margin:0 0 6px 0;padding-left:8px;"
         f"border-left:3px solid {_COLOURS.get(role, '#cc79a7')}"

@@ -128,7 +128,7 @@ def loads(text: str) -> Any:
         return json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         what = (
-            "it is empty" if not text.strip() else f"{error.msg} at line {error.lineno}, column {error.colno}"
+            "it is empty" if not text.strip() else f"{error.msg}: line {error.lineno}, column {error.colno}"
         )
         raise ValueError(what) from None
     except RecursionError:

@@ -408,7 +408,10 @@ def parse_calls(
 
     shown = [one.to_openai() for one in known]
     asked = ChatCompletionRequest(model="-", messages=[{"role": "user", "content": "-"}], tools=shown)
-    found = ToolParserManager.get_tool_parser(form)(tokenizer).extract_tool_calls(text, asked)
+    try:
+        found = ToolParserManager.get_tool_parser(form)(tokenizer).extract_tool_calls(text, asked)
+    except RuntimeError:  # some parsers need a token that this tokenizer lacks: then there are no such calls
+        return (), text
     calls = tuple(ToolCall(call_id(), c.function.name, c.function.arguments) for c in found.tool_calls)
     return calls, (found.content or "") if calls else text
 

@@ -1,0 +1,102 @@
+from typing import Literal
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+from scipy.special import log_softmax
+
+import toolkit as tk
+from toolkit.price import _holm, _mcnemar
+
+
+class Mood(BaseModel):
+    mood: Literal["positive", "negative"]
+
+
+ROWS = [
+    {"review": "I loved it.", "expected": '{"mood": "positive"}'},
+    {"review": "Awful.", "expected": {"mood": "negative"}},
+    {"review": "Best film ever!", "expected": '{"mood": "positive"}'},
+]
+PROMPT = tk.Prompt("Is this review positive or negative? {review}")
+
+
+@pytest.fixture(scope="module")
+def price(engine, tmp_path_factory):
+    store = tmp_path_factory.mktemp("price") / "run.db"
+    return tk.price_of_schema(engine, PROMPT, Mood, ROWS, store=store, temperature=0, max_tokens=30)
+
+
+def test_four_arms_over_the_same_rows(price):
+    frame = price.frame()
+    assert frame.groupby("arm", sort=False).size().to_dict() == {
+        "free": 3, "instructed": 3, "reasoned": 3, "constrained": 3,
+    }  # fmt: skip
+    held = frame[frame["arm"].isin(["reasoned", "constrained"])]
+    assert held["valid"].all()
+    assert held["removed_mass"].between(0, 1).all()
+    assert frame[frame["arm"].isin(["free", "instructed"])]["removed_mass"].isna().all()
+    assert (frame["thinking_tokens"] > 0).tolist() == (frame["arm"] == "reasoned").tolist()
+    right = [row["text"].replace(" ", "") == '{"mood":"positive"}' for _, row in held.iterrows()]
+    expected = [r if i in (0, 2) else not r for r, i in zip(right, held["row"], strict=True)]
+    assert held["correct"].tolist() == expected
+    assert price.summary().loc["constrained", "valid"] == 1
+
+
+def test_the_arms_are_asked_as_they_say(price):
+    said = {arm: [m["content"] for m in cs[0].request.messages] for arm, cs in price.answers.items()}
+    assert said["free"] == ["Is this review positive or negative? I loved it."]
+    assert said["instructed"] == said["constrained"]
+    assert '"enum": ["positive", "negative"]' in said["instructed"][0]
+    assert "step by step" in said["reasoned"][0]
+    assert len(said["reasoned"]) == 3
+    forms = {arm: cs[0].request.response_format for arm, cs in price.answers.items()}
+    assert [arm for arm, form in forms.items() if form] == ["reasoned", "constrained"]
+
+
+def test_every_two_arms_are_compared(price):
+    pairs = price.pairs()
+    assert len(pairs) == 6
+    row = pairs[(pairs["first"] == "reasoned") & (pairs["second"] == "constrained")].iloc[0]
+    assert (row["valid_first_only"], row["valid_second_only"], row["valid_p"]) == (0, 0, 1)
+    assert "constrained" in repr(price)
+    assert "<table>" in price._repr_html_()
+
+
+def test_removed_mass_is_what_the_model_gave_to_the_tokens_that_were_forbidden(engine, reference):
+    form = {"type": "choice", "choice": ["yes", "no", "maybe"]}
+    c = engine.chat("Is water wet?", response_format=form, temperature=0, top_logprobs=20, max_tokens=6)
+    (removed,) = tk.removed_mass(engine, [c])
+    prompt, ids = c.prompt_token_ids.tolist(), c.token_ids.tolist()
+    raw = log_softmax(reference(prompt + ids)[len(prompt) - 1 : -1].astype(np.float64), axis=-1)
+    for step in range(len(ids)):
+        allowed = c.top_ids[step][c.top_logprobs[step] > -1e9]
+        assert len(allowed) < 20
+        assert removed[step] == pytest.approx(1 - np.exp(raw[step][allowed]).sum(), abs=2e-3)
+
+
+def test_without_logprobs_nothing_is_known(engine):
+    (removed,) = tk.removed_mass(engine, [engine.chat("Hi", temperature=0, max_tokens=2)])
+    assert removed.size == 0
+
+
+def test_a_free_answer_lost_nothing(engine):
+    (removed,) = tk.removed_mass(engine, [engine.chat("Hi", temperature=0, max_tokens=6, top_logprobs=0)])
+    assert np.abs(removed).max() < 1e-3
+
+
+@pytest.mark.parametrize("form", [None, {"type": "regex", "regex": "a"}])
+def test_only_a_schema_has_a_price(engine, form):
+    with pytest.raises(ValueError, match="the price is that of a JSON Schema"):
+        tk.price_of_schema(engine, PROMPT, form, ROWS)
+
+
+def test_mcnemar_and_holm_as_worked_by_hand():
+    import pandas as pd
+
+    a = pd.Series([True] * 1 + [False] * 7 + [True] * 2)
+    b = pd.Series([False] * 1 + [True] * 7 + [True] * 2)
+    # 1 against 7 of 8: p = 2 (C(8,0) + C(8,1)) / 2^8 = 18/256.
+    assert _mcnemar("x", a, b) == {"x_first_only": 1, "x_second_only": 7, "x_p": pytest.approx(18 / 256)}
+    assert _holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert _holm([0.5, 0.9]) == pytest.approx([1, 1])
