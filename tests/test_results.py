@@ -34,6 +34,15 @@ def results(db, made):
     return tk.results(store)
 
 
+def test_a_cut_text_is_marked_side_by_side(results):
+    cut = tk.Results(results._table.assign(finish_reason=["length"] + ["stop"] * 11), results._store)
+    texts = cut.filter(row=0, repeat=0, seed=1).compare("temperature").to_numpy().ravel().tolist()
+    assert texts == ["sea 1"]
+    first = cut.filter(row=0, temperature=0).compare("repeat")
+    assert first.to_numpy().ravel().tolist() == ["sea greedy ✂", "sea greedy"]
+    assert cut.frame()["text"].iloc[0] == "sea greedy"
+
+
 def test_frame_shows_what_varies_first(results):
     frame = results.frame()
     assert list(frame.columns[:6]) == ["row", "row.word", "temperature", "seed", "repeat", "text"]

@@ -166,9 +166,14 @@ class Results:
         return table
 
     def compare(self, by: str, values: str = "text") -> pd.DataFrame:
-        """Side by side: one column for each value of an axis, one row for each setting of the other axes."""
-        others = [name for name in self.axes if name != by] or ["repeat"]
-        return self.pivot(others, by, values)
+        """Side by side: one column for each value of an axis, one row for each setting of the other axes. A text
+        that was cut (finish_reason "length") ends with ✂."""
+        others = [name for name in self.axes if name != by] or ["repeat" if by != "repeat" else "sweep"]
+        if values != "text":
+            return self.pivot(others, by, values)
+        cut = self._table["finish_reason"] == "length"
+        marked = self._table["text"].where(~cut, self._table["text"] + " ✂")
+        return Results(self._table.assign(text=marked), self._store).pivot(others, by)
 
     def summary(self, by: str | Sequence[str] | None = None) -> pd.DataFrame:
         """A row for each setting: completions, distinct texts, mean tokens, share cut at max_tokens, failed.
