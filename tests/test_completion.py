@@ -92,3 +92,19 @@ def test_usage_adds():
 def test_token_text_without_a_vocabulary_says_what_is_needed():
     with pytest.raises(ValueError, match="vocabulary is not at hand"):
         Choice(0, "x", "stop").token_bytes(3)
+
+
+def test_a_completion_shows_its_verdict_and_its_calls(made):
+    import dataclasses
+
+    from toolkit.tools import ToolCall
+
+    formed = made(text='{"a": 1', response_format={"type": "object"}, steps=2)
+    assert "stop, not_json, 7 + 2 tokens" in repr(formed)
+    assert "stop, not_json" in formed._repr_html_()
+    choice = dataclasses.replace(
+        formed.choices[0], text="", tool_calls=(ToolCall("1", "add", '{"a": "<b>"}'),)
+    )
+    called = dataclasses.replace(formed, choices=(choice,))
+    assert "→ add" in repr(called)
+    assert "→ add({&quot;a&quot;: &quot;&lt;b&gt;&quot;})" in called._repr_html_()

@@ -60,9 +60,16 @@ def test_a_turn_that_fails_leaves_the_conversation_as_it_was(talk):
         talk.edit(0, "x", temperature=3)
     with pytest.raises(tk.RequestError, match="top_logprobs must be 0 to 20"):
         talk.say("x", top_logprobs=99)
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="there is no turn 5: the conversation has 2"):
         talk.edit(5, "x")
+    talk.messages[0]["content"] = "changed"
+    assert talk.messages[0]["content"] == "Be brief."
     assert talk.exchanges == kept
+
+
+def test_a_turn_may_have_a_form(talk):
+    c = talk.say("Is the sky blue?", response_format={"type": "choice", "choice": ["yes", "no"]})
+    assert talk.exchanges[0].answer == c.parsed in ("yes", "no")
 
 
 def test_undo_takes_the_last_turn_back(talk):

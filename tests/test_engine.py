@@ -415,3 +415,14 @@ def test_the_last_piece_of_a_stream_has_reason_usage_and_the_whole(engine):
     assert last.finish_reason == last.completion.finish_reason == "length"
     assert last.usage.completion_tokens == 5
     assert "".join(p.text for p in (*pieces, last)) == last.completion.text
+
+
+def test_a_stream_of_several_choices_ends_with_all_of_them(engine):
+    texts = dict.fromkeys(range(3), "")
+    for delta in engine.stream("Say a word.", n=3, temperature=1.5, seed=1, max_tokens=12, top_logprobs=1):
+        texts[delta.index] += delta.text
+    whole = delta.completion
+    assert [c.index for c in whole.choices] == [0, 1, 2]
+    assert [c.text for c in whole.choices] == list(texts.values())
+    assert whole.usage.completion_tokens == sum(len(c.token_ids) for c in whole.choices) > 12
+    assert all(len(c.logprobs) == len(c.token_ids) for c in whole.choices)

@@ -45,7 +45,7 @@ def letters(texts):
 
 EVERY = [First(), Random(3), Balanced(3), Similar(), Similar(letters), MMR(), MMR(letters)]
 WORDS = ["a", "b", "dull", "great", "soup", "film", "日本", ",", "!"]
-words = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
+words = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join)
 
 
 @pytest.mark.parametrize("chosen", EVERY, ids=str)
@@ -253,3 +253,18 @@ def test_texts_that_look_alike_are_the_same():
     same = ["Hello, World!", "hello world", "ＨＥＬＬＯ　ｗｏｒｌｄ", " hello\nworld ", "«hello» world…"]
     assert len({normalised(t) for t in same}) == 1
     assert normalised("...") != normalised("!!!")
+
+
+@pytest.mark.parametrize(
+    "texts", [("2 + 3", "2 - 3", "2 * 3", "2 / 3"), ("What is C++?", "What is C#?", "What is C?")]
+)
+def test_texts_that_differ_by_a_sign_that_means_something_are_not_the_same(texts):
+    assert len({normalised(t) for t in texts}) == len(texts)
+    for text in texts:
+        assert len(First().select(pool(texts), Item(text), 9)) == len(texts) - 1
+
+
+def test_words_of_any_script_and_any_encoding_count():
+    examples = pool(("café noir", "हिन्दी भाषा", "tea"))
+    assert examples.bm25("cafe\u0301").argmax() == 0
+    assert examples.bm25("भाषा").argmax() == 1

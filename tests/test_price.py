@@ -37,6 +37,7 @@ def test_four_arms_over_the_same_rows(price):
     assert held["removed_mass"].between(0, 1).all()
     assert frame[frame["arm"].isin(["free", "instructed"])]["removed_mass"].isna().all()
     assert (frame["thinking_tokens"] > 0).tolist() == (frame["arm"] == "reasoned").tolist()
+    assert (frame["all_tokens"] == frame["completion_tokens"] + frame["thinking_tokens"]).all()
     right = [row["text"].replace(" ", "") == '{"mood":"positive"}' for _, row in held.iterrows()]
     expected = [r if i in (0, 2) else not r for r, i in zip(right, held["row"], strict=True)]
     assert held["correct"].tolist() == expected
@@ -59,6 +60,7 @@ def test_every_two_arms_are_compared(price):
     assert len(pairs) == 6
     row = pairs[(pairs["first"] == "reasoned") & (pairs["second"] == "constrained")].iloc[0]
     assert (row["valid_first_only"], row["valid_second_only"], row["valid_p"]) == (0, 0, 1)
+    assert row["all_tokens_difference"] < 0  # thinking counts
     assert "constrained" in repr(price)
     assert "<table>" in price._repr_html_()
 
@@ -77,7 +79,7 @@ def test_removed_mass_is_what_the_model_gave_to_the_tokens_that_were_forbidden(e
 
 def test_without_logprobs_nothing_is_known(engine):
     (removed,) = tk.removed_mass(engine, [engine.chat("Hi", temperature=0, max_tokens=2)])
-    assert removed.size == 0
+    assert np.isnan(removed).tolist() == [True, True]
 
 
 def test_a_free_answer_lost_nothing(engine):

@@ -1,4 +1,6 @@
+import copy
 import json
+import pickle
 
 import pandas as pd
 import pytest
@@ -267,3 +269,113 @@ def test_a_rendered_prompt_shows_its_texts_escaped_and_its_examples():
     assert "&lt;b&gt;" in shown
     assert "<b>" not in shown
     assert "examples: [&#x27;a&#x27;, &#x27;b&#x27;, &#x27;c&#x27;]" in shown
+
+
+def test_messages_may_be_changed_without_a_change_to_the_prompt():
+    prompt = SHOTS.with_(history=[{"role": "user", "content": "Hi"}])
+    other = prompt.with_(k=2)
+    for message in prompt.messages(ROW):
+        message["content"] = "changed"
+    assert "changed" not in str(prompt.messages(ROW)) + str(other.messages(ROW)) + str(prompt.history)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "row"),
+    [
+        (
+            tk.Prompt(
+                "Sum up:\n{documents}", examples=[{"documents": [f"d{i}"], "answer": "s"} for i in range(3)]
+            ),
+            "d1",
+        ),
+        (
+            tk.Prompt("Classify.", system="{x}", examples=[{"x": f"d{i}", "answer": "s"} for i in range(3)]),
+            "d1",
+        ),
+    ],
+)
+def test_examples_are_told_apart_by_whatever_varies(prompt, row):
+    for name, value in (("documents", [row]), ("x", row)):
+        if name in prompt.variables:
+            assert prompt.render({name: value}).examples == (0, 2)
+            assert prompt.render({name: ["new"] if name == "documents" else "new"}).examples == (0, 1, 2)
+
+
+def test_missing_ids_are_no_ids_and_frames_make_floats_of_the_others():
+    pool = pd.DataFrame(POOL).assign(id=[1, 2, None])
+    prompt = SHOTS.with_(examples=pool)
+    assert prompt.render({**ROW, "id": float("nan")}).examples == (0, 1, 2)
+    assert prompt.render({**ROW, "id": None}).examples == (0, 1, 2)
+    assert prompt.render({**ROW, "id": 1}).examples == (1, 2)
+    assert prompt.render({**ROW, "id": "2"}).examples == (0, 2)
+
+
+def test_documents_may_be_a_frame():
+    documents = pd.DataFrame({"text": ["a", "b"], "title": ["t", "u"]})
+    prompt = tk.Prompt("{documents}", documents=documents, document="{title}: {text}")
+    assert turns(prompt) == [("user", "t: a\n\nu: b")]
+    assert turns(prompt, {"documents": documents[1:]}) == [("user", "u: b")]
+
+
+def test_a_row_of_a_frame_is_a_row():
+    frame = pd.DataFrame([ROW])
+    assert SHOTS.messages(frame.iloc[0]) == SHOTS.messages(ROW)
+
+
+def test_jinja_goes_through_documents_one_by_one():
+    prompt = tk.Prompt(
+        "{% for d in documents %}<{{ d }}>{% endfor %}", syntax="jinja", documents=["abc", "de"]
+    )
+    assert turns(prompt) == [("user", "<[1] abc><[2] de>")]
+    optional = tk.Prompt("{% if documents is defined %}{{ documents }}{% endif %} q", syntax="jinja")
+    assert turns(optional, {"documents": ["abc", "de"]}) == [("user", "[1] abc\n\n[2] de q")]
+
+
+def test_prompts_can_be_copied_and_pickled_after_use():
+    for prompt in (SHOTS, tk.Prompt("{{ text }}", syntax="jinja")):
+        expected = prompt.messages(ROW)
+        assert (
+            copy.deepcopy(prompt).messages(ROW)
+            == pickle.loads(pickle.dumps(prompt)).messages(ROW)
+            == expected
+        )
+
+
+def test_a_change_of_syntax_changes_what_a_prompt_has_by_itself():
+    jinja = tk.Prompt("{{ q }}", syntax="jinja", examples=[{"q": "a", "answer": "b"}])
+    assert turns(jinja.with_(syntax="format", template="{q}"), {"q": "c"})[1] == ("assistant", "b")
+
+
+def test_a_template_that_computes_shows_its_source():
+    prompt = tk.Prompt("{% if n > 3 %}many{% endif %}", system="Count.", syntax="jinja")
+    assert "{% if n &gt; 3 %}" in prompt._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "message"),
+    [
+        (lambda: SHOTS.messages("text"), TypeError, "a row must be a dict of variable → value, got 'text'"),
+        (
+            lambda: SHOTS.messages({**ROW, "text": None}),
+            ValueError,
+            "the row has no value for 'text', got None",
+        ),
+        (lambda: SHOTS.messages({**ROW, "text": float("nan")}), ValueError, "no value for 'text', got nan"),
+        (lambda: tk.Prompt("{n:.2f}").messages({"n": [1]}), ValueError, "the template cannot be filled"),
+        (
+            lambda: tk.Prompt("x", block="{z}"),
+            ValueError,
+            "block has the variables question and answer only, not z",
+        ),
+        (lambda: tk.Prompt("x", system="{"), ValueError, "system: template '{' is malformed"),
+        (
+            lambda: SHOTS.with_(examples=[{**POOL[0], "label": None}]),
+            ValueError,
+            r"examples\[0\] has no value for 'label'",
+        ),
+    ],
+)
+def test_ordinary_mistakes_are_named(ask, error, message):
+    with pytest.raises(error, match=message):
+        ask()
+    assert tk.Prompt("x", system="", examples=None, documents=None).messages() == tk.Prompt("x").messages()

@@ -88,6 +88,18 @@ def test_text_is_no_form(given):
         ),
         ({"type": "string", "maxLength": "5"}, ValueError, "'5' is not of type 'integer' .at /maxLength"),
         ("json", TypeError, "response_format must be a dict such as"),
+        ({"type": "json_object", "schema": CLOSED}, ValueError, "of type 'json_object' has no 'schema'"),
+        (
+            {"name": "x", "schema": CLOSED},
+            ValueError,
+            "a JSON Schema with 'name', 'schema' alone allows everything",
+        ),
+        (
+            {"type": "json_schema", "json_schema": {"schema": CLOSED, "strikt": True}},
+            ValueError,
+            "unknown key of json_schema 'strikt': did you mean 'strict'",
+        ),
+        ({"type": "string", "pattern": "("}, ValueError, "the pattern '.' is no regex"),
         (int, TypeError, "must be a pydantic model, a dataclass or a TypedDict, got <class 'int'>"),
     ],
 )

@@ -124,7 +124,7 @@ def _newer(path):
     [
         (_text, "is not a store"),
         (_foreign, "is an SQLite file of something else"),
-        (_newer, r"written by a newer toolkit \(format 99, this one knows 2\): update toolkit"),
+        (_newer, r"written by a newer toolkit \(format 99, this one knows 3\): update toolkit"),
         (lambda path: path.mkdir(), "is a folder: name a file in it"),
         (lambda path: path.parent.joinpath("file").write_text("x"), None),
     ],
@@ -225,20 +225,35 @@ def test_unknown_names_raise_key_errors(db):
             ask("nothing")
 
 
-def test_a_file_of_the_first_format_is_brought_up_to_date(db, made):
+OLDER = {
+    1: (("completions", "notes"), ("completions", "tool_calls"), ("requests", "response_format")),
+    2: (("completions", "tool_calls"), ("requests", "response_format")),
+}
+"""Columns that came after each format."""
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
     import dataclasses
+
+    from toolkit.tools import ToolCall
 
     with Store(db) as store:
         store.begin("s", FINGERPRINT, [b"t"])
         store.add([Answer(dataclasses.replace(made(), system_fingerprint=FINGERPRINT.id), 0, 1)])
-    with sqlite3.connect(db) as bare:  # the first format had no notes
-        bare.execute("ALTER TABLE completions DROP COLUMN notes")
-        bare.execute("PRAGMA user_version = 1")
-    noted = dataclasses.replace(
-        made(messages="Other"), system_fingerprint=FINGERPRINT.id, notes={"examples": [1]}
+    with sqlite3.connect(db) as bare:
+        for table, column in OLDER[version]:
+            bare.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        bare.execute(f"PRAGMA user_version = {version}")
+    new = made(messages="Other", response_format={"type": "object"})
+    choice = dataclasses.replace(new.choices[0], tool_calls=(ToolCall("1", "f", "{}"),))
+    new = dataclasses.replace(
+        new, system_fingerprint=FINGERPRINT.id, notes={"examples": [1]}, choices=(choice,)
     )
     for _ in range(2):
         with Store(db) as store:
             assert store.completion(made().request.key, FINGERPRINT.id, 0).notes == {}
-            store.add([Answer(noted, 0, 1)])
-            assert store.completion(noted.request.key, FINGERPRINT.id, 0).notes == {"examples": [1]}
+            store.add([Answer(new, 0, 1)])
+            again = store.completion(new.request.key, FINGERPRINT.id, 0)
+            assert (again.notes, again.tool_calls) == (new.notes, new.tool_calls)
+            assert again.request.response_format == new.request.response_format

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -308,3 +309,57 @@ def test_prompts_with_names_and_rendered_ones_are_an_axis(engine, db):
 def test_bad_example_axes_are_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_rows_with_lists_dates_and_numpy_numbers_are_shown_and_stored(engine, db):
+    rows = [{"documents": ["x", "y"], "when": pd.Timestamp("2020-01-01"), "n": np.int64(3), "more": {"a": 1}}]
+    results = tk.sweep(tk.Prompt("{documents} {when} {n}"), rows, tk.grid(seed=[1, 2], max_tokens=1)).run(
+        engine, db
+    )
+    assert results[0].request.messages[0]["content"] == "[1] x\n\n[2] y 2020-01-01T00:00:00 3"
+    frame = results.frame()
+    assert frame["row.documents"].tolist() == [("x", "y")] * 2
+    assert "2020-01-01" in repr(frame["row.when"])
+    repr(results), results.summary(), results.compare("seed")
+    with pytest.raises(ValueError, match=r"rows\[0\] has 'x' of type set, which a store cannot keep"):
+        tk.sweep("{x}", [{"x": {1}}])
+
+
+def test_text_beside_an_image_is_filled(engine, db):
+    from test_messages import URL
+
+    talk = [{"role": "user", "content": [{"type": "text", "text": "What is {thing}?"}, tk.image(URL)]}]
+    sweep = tk.sweep(talk, [{"thing": "this"}, {"thing": "that"}], tk.grid(max_tokens=1))
+    asked = [request.messages[0]["content"][0]["text"] for request, _ in sweep.requests({})]
+    assert asked == ["What is this?", "What is that?"]
+    results = tk.sweep(None, tk.grid(prompt=[talk, "Hi"], max_tokens=1)).run(engine, db)
+    assert results.frame()["prompt"].tolist() == ["What is {thing}? [image]", "Hi"]
+    assert "text-only model" in results.frame()["error"].iloc[0]
+
+
+def test_cells_with_prompts_of_their_own_have_examples_of_their_own(engine, db):
+    cells = tk.cases(zero={"prompt": "{word}"}, few={"prompt": SHOTS, "k": 2})
+    frame = tk.sweep(None, WORDS, cells * tk.grid(max_tokens=1)).run(engine, db).frame()
+    assert frame["case"].tolist() == ["zero", "zero", "few", "few"]
+    assert frame["examples"].map(lambda e: len(e) if isinstance(e, tuple) else 0).tolist() == [0, 0, 2, 2]
+
+
+def test_functions_of_one_name_and_schemas_of_one_name_are_different_arms(engine, db):
+    def embed(sign):
+        def vectors(texts):
+            return np.array([[sign * len(t), 1.0] for t in texts])
+
+        return tk.examples.Similar(vectors)
+
+    arms = [embed(1), embed(-1)]
+    sweep = tk.sweep(SHOTS.with_(k=1), WORDS[:1], tk.grid(selector=arms, max_tokens=1))
+    labels = [labels["selector"] for _, labels in sweep.requests({})]
+    assert labels[1] == f"{labels[0]} [1]"
+    prompts = [SHOTS.with_(k=1, selector=arm) for arm in arms]
+    assert len(tk.sweep(None, WORDS, tk.grid(prompt=prompts)).prompts) == 2
+    forms = [
+        {"type": "object", "properties": {name: {"type": "integer"}}, "required": [name]} for name in "ab"
+    ]
+    results = tk.sweep("JSON?", tk.grid(response_format=forms, temperature=0, max_tokens=12)).run(engine, db)
+    assert results.frame()["response_format"].tolist() == ["schema", "schema [1]"]
+    assert results.compare("response_format").shape == (1, 2)

@@ -1,7 +1,9 @@
 import json
-from typing import Literal
+from datetime import date
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import BaseModel, Field
 
 import toolkit as tk
 from toolkit.tools import ToolCall, calls_schema, required_calls, run, tool, tool_choice, tools
@@ -103,6 +105,74 @@ def test_what_is_no_tool_is_refused(given, error, message):
         tool(given)
 
 
+async def later(a: int) -> int:
+    return a
+
+
+def test_what_signatures_say_is_kept():
+    def buy(
+        item: Annotated[str, Field(description="what")],
+        n: int = Field(3, ge=0),
+        schema: str = "s",
+        _x: int = 1,
+    ) -> None: ...
+
+    schema = tool(buy).schema
+    assert list(schema["properties"]) == ["item", "n", "schema", "_x"]
+    assert schema["properties"]["item"] == {"type": "string", "description": "what"}
+    assert schema["properties"]["n"] == {"type": "integer", "minimum": 0}
+    assert schema["required"] == ["item"]
+    with pytest.raises(TypeError, match="later: a tool is a plain function"):
+        tool(later)
+    with pytest.raises(TypeError, match=r"tools must be a list of functions, got .*: write \[add\]"):
+        tools(add)
+    with pytest.raises(ValueError, match="a tool must not be called 'auto'"):
+        tool({"type": "function", "function": {"name": "auto"}})
+
+
+class Item(BaseModel):
+    name: str
+    parts: list["Item"] = []
+
+
+def test_definitions_of_different_tools_do_not_mix():
+    def one(item: Item) -> str: ...
+
+    parameters = {
+        "type": "object",
+        "properties": {"item": {"$ref": "#/definitions/Item"}},
+        "required": ["item"],
+        "definitions": {"Item": {"type": "string"}},
+    }
+    two = tool({"type": "function", "function": {"name": "two", "parameters": parameters}})
+    schema = calls_schema([tool(one), two], "required")
+    for name, item, valid in (
+        ("one", {"name": "a", "parts": [{"name": "b", "parts": []}]}, True),
+        ("one", "a", False),
+        ("two", "a", True),
+        ("two", {"name": "a", "parts": []}, False),
+    ):
+        text = json.dumps([{"name": name, "parameters": {"item": item}}])
+        assert tk.verdict(text, schema).valid == valid, (name, item)
+
+
+@pytest.mark.parametrize(
+    ("result", "text", "ok"),
+    [
+        (None, "null", True),
+        (Item(name="x"), '{"name":"x","parts":[]}', True),
+        (date(2020, 1, 1), '"2020-01-01"', True),
+        ("\ud800", "error: ValueError: the result of give is not valid Unicode", False),
+    ],
+)
+def test_results_of_any_kind_are_told(result, text, ok):
+    def give() -> Any:
+        return result
+
+    told, well = run(ToolCall("1", "give", "{}"), [tool(give)])
+    assert (told[: len(text)], well) == (text, ok)
+
+
 def test_two_tools_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two tools are called 'add'"):
         tools([add, add])
@@ -164,7 +234,7 @@ def test_required_calls_are_read(text, choice, calls):
 @pytest.mark.parametrize(
     ("name", "arguments", "result", "ok"),
     [
-        ("weather", '{"city": "Rome", "days": 2}', '{"city": "Rome", "degrees": 22, "unit": "C"}', True),
+        ("weather", '{"city": "Rome", "days": 2}', '{"city":"Rome","degrees":22,"unit":"C"}', True),
         ("add", '{"a": 1, "b": 2}', "3", True),
         ("add", '{"a": 1}', "error: wrong_schema: the root: 'b' is a required property", False),
         ("add", '{"a": "x", "b": 2}', "error: wrong_schema: /a: 'x' is not of type 'integer'", False),

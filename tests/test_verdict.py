@@ -1,13 +1,14 @@
 import dataclasses
 import json
 import time
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import TypedDict
 
 from toolkit.schema import response_format
@@ -62,6 +63,13 @@ SCHEMA = {
         ('{"name": "Ann"' + " " * 100, SCHEMA, "stop", "not_json"),
         ("The name is Ann.", SCHEMA, "stop", "not_json"),
         ("The name is Ann, who", SCHEMA, "length", "not_json"),
+        ('"JSON: {json_', {"type": "string"}, "length", "truncated"),
+        ("tru", {"type": "boolean"}, "length", "truncated"),
+        ("-", {"type": "integer"}, "length", "truncated"),
+        ('```json\n{"name": "An', SCHEMA, "length", "truncated"),
+        ('{"hero":[' + '{"name":"Mara","role":"Mara"},' * 50, SCHEMA, "length", "loop"),
+        ('{"hero":"' + "I am happy to help with this. " * 20, SCHEMA, "length", "loop"),
+        ('{"hero":"' + " ".join(f"word{i}" for i in range(200)), SCHEMA, "length", "truncated"),
         ("", SCHEMA, "stop", "not_json"),
         ('{"name": NaN}', SCHEMA, "stop", "not_json"),
         ("[" * 100_000, SCHEMA, "stop", "not_json"),
@@ -69,6 +77,15 @@ SCHEMA = {
         ('{"name": ' + "9" * 5000 + "}", SCHEMA, "stop", "not_json"),
         ("I'm sorry, but I can't help with that.", SCHEMA, "stop", "refused"),
         ("As an AI language model, I have no name.", SCHEMA, "stop", "refused"),
+        ("Unfortunately, I can't help.", SCHEMA, "stop", "refused"),
+        ("I’m really sorry, but I cannot assist with that.", SCHEMA, "stop", "refused"),
+        ("I am unable to provide this.", SCHEMA, "stop", "refused"),
+        ("I can't wait to see it again!", SCHEMA, "stop", "not_json"),
+        ("I cannot recommend this film enough. Positive.", SCHEMA, "stop", "not_json"),
+        ("I'm sorry I missed the start, but positive.", SCHEMA, "stop", "not_json"),
+        ('{"price": 19.99}', {"properties": {"price": {"multipleOf": 0.01}}}, "stop", "valid"),
+        ("0.35", {"multipleOf": 0.1}, "stop", "wrong_schema"),
+        ("9" * 4000, {"multipleOf": 7}, "stop", "wrong_schema"),
         ('{"name": "A"}', SCHEMA, "stop", "wrong_schema"),
         ("[]", SCHEMA, "stop", "wrong_schema"),
         ('{"a": 1}', {"type": "json_object"}, "stop", "valid"),
@@ -77,6 +94,11 @@ SCHEMA = {
         ("maybe", {"type": "choice", "choice": ["yes", "no"]}, "stop", "wrong_schema"),
         ("ye", {"type": "choice", "choice": ["yes", "no"]}, "length", "truncated"),
         ("I cannot say.", {"type": "choice", "choice": ["yes", "no"]}, "stop", "refused"),
+        ("The sky is of course", {"type": "choice", "choice": ["yes", "no"]}, "length", "wrong_schema"),
+        ("12-", {"type": "regex", "regex": r"\d\d-\d\d"}, "length", "truncated"),
+        ("12+", {"type": "regex", "regex": r"\d\d-\d\d"}, "length", "wrong_schema"),
+        ("Łódź", {"type": "regex", "regex": r"\p{Lu}\p{L}+"}, "stop", "valid"),
+        ('"Łódź"', {"type": "string", "pattern": r"^\p{Lu}\p{L}+$"}, "stop", "valid"),
         ("12-34", {"type": "regex", "regex": r"\d\d-\d\d"}, "stop", "valid"),
         ("12-345", {"type": "regex", "regex": r"\d\d-\d\d"}, "stop", "wrong_schema"),
         ("x", {"type": "grammar", "grammar": 'root ::= "x"'}, "stop", "valid"),
@@ -169,7 +191,7 @@ def test_what_a_types_own_validators_say_is_a_violation():
 
 @pytest.mark.parametrize("keyword", ["pattern", "patternProperties", "additionalProperties"])
 def test_a_hostile_pattern_has_a_time_limit(keyword):
-    hostile, text = r"^(a+)+$", "a" * 50 + "!"
+    hostile, text = r"^(a|aa)+$", "a" * 60 + "!"
     schema = {
         "pattern": {"properties": {"x": {"pattern": hostile}}},
         "patternProperties": {"patternProperties": {hostile: False}},
@@ -179,6 +201,38 @@ def test_a_hostile_pattern_has_a_time_limit(keyword):
     found = verdict(json.dumps({"x": text, text: 1}), schema)
     assert time.monotonic() - began < 5
     assert found.valid == (keyword == "patternProperties")
+
+
+def test_a_part_that_names_its_dialect_has_the_time_limit_too():
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    name = {"type": "string", "pattern": "^(a|aa)+$"}
+    kids = {"type": "array", "items": {"$ref": "#"}}
+    schema = {"$schema": dialect, "type": "object", "properties": {"name": name, "kids": kids}}
+    began = time.monotonic()
+    assert verdict(json.dumps({"kids": [{"name": "a" * 60 + "!"}] * 40}), schema).status == "wrong_schema"
+    assert time.monotonic() - began < 10
+
+
+def test_whatever_a_types_validators_raise_is_a_violation():
+    class Odd(BaseModel):
+        a: str
+
+        @field_validator("a")
+        @classmethod
+        def known(cls, value):
+            return {"k": 1}[value]
+
+    found = verdict('{"a": "z"}', Odd)
+    assert found.status == "wrong_schema"
+    assert "KeyError" in found.violations[0].message
+
+
+def test_strict_types_take_what_json_can_say():
+    class Day(BaseModel):
+        model_config = ConfigDict(strict=True)
+        day: date
+
+    assert parsed(verdict('{"day": "2020-01-01"}', Day), response_format(Day)).day == date(2020, 1, 1)
 
 
 def test_nothing_is_fetched_from_the_network():

@@ -82,7 +82,8 @@ def test_never_above_the_window_and_no_more_left_out_than_needed(counter, strate
     assert fitted.prompt_tokens + reserve <= window
     assert list(fitted.dropped) == names[: len(fitted.dropped)]
     # What came earlier in the strategy is gone altogether before the next is touched.
-    gone = {"turns": len(TURNS), "examples": len(EXAMPLES), "documents": sum(map(len, DOCUMENTS))}
+    written = sum(len(f"- {text}") for text in DOCUMENTS)
+    gone = {"turns": len(TURNS), "examples": len(EXAMPLES), "documents": written}
     for name in list(fitted.dropped)[:-1]:
         assert fitted.dropped[name] == gone[name]
 
@@ -153,3 +154,27 @@ def test_what_cannot_fit_is_refused_with_the_numbers(counter, strategy, message)
 def test_bad_options_are_refused(counter, options, message):
     with pytest.raises(ValueError, match=message):
         PROMPT.fit(ROW, counter, **{"reserve": 10, **options})
+
+
+def test_documents_of_any_template_are_cut_as_they_read(counter):
+    prompt = tk.Prompt(
+        "{documents} q", documents=[{"body": "w " * 200, "title": "T"}], document="{title}: {body}"
+    )
+    fitted = prompt.fit({}, sized(counter, 100), 10, "documents")
+    assert fitted.messages[0]["content"].startswith("T: w w w")
+    assert fitted.messages[0]["content"].endswith(" q")
+
+
+def test_a_prompt_of_documents_alone_keeps_some_of_them_or_is_refused_with_the_numbers(counter):
+    prompt = tk.Prompt("{documents}", documents=["w " * 200])
+    assert prompt.fit({}, sized(counter, 100), 10, "documents").messages[0]["content"].startswith("[1] w w")
+    with pytest.raises(ValueError, match="do not fit the context window of 20"):
+        prompt.fit({}, sized(counter, 20), 10, "documents")
+
+
+def test_a_system_message_in_the_history_stays(counter):
+    history = [{"role": "system", "content": "RULE"}, *TURNS]
+    prompt = tk.Prompt("x", history=history)
+    fitted = prompt.fit({}, sized(counter, counter.count(prompt.messages()) - 5), 10, "turns")
+    assert fitted.messages[0] == history[0]
+    assert fitted.dropped["turns"] in (2, 4)

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.messages import Message, Messages, encodable, messages
+from toolkit.messages import Message, Messages, encodable, messages, plain_text
 from toolkit.prompt import Rendered
 from toolkit.sampling import Sampling
 from toolkit.schema import ResponseFormat, response_format
-from toolkit.tools import Tool, ToolCall, calls_schema, tool_choice, tools
+from toolkit.tools import Tool, ToolCall, calls_schema, tool_choice
+from toolkit.tools import tools as as_tools
 from toolkit.verdict import Verdict, parsed, verdict
 
 Ints = npt.NDArray[np.int32]
@@ -93,7 +94,7 @@ class Request:
         if self.suffix is not None and (not isinstance(self.suffix, str) or not isinstance(self.prompt, str)):
             raise ValueError(f"suffix must be text after a prompt that is text, got {self.suffix!r}")
         object.__setattr__(self, "response_format", response_format(self.response_format))
-        object.__setattr__(self, "tools", tools(self.tools))
+        object.__setattr__(self, "tools", as_tools(self.tools))
         object.__setattr__(self, "tool_choice", tool_choice(self.tool_choice, self.tools))
         self._check_form()
 
@@ -110,11 +111,18 @@ class Request:
             raise ValueError(
                 f"response_format and tool_choice={self.tool_choice!r} both say what the answer must be: give one"
             )
-        if self.response_format.kind == "json_object" and "json" not in json.dumps(self.body).lower():
+        if self.response_format.kind == "json_object" and "json" not in self._said.lower():
             raise ValueError(
                 "JSON mode needs the word JSON somewhere in the messages, or a model may write white space without "
                 "end: say in the system message that the answer is JSON"
             )
+
+    @property
+    def _said(self) -> str:
+        """All text of the messages; of a prompt of token ids nothing is known, and it is taken at its word."""
+        if self.messages is None:
+            return self.prompt if isinstance(self.prompt, str) else "json"
+        return " ".join(map(plain_text, self.messages))
 
     @classmethod
     def chat(
@@ -132,7 +140,7 @@ class Request:
             messages=made.messages,
             sampling=Sampling(**sampling),
             response_format=response_format,
-            tools=tuple(tools),
+            tools=as_tools(tools),
             tool_choice=tool_choice,
             notes=made.notes,
         )
@@ -410,19 +418,26 @@ class Completion:
         if self.error is not None:
             return f"Completion(error={self.error!r})"
         more = f", {len(self.choices)} choices" if len(self.choices) > 1 else ""
-        return f"Completion({self.text!r}, {self._summary()}{more})"
+        return f"Completion({_said(self.choices[0])!r}, {self._summary()}{more})"
 
     def _summary(self) -> str:
         tokens = f"{self.usage.prompt_tokens} + {self.usage.completion_tokens} tokens"
         seconds = "" if self.seconds is None else f", {self.seconds:.2f} s"
-        return f"{self.finish_reason}, {tokens}{seconds}, {self.system_fingerprint}"
+        form = f", {self.schema_verdict.status}" if self.schema_verdict else ""
+        return f"{self.finish_reason}{form}, {tokens}{seconds}, {self.system_fingerprint}"
 
     def _repr_html_(self) -> str:
         if self.error is not None:
             return f"<p><b>error</b> {html.escape(self.error)}</p>"
         style = "white-space:pre-wrap;margin:0 0 4px 0;padding-left:8px;border-left:3px solid #0072b2"
-        texts = "".join(f'<div style="{style}">{html.escape(c.text)}</div>' for c in self.choices)
+        texts = "".join(f'<div style="{style}">{html.escape(_said(c))}</div>' for c in self.choices)
         return f"<div>{texts}<small>{html.escape(self._summary())}</small></div>"
+
+
+def _said(choice: Choice) -> str:
+    """A choice's text and its calls, for people."""
+    calls = [f"→ {call.name}({call.arguments})" for call in choice.tool_calls]
+    return "\n".join([*([choice.text] if choice.text or not calls else []), *calls])
 
 
 def _chat_choice(choice: Choice, refusal: str | None) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.completion import Completion, Delta, Request, Usage
-from toolkit.engine import Engine
-from toolkit.messages import Message, Messages, messages, view
+from toolkit.engine import Engine, RequestError
+from toolkit.messages import Message, Messages, copied, messages, plain_text, view
 from toolkit.prompt import Rendered
 from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
 from toolkit.window import fit
@@ -86,30 +86,33 @@ class Conversation:
     @property
     def messages(self) -> Messages:
         """Everything said so far, as it would be sent."""
-        return (*self.before, *(m for e in self._exchanges for m in e.messages))
+        return copied((*self.before, *(m for e in self._exchanges for m in e.messages)))
 
     @property
     def usage(self) -> Usage:
         """The tokens of all turns together: what they would be billed as."""
         return sum((e.usage for e in self._exchanges), Usage())
 
-    def say(self, text: str | Sequence[Mapping[str, Any]], **sampling: Any) -> Completion:
-        """Says something (text, or content parts) and gives the answer. A turn that fails or is interrupted
-        leaves the conversation as it was.
+    def say(
+        self, text: str | Sequence[Mapping[str, Any]], response_format: Any = None, **sampling: Any
+    ) -> Completion:
+        """Says something (text, or content parts) and gives the answer, in a form if need be. A turn that fails or is
+        interrupted leaves the conversation as it was.
 
         Raises ValueError when it does not fit the context window, RequestError when it cannot be answered.
         """
-        said, request = self._request(text, sampling)
+        said, request = self._request(text, sampling, response_format)
         (completion,) = self.engine.generate([request])
         if completion.error is not None:
-            # The engine's own words and type, as `engine.chat` gives them.
-            return self.engine.chat(request.messages or (), **request.sampling.given())
+            raise RequestError(completion.error)
         self._add(said, completion)
         return completion
 
-    def stream(self, text: str | Sequence[Mapping[str, Any]], **sampling: Any) -> Iterator[Delta]:
+    def stream(
+        self, text: str | Sequence[Mapping[str, Any]], response_format: Any = None, **sampling: Any
+    ) -> Iterator[Delta]:
         """Like `say`, piece by piece; the turn counts once the last piece has come."""
-        said, request = self._request(text, sampling)
+        said, request = self._request(text, sampling, response_format)
         for delta in self.engine.stream_request(request):
             if delta.completion is not None:
                 self._add(said, delta.completion)
@@ -121,6 +124,8 @@ class Conversation:
         `fork` first to keep what was there. Raises IndexError for a turn that is not there.
         """
         kept = self._exchanges
+        if not -len(kept) <= turn < len(kept):
+            raise IndexError(f"there is no turn {turn}: the conversation has {len(kept)}")
         place = range(len(kept))[turn]
         self._exchanges = kept[:place]
         try:
@@ -148,7 +153,7 @@ class Conversation:
 
         rows = [
             {
-                "said": _text(e.said["content"]),
+                "said": plain_text(e.said),
                 "answer": e.answer,
                 "finish_reason": e.finish_reason,
                 "prompt_tokens": e.usage.prompt_tokens,
@@ -178,17 +183,17 @@ class Conversation:
     @classmethod
     def load(cls, engine: Engine, path: str | Path) -> Conversation:
         """Goes on with a conversation that `save` wrote, on any engine."""
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
         try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
             talk = cls(engine, data["before"], data["strategy"], **data["sampling"])
             talk._exchanges = tuple(
                 Exchange(**{**e, "usage": Usage(**e["usage"])}) for e in data["exchanges"]
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is no conversation that was saved here: {error!r}") from None
         return talk
 
-    def _request(self, text: Any, sampling: Mapping[str, Any]) -> tuple[dict[str, Any], Request]:
+    def _request(self, text: Any, sampling: Mapping[str, Any], form: Any) -> tuple[dict[str, Any], Request]:
         (said,) = messages([{"role": "user", "content": text}])
         settings = self.sampling.with_(**sampling)
 
@@ -199,7 +204,7 @@ class Conversation:
         turns = {"turns": [e.messages for e in self._exchanges]}
         kept, dropped, tokens = fit(build, turns, self.engine, reserve, self.strategy)
         rendered = Rendered(build(kept), dropped=dropped, prompt_tokens=tokens)
-        return said, Request.chat(rendered, **settings.given())
+        return said, Request.chat(rendered, response_format=form, **settings.given())
 
     def _add(self, said: dict[str, Any], completion: Completion) -> None:
         exchange = Exchange(
@@ -225,7 +230,3 @@ class Conversation:
 
     def _repr_html_(self) -> str:
         return view(self.messages, f"{len(self)} turns, {self._summary()}")
-
-
-def _text(content: str | Sequence[Mapping[str, Any]]) -> str:
-    return content if isinstance(content, str) else " ".join(str(p.get("text", "[image]")) for p in content)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from toolkit import messages as conversation
+from toolkit import messages as shown
 from toolkit.completion import Completion, Delta, Request, Vocabulary
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import Message
@@ -185,7 +185,7 @@ def load(model: str = DEFAULT, **arguments: Any) -> VLLMEngine:
             return _loaded
         _loaded.close()  # a dead one too: it may still be letting go of its memory
     _loaded = engine
-    conversation.counter = engine.count  # conversations are shown with their number of tokens
+    shown.counter = engine.count  # conversations are shown with their number of tokens
     return engine
 
 

@@ -6,8 +6,6 @@ never among its examples, neither by id nor by text.
 
 from __future__ import annotations
 
-import re
-import string
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -18,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import regex
 
 from toolkit.sampling import Real, Whole, unknown
 
@@ -25,8 +24,10 @@ Floats = npt.NDArray[np.float32]
 Embed = Callable[[list[str]], Any]
 """Texts to vectors: an array (texts, dimensions)."""
 
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
+_WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]|[\p{L}\p{M}\p{N}_]+")
 """A word, or one character of a script that puts no spaces between words."""
+_MEANING = "-*/#%&@\\"
+"""Punctuation that tells texts apart (2 - 3, 2 / 3, C#)."""
 _WIDER = 4
 """MMR looks at this many times k of the most similar examples."""
 _REMEMBERED = 4096
@@ -34,12 +35,19 @@ _REMEMBERED = 4096
 
 
 def normalised(text: str) -> str:
-    """Case, width, accents' encoding, punctuation and spacing taken away: what is left equal is the same text."""
+    """Case, width, accents' encoding, spacing and sentence marks taken away: what is left equal is the same text."""
     plain = unicodedata.normalize("NFKC", text).casefold()
-    words = "".join(
-        " " if c in string.punctuation or unicodedata.category(c)[0] == "P" else c for c in plain
-    ).split()
-    return " ".join(words) or text  # a text of punctuation only equals itself only
+    marks = (" " if unicodedata.category(c)[0] == "P" and c not in _MEANING else c for c in plain)
+    return " ".join("".join(marks).split()) or text  # a text of marks only equals itself only
+
+
+def identity(row: Mapping[str, Any]) -> str | None:
+    """The id of a row as text; None where it has none, or a missing one. (A frame with a missing id makes floats of
+    the others: 1.0 is 1.)"""
+    found = row.get("id")
+    if found is None or found != found:  # NaN is not equal to itself
+        return None
+    return str(int(found)) if isinstance(found, float) and found.is_integer() else str(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +71,17 @@ class Pool:
         """(kind, id or normalised text) → positions."""
         found: dict[tuple[str, Any], list[int]] = {}
         for i, (row, text) in enumerate(zip(self.rows, self.texts, strict=True)):
-            found.setdefault(("text", normalised(text)), []).append(i)
-            if "id" in row:
-                found.setdefault(("id", str(row["id"])), []).append(i)
+            if text:
+                found.setdefault(("text", normalised(text)), []).append(i)
+            if (name := identity(row)) is not None:
+                found.setdefault(("id", name), []).append(i)
         return found
 
     def same(self, item: Item) -> list[int]:
         """Positions of the examples that are the item itself, by id or by normalised text."""
         by_id = self._places.get(("id", item.id), []) if item.id is not None else []
-        return [*by_id, *self._places.get(("text", item.normalised), [])]
+        by_text = self._places.get(("text", item.normalised), []) if item.text else []
+        return [*by_id, *by_text]
 
     def open(self, item: Item) -> npt.NDArray[np.intp]:
         """Positions that may be shown to an item, ascending."""
@@ -150,7 +160,7 @@ class Pool:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 @dataclass(frozen=True)
@@ -187,7 +197,7 @@ class Selector:
     def __str__(self) -> str:
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         changed = {f.name: given[f.name] for f in fields(self) if given[f.name] != f.default}
-        options = ", ".join(f"{n}={getattr(v, '__qualname__', repr(v))}" for n, v in changed.items())
+        options = ", ".join(f"{n}={_called(v)}" for n, v in changed.items())
         return f"{type(self).__name__.lower()}({options})" if options else type(self).__name__.lower()
 
     def to_dict(self) -> dict[str, Any]:
@@ -199,6 +209,13 @@ class Selector:
                 "prompt.with_(selector=…) after loading"
             )
         return {"name": type(self).__name__.lower(), **{n: v for n, v in given.items() if v is not None}}
+
+
+def _called(value: Any) -> str:
+    """An option in words: a function by its name, without an address that differs each time."""
+    if callable(value):
+        return str(getattr(getattr(value, "func", value), "__qualname__", type(value).__name__))
+    return repr(value)
 
 
 _seed = Whole(0, 2**63 - 1, "a whole number such as 7")

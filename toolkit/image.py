@@ -29,11 +29,12 @@ def image(source: Any) -> dict[str, Any]:
 def _url(source: Any) -> str:
     if hasattr(source, "save") and hasattr(source, "convert"):  # PIL's; importing PIL to ask would cost
         stream = io.BytesIO()
-        source.save(stream, format="PNG")
+        kept = source if source.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else source.convert("RGB")
+        kept.save(stream, format="PNG")
         source = stream.getvalue()
     if isinstance(source, bytes):
         return _data_url(source, "these bytes")
-    if isinstance(source, str) and source.startswith(("https://", "http://")):
+    if isinstance(source, str) and source.lower().startswith(("https://", "http://")):
         return source
     if isinstance(source, str) and source.startswith("data:"):
         return _data_url(decoded(source), source[:40])

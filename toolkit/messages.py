@@ -115,6 +115,21 @@ def fold_system(given: str | Sequence[Message]) -> Messages:
     return tuple(rest)
 
 
+def copied(turns: Sequence[Message]) -> Messages:
+    """Messages that may be changed without a change to those they were made from."""
+    return tuple({**m, "content": _copied(m["content"])} for m in turns)
+
+
+def _copied(content: Any) -> Any:
+    return content if isinstance(content, str) else [dict(part) for part in content]
+
+
+def plain_text(turn: Message) -> str:
+    """What a message says, in one line of text; an image is [image]."""
+    content = turn["content"]
+    return content if isinstance(content, str) else " ".join(str(p.get("text", "[image]")) for p in content)
+
+
 _COLOURS = {"system": "#777", "developer": "#777", "user": "#0072b2", "assistant": "#009e73"}
 
 
@@ -147,6 +162,8 @@ def _shown(part: Mapping[str, Any]) -> str:
 
 def caption(turns: Messages) -> str:
     """How many tokens a conversation has, when an engine is there to count them."""
+    if any(not isinstance(m["content"], str) for m in turns):
+        return f"{len(turns)} messages; tokens of images are counted when they are asked about"
     if counter is None:
         return f"{len(turns)} messages; tokens are counted once an engine is loaded"
     try:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.cells import Cells
-from toolkit.completion import Completion, Request
+from toolkit.completion import Completion, Request, Usage
 from toolkit.engine import Engine
 from toolkit.prompt import Prompt, Rendered
 from toolkit.sampling import Sampling
@@ -52,7 +52,7 @@ def price_of_schema(
     if held_to is None or not held_to.is_json:
         raise ValueError(f"the price is that of a JSON Schema, got {form!r}: give a schema or a type")
     made = Prompt(prompt) if isinstance(prompt, str) else prompt
-    items = [dict(row) for row in rows] if rows is not None else [{}]
+    items = [dict(row) for row in _listed(rows)]
     rendered = [made.render(row) for row in items]
     options = Sampling(**{"top_logprobs": 0, **sampling}).given()
     told = [_and(r, _instruction(held_to)) for r in rendered]
@@ -71,7 +71,7 @@ def price_of_schema(
             **_measured(completion, held_to, items[i], correct),
             "arm": arm,
             "row": i,
-            "thinking_tokens": thoughts[i].usage.completion_tokens if arm == "reasoned" else 0,
+            **_thought(thoughts[i] if arm == "reasoned" else None),
             "removed_mass": float(masses[arm][i].mean()) if arm in masses and masses[arm][i].size else np.nan,
         }
         for arm in ARMS
@@ -80,9 +80,16 @@ def price_of_schema(
     return Price(str(held_to), tuple(table), answers, masses)
 
 
+def _listed(rows: Any) -> list[Mapping[str, Any]]:
+    found = [{}] if rows is None else rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
+    if not found:
+        raise ValueError("rows is empty: give at least one row, or leave rows out")
+    return found
+
+
 def removed_mass(engine: Engine, completions: Sequence[Completion]) -> list[npt.NDArray[np.float64]]:
     """(T,) for each completion: the probability, 0 to 1, that the model gave at each step to tokens which the
-    grammar forbade. Needs completions with logprobs.
+    grammar forbade; NaN where it is not known (no logprobs, or an answer that fills the window).
 
     vLLM's logprobs of a constrained answer are taken after the grammar's mask, so they are renormalised over the
     allowed tokens: p' = p / (mass allowed). Scoring the same tokens without the grammar gives p, hence
@@ -108,7 +115,7 @@ def removed_mass(engine: Engine, completions: Sequence[Completion]) -> list[npt.
         if scored is not None and completion.logprobs is not None:
             own = scored[len(completion.prompt_token_ids) :].astype(np.float64)
             found[id(completion)] = -np.expm1(np.minimum(own - completion.logprobs, 0))
-    return [found.get(id(c), np.zeros(0)) for c in completions]
+    return [found.get(id(c), np.full(len(c.token_ids), np.nan)) for c in completions]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,26 +130,21 @@ class Price:
     """Arm → for each row, (T,) the probability that the grammar took away at each token."""
 
     def frame(self) -> pd.DataFrame:
-        """A row for each arm and row: verdict, valid, correct, tokens, seconds (waiting in the batch included),
-        removed_mass (mean over the tokens)."""
+        """A row for each arm and row: verdict, valid, correct, tokens and seconds (waiting in the batch included; of
+        the answer, and in all with the thinking), removed_mass (mean over the tokens)."""
         import pandas as pd
 
         first = ["arm", "row", "text", "verdict", "valid", "correct"]
         table = pd.DataFrame(list(self.rows))
+        table["all_tokens"] = table["completion_tokens"] + table["thinking_tokens"]
+        table["all_seconds"] = table["seconds"].fillna(0) + table["thinking_seconds"]
         return table[[*first, *(c for c in table.columns if c not in first)]]
 
     def summary(self) -> pd.DataFrame:
         """A row for each arm: shares of valid and of correct answers, means of the rest."""
         frame = self.frame().astype({"correct": "Float64"})
-        columns = [
-            "valid",
-            "correct",
-            "completion_tokens",
-            "thinking_tokens",
-            "prompt_tokens",
-            "seconds",
-            "removed_mass",
-        ]
+        tokens = ["completion_tokens", "thinking_tokens", "prompt_tokens"]
+        columns = ["valid", "correct", *tokens, "all_seconds", "removed_mass"]
         return frame.groupby("arm", sort=False)[columns].mean().round(3)
 
     def pairs(self) -> pd.DataFrame:
@@ -160,7 +162,7 @@ class Price:
             row: dict[str, Any] = {"first": one, "second": other, "rows": len(a)}
             for name in ("valid", "correct"):
                 row |= _mcnemar(name, a[name], b[name])
-            for name in ("completion_tokens", "seconds"):
+            for name in ("all_tokens", "all_seconds"):
                 row[f"{name}_difference"] = float((b[name] - a[name]).mean())
             found.append(row)
         table = pd.DataFrame(found)
@@ -243,6 +245,12 @@ def _measured(
         "prompt_tokens": completion.usage.prompt_tokens,
         "seconds": completion.seconds,
     }
+
+
+def _thought(completion: Completion | None) -> dict[str, Any]:
+    used = completion.usage if completion else Usage()
+    seconds = (completion.seconds or 0.0) if completion else 0.0
+    return {"thinking_tokens": used.completion_tokens, "thinking_seconds": seconds}
 
 
 def _unknown(row: Mapping[str, Any], correct: Any) -> bool | None:

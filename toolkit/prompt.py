@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from toolkit.examples import SHOTS, Item, Pool, Selector, ordered
-from toolkit.messages import Message, Messages, caption, fold_system, messages, view
+from toolkit.examples import SHOTS, Item, Pool, Selector, identity, ordered
+from toolkit.messages import Message, Messages, caption, copied, fold_system, messages, view
 from toolkit.sampling import named_fields_only
 from toolkit.template import Template, lacks
 from toolkit.window import Window, fit
 
 LAYOUTS = ("turns", "flat")
-_FORMAT = {"answer": "{answer}", "block": "{question}\n{answer}", "document": "[{number}] {text}"}
-_JINJA = {name: text.replace("{", "{{ ").replace("}", " }}") for name, text in _FORMAT.items()}
-"""Templates that a prompt has by itself, in its own syntax."""
+_USUAL = {"answer": "{answer}", "block": "{question}\n{answer}", "document": "[{number}] {text}"}
+"""Templates that a prompt has by itself; in Jinja2 the braces are doubled."""
 _SHARED = ("template", "examples", "answer", "layout", "block", "document", "syntax")
 """Fields that the rendered examples depend on."""
 
@@ -68,8 +67,8 @@ class Prompt:
     developer: str | None = None
     examples: Sequence[Mapping[str, Any]] = ()
     """The pool of few-shot examples: dicts with the template's variables, and those of `answer`."""
-    answer: str = _FORMAT["answer"]
-    """The assistant's message in an example; its variable `answer`, unless said otherwise."""
+    answer: str | None = None
+    """The assistant's message in an example; its variable `answer` when left out."""
     k: int | None = None
     """How many examples are shown; all of them when left out."""
     selector: Any = "first"
@@ -78,14 +77,14 @@ class Prompt:
     """Shuffles the chosen examples; left out, they stand as the selector put them."""
     layout: str = "turns"
     """Examples as user and assistant "turns", or "flat" in the user message itself."""
-    block: str = _FORMAT["block"]
-    """How one example reads in the flat layout, by default question and answer on lines of their own; blank lines
-    stand between examples."""
+    block: str | None = None
+    """How one example reads in the flat layout, by its `question` and `answer`; on lines of their own when this is
+    left out. Blank lines stand between examples."""
     documents: Sequence[str | Mapping[str, Any]] = ()
     """Context (texts, or dicts with the variables of `document`), for rows without `documents` of their own. They
     stand where a template has the variable `documents`."""
-    document: str = _FORMAT["document"]
-    """How one document reads: by default its number, from 1, in brackets and its text."""
+    document: str | None = None
+    """How one document reads; when left out, its `number`, from 1, in brackets and its `text`."""
     history: Sequence[Message] = ()
     """Turns before the template's."""
     syntax: str = "format"
@@ -96,10 +95,10 @@ class Prompt:
     """What tables call it."""
 
     def __post_init__(self) -> None:
-        for name, text in _JINJA.items():
-            if self.syntax == "jinja" and getattr(self, name) == _FORMAT[name]:
-                object.__setattr__(self, name, text)
-        for name in (*self._spoken, "answer", "block", "document"):
+        for name in ("system", "developer"):
+            if getattr(self, name) == "":
+                object.__setattr__(self, name, None)
+        for name in (*self._spoken, *_USUAL):
             self._template(name)
         for name, rule in SHOTS.items():
             if getattr(self, name) is not None:
@@ -116,23 +115,40 @@ class Prompt:
             raise ValueError(
                 f"k is {self.k}, but there are {len(self.examples)} examples: give more, or lower k"
             )
-        if self.documents and "documents" not in self._used:
+        if self.documents and "documents" not in self._mentioned:
             raise ValueError(
                 "documents are given, but no template has the variable documents: say where they go"
             )
+        if more := [n for n in self._template("block").variables if n not in ("question", "answer")]:
+            raise ValueError(f"block has the variables question and answer only, not {', '.join(more)}")
         needed = [*self._template("template").variables, *self._template("answer").variables]
         for i, row in enumerate(self.examples):
             if missing := [n for n in dict.fromkeys(needed) if n not in row and n != "documents"]:
                 raise ValueError(f"examples[{i}]: {lacks(missing, row)}")
+            self._refuse_missing(f"examples[{i}]", row, needed)
+
+    def _refuse_missing(self, where: str, row: Mapping[str, Any], names: Sequence[str]) -> None:
+        """A frame's missing values would be sent as the words nan and None. (Jinja2 templates may ask for them.)"""
+        for name in names:
+            value = row.get(name, "")
+            if self.syntax == "format" and (value is None or (isinstance(value, float) and value != value)):
+                raise ValueError(
+                    f"{where} has no value for {name!r}, got {value!r}: fill it, or leave the row out"
+                )
 
     __hash__ = None  # type: ignore[assignment]  # examples are dicts
 
     def _template(self, name: str) -> Template:
-        try:
-            return self._templates[name]
-        except KeyError:
-            self._templates[name] = Template(getattr(self, name), self.syntax)
-            return self._templates[name]
+        if name not in self._templates:
+            text = getattr(self, name)
+            if text is None:
+                usual = _USUAL[name]
+                text = usual.replace("{", "{{ ").replace("}", " }}") if self.syntax == "jinja" else usual
+            try:
+                self._templates[name] = Template(text, self.syntax)
+            except ValueError as error:
+                raise ValueError(str(error) if name == "template" else f"{name}: {error}") from None
+        return self._templates[name]
 
     @cached_property
     def _templates(self) -> dict[str, Template]:
@@ -147,6 +163,17 @@ class Prompt:
     def _used(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(v for n in self._spoken for v in self._template(n).variables))
 
+    @cached_property
+    def _mentioned(self) -> frozenset[str]:
+        """Names in these templates, those that a row may lack included."""
+        return frozenset(v for n in self._spoken for v in self._template(n).mentions)
+
+    @property
+    def _compared(self) -> tuple[str, ...]:
+        """The variables whose values tell rows apart: those of the template, or of the other texts, or documents."""
+        own = [n for n in self._template("template").mentions if n != "documents"]
+        return tuple(own or [n for n in self._used if n != "documents"] or ["documents"])
+
     @property
     def variables(self) -> tuple[str, ...]:
         """The names that a row must have, in order of appearance."""
@@ -155,9 +182,8 @@ class Prompt:
     @cached_property
     def pool(self) -> Pool:
         """The examples, with the texts by which they are compared."""
-        names = [n for n in self._template("template").variables if n != "documents"]
         answers = tuple(self._template("answer").fill(row) for row in self.examples)
-        return Pool(tuple(self.examples), tuple(_text(row, names) for row in self.examples), answers)
+        return Pool(tuple(self.examples), tuple(_text(row, self._compared) for row in self.examples), answers)
 
     @cached_property
     def _shown(self) -> tuple[Messages | str, ...]:
@@ -168,9 +194,10 @@ class Prompt:
 
     def _example(self, row: Mapping[str, Any], answer: str) -> Messages | str:
         # The prompt's own documents belong to the question that is asked, not to each example.
-        filled = self._with_documents({"documents": (), **row}) if "documents" in self._used else row
+        in_template = "documents" in self._template("template").mentions
+        filled = self._with_documents({"documents": (), **row}) if in_template else row
         question = self._template("template").fill(filled)
-        if "documents" in self._used and "documents" not in row:
+        if in_template and "documents" not in row:
             question = question.strip()
         if self.layout == "flat":
             return self._template("block").fill({"question": question, "answer": answer})
@@ -182,25 +209,34 @@ class Prompt:
 
     def render(self, row: Mapping[str, Any] | None = None) -> Rendered:
         """The conversation for one row, with the examples that were chosen for it."""
-        row = row or {}
+        row = _row(row)
         if missing := [name for name in self.variables if name not in row]:
             raise ValueError(lacks(missing, row))
+        self._refuse_missing("the row", row, self.variables)
         chosen = self._choose(row)
-        ids = tuple(self.examples[i].get("id", i) for i in chosen) if self.examples else None
-        return Rendered(self._assemble(row, chosen, self.history), ids)
+        return Rendered(self._assemble(row, chosen, self.history), self._names(chosen))
+
+    def _names(self, chosen: Sequence[int]) -> tuple[Any, ...] | None:
+        """The ids of examples, where all have one; else their places in the pool."""
+        if not self.examples:
+            return None
+        return tuple(self.examples[i]["id"] for i in chosen) if self._identified else tuple(chosen)
+
+    @cached_property
+    def _identified(self) -> bool:
+        return all(identity(row) is not None for row in self.examples)
 
     def _choose(self, row: Mapping[str, Any]) -> list[int]:
         k = len(self.examples) if self.k is None else self.k
         if not k:
             return []
-        names = [n for n in self._template("template").variables if n != "documents"]
-        item = Item(_text(row, names), str(row["id"]) if "id" in row else None)
+        item = Item(_text(row, self._compared), identity(row))
         return ordered(self.selector.select(self.pool, item, k), self.order_seed)
 
     def _assemble(
         self, row: Mapping[str, Any], chosen: Sequence[int], history: Sequence[Message]
     ) -> Messages:
-        filled = self._with_documents(row) if "documents" in self._used else row
+        filled = self._with_documents(row) if "documents" in self._mentioned else row
         said = {name: self._template(name).fill(filled) for name in self._spoken}
         question = said.pop("template")
         shown = [self._shown[i] for i in chosen]
@@ -211,16 +247,16 @@ class Prompt:
             messages([{"role": r, "content": t} for r, t in said.items() if t]) if any(said.values()) else ()
         )
         turns = (*head, *(m for pair in shown for m in pair), *history, *messages(question))
-        return fold_system(turns) if self.fold_system else turns  # type: ignore[arg-type,return-value]
+        return copied(fold_system(turns) if self.fold_system else turns)  # type: ignore[arg-type]
 
     def _with_documents(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row with its documents as one text."""
+        """The row with its documents as texts that read as one."""
         given = row.get("documents", self.documents)
         if isinstance(given, str):
             return {**row, "documents": given}
         template = self._template("document")
         texts = [template.fill({"number": i, **d}) for i, d in enumerate(_documents(given), 1)]
-        return {**row, "documents": "\n\n".join(texts)}
+        return {**row, "documents": _Texts(texts)}
 
     def fit(
         self,
@@ -232,28 +268,26 @@ class Prompt:
         """The conversation for one row, made short enough for the engine's context window.
 
         reserve: tokens kept for the answer (its max_tokens). strategy: what to leave out, in this order, until
-        prompt and reserve fit: "turns" (the oldest exchanges of `history`), "examples" (the first shown, so the
-        least similar), "documents" (their end, to the character); "refuse" leaves nothing out.
+        prompt and reserve fit: "turns" (the oldest exchanges of `history`), "examples" (the first shown: of
+        similar ones the least similar), "documents" (their end, to the character); "refuse" leaves nothing out.
 
         Raises ValueError, with the numbers, when what may be left out is not enough.
         """
-        row = row or {}
-        whole = self.render(row)
+        row = _row(row)
+        self.render(row)  # says what the row lacks
         chosen = self._choose(row)
-        given = row.get("documents", self.documents) if "documents" in self._used else ()
-        parts = {"turns": _exchanges(self.history), "examples": chosen, "documents": _documents(given)}
+        texts = self._with_documents(row)["documents"] if "documents" in self._mentioned else ()
+        lead, exchanges = _exchanges(self.history)
+        documents = [{"text": t} for t in ([texts] if isinstance(texts, str) else texts)]
+        parts = {"turns": exchanges, "examples": chosen, "documents": documents}
 
         def build(kept: Mapping[str, Any]) -> Messages:
-            # Documents that were given as one text stay one text.
-            documents = kept["documents"]
-            if isinstance(given, str):
-                documents = "".join(d["text"] for d in documents)
-            history = tuple(m for exchange in kept["turns"] for m in exchange)
-            return self._assemble({**row, "documents": documents}, kept["examples"], history)
+            history = (*lead, *(m for exchange in kept["turns"] for m in exchange))
+            left = str(_Texts(d["text"] for d in kept["documents"]))
+            return self._assemble({**row, "documents": left}, kept["examples"], history)
 
         kept, dropped, tokens = fit(build, parts, engine, reserve, strategy)
-        ids = None if whole.examples is None else whole.examples[len(chosen) - len(kept["examples"]) :]
-        return Rendered(build(kept), ids, dropped, tokens)
+        return Rendered(build(kept), self._names(kept["examples"]), dropped, tokens)
 
     def with_(self, **changes: Any) -> Prompt:
         """A copy with some fields changed."""
@@ -273,8 +307,7 @@ class Prompt:
                 value = value["name"] if len(value) == 1 else value
             if isinstance(value, tuple):
                 value = [dict(v) if isinstance(v, Mapping) else v for v in value]
-            usual = _JINJA.get(f.name, f.default) if self.syntax == "jinja" else f.default
-            if value != usual and value != []:
+            if value != f.default and value != []:
                 found[f.name] = value
         return found
 
@@ -287,7 +320,9 @@ class Prompt:
         else:
             import yaml
 
-            text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False, width=100)
+            # YAML reads these line ends as plain ones, unless they are escaped.
+            odd = any(mark in json.dumps(data, ensure_ascii=False) for mark in "\x85\u2028\u2029")
+            text = yaml.safe_dump(data, allow_unicode=not odd, sort_keys=False, width=100)
         path.write_text(text, encoding="utf-8")
         return path
 
@@ -303,10 +338,24 @@ class Prompt:
 
     def _repr_html_(self) -> str:
         row = {name: _Blank(f"{{{name}}}") for name in self.variables}
-        shown = self.render(row)
+        try:
+            shown = self.render(row)
+        except ValueError:  # a template that computes cannot be shown with its variables open: its source can
+            source = [{"role": n, "content": getattr(self, n)} for n in self._spoken if n != "template"]
+            shown = Rendered(messages([*source, {"role": "user", "content": self.template}]))
         pool = f"; {len(shown.examples or ())} of {len(self.examples)} examples" if self.examples else ""
         unfilled = "; variables not filled" if row else ""
         return view(shown.messages, caption(shown.messages) + pool + unfilled)
+
+
+class _Texts(list[str]):
+    """Texts that a template may go through one by one, or write as one."""
+
+    def __str__(self) -> str:
+        return "\n\n".join(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
 
 
 class _Blank(str):
@@ -339,7 +388,19 @@ def _kind(path: Path) -> str:
     return kinds[path.suffix.lower()]
 
 
+def _row(given: Any) -> Mapping[str, Any]:
+    """A row as a mapping; a row of a frame is one."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        if not hasattr(given, "to_dict"):
+            raise TypeError(f"a row must be a dict of variable → value, got {given!r}")
+        given = given.to_dict()
+    return cast("Mapping[str, Any]", given)
+
+
 def _dicts(name: str, given: Any) -> tuple[dict[str, Any], ...]:
+    given = () if given is None else given
     if hasattr(given, "to_dict"):  # a DataFrame
         given = given.to_dict("records")
     for i, row in enumerate(given := tuple(given)):
@@ -350,6 +411,8 @@ def _dicts(name: str, given: Any) -> tuple[dict[str, Any], ...]:
 
 def _documents(given: Any) -> tuple[dict[str, Any], ...]:
     """Documents as dicts; a text is {"text": …}."""
+    if hasattr(given, "to_dict") or given is None:
+        return _dicts("documents", given)
     given = (given,) if isinstance(given, (str, Mapping)) else given
     return _dicts("documents", [{"text": d} if isinstance(d, str) else d for d in given])
 
@@ -359,11 +422,15 @@ def _text(row: Mapping[str, Any], names: Sequence[str]) -> str:
     return "\n".join(str(row[name]) for name in names if name in row)
 
 
-def _exchanges(turns: Sequence[Message]) -> tuple[tuple[Message, ...], ...]:
-    """Turns in groups that begin with a user message, so that none loses its question."""
+def _exchanges(turns: Sequence[Message]) -> tuple[Sequence[Message], tuple[tuple[Message, ...], ...]]:
+    """What stands before the first user message (a system message stays), and the rest in groups that begin with a
+    user message, so that none loses its question."""
+    start = next(
+        (i for i, turn in enumerate(turns) if turn["role"] not in ("system", "developer")), len(turns)
+    )
     groups: list[list[Message]] = []
-    for turn in turns:
+    for turn in turns[start:]:
         if turn["role"] == "user" or not groups:
             groups.append([])
         groups[-1].append(turn)
-    return tuple(tuple(group) for group in groups)
+    return turns[:start], tuple(tuple(group) for group in groups)

@@ -13,6 +13,7 @@ from toolkit.completion import ARRAYS, Choice, Completion, Request, Usage, shape
 from toolkit.fingerprint import Fingerprint
 from toolkit.report import is_missing
 from toolkit.store import Answer, Cell, Store
+from toolkit.tools import ToolCall
 
 _KEPT = (
     "sweep", "system_fingerprint", "repeat", "choice", "text", "finish_reason", "error", "stop_reason",
@@ -57,7 +58,7 @@ def restored(records: Iterable[Mapping[str, Any]]) -> Store:
     requests: dict[str, Request] = {}
     for found in records:
         fingerprint = Fingerprint.from_json(json.loads(found["fingerprint"]))
-        asked = (found[name] for name in ("input", "sampling", "response_format"))
+        asked = (found["input"], found["sampling"], found.get("response_format") or "null")
         request = Request.of(*map(json.loads, asked))
         labels = json.loads(found["labels"])
         place = (request.key, found["system_fingerprint"], found["repeat"])
@@ -79,7 +80,12 @@ def restored(records: Iterable[Mapping[str, Any]]) -> Store:
 def _choice(found: Mapping[str, Any]) -> Choice:
     flat = {n: None if found[n] is None else np.array(found[n], kind) for n, kind in ARRAYS.items()}
     return Choice(
-        found["choice"], found["text"], found["finish_reason"], found["stop_reason"], **shaped(flat)
+        index=found["choice"],
+        text=found["text"],
+        finish_reason=found["finish_reason"],
+        stop_reason=found["stop_reason"],
+        tool_calls=tuple(ToolCall(**call) for call in json.loads(found.get("tool_calls") or "[]")),
+        **shaped(flat),
     )
 
 
@@ -100,5 +106,5 @@ def _completion(
         prompt_token_ids=np.array(found["prompt_token_ids"], np.int32),
         position=found["position"],
         error=found["error"],
-        notes=json.loads(found["notes"]),
+        notes=json.loads(found.get("notes") or "{}"),
     )

@@ -15,6 +15,7 @@ from toolkit import plots, report
 from toolkit.completion import Choice, Completion, Usage
 from toolkit.examples import SHOTS
 from toolkit.fingerprint import Fingerprint
+from toolkit.messages import plain_text
 from toolkit.records import plain, record, restored
 from toolkit.sampling import FIELDS, unknown
 from toolkit.schema import ResponseFormat, response_format
@@ -216,7 +217,8 @@ class Results:
     def verdicts(self, form: Any = None) -> pd.DataFrame:
         """The table of `frame()` with columns that say what became of the form that was asked for, or of any other
         given here: verdict (see `Verdict`; missing where there is no form), problem (what is wrong, in words), and
-        parsed (the data, of a valid one). Nothing is asked again.
+        parsed (the data, of a valid one). Nothing is asked again. A store keeps the schema of a type, not the type:
+        give it here for instances, and for what its own validators say.
         """
         given = response_format(form)
         asked = {} if self._store is None else self._store.forms()
@@ -359,7 +361,7 @@ def _table(store: Store, sweep: str | None, fingerprint: str | None) -> pd.DataF
 def _labels(labels: dict[str, Any], sweep: Mapping[str, Any]) -> dict[str, Any]:
     """Labels as columns: the number of a prompt or row becomes its text or variables."""
     if "row" in labels and sweep.get("rows"):
-        labels |= {f"row.{name}": value for name, value in sweep["rows"][labels["row"]].items()}
+        labels |= {f"row.{name}": _countable(value) for name, value in sweep["rows"][labels["row"]].items()}
     if isinstance(number := labels.get("prompt"), int):
         called = [_called(prompt) for prompt in sweep["prompts"]]
         again = called.count(called[number]) > 1
@@ -377,7 +379,14 @@ def _called(prompt: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> st
         return prompt
     if isinstance(prompt, Mapping):
         return str(prompt.get("name") or prompt["template"])
-    return str(prompt[-1]["content"])
+    return plain_text(prompt[-1])
+
+
+def _countable(value: Any) -> Any:
+    """A value that a column can be grouped by: lists as tuples, dicts as JSON."""
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return tuple(map(_countable, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,14 +7,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, get_type_hints
+from typing import Any
 
 from typing_extensions import is_typeddict  # the one in typing knows no TypedDict of typing_extensions
 
 from toolkit.sampling import unknown
 
 KINDS = ("text", "json_object", "json_schema", "choice", "regex", "grammar")
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 MAX_DEPTH, MAX_PROPERTIES, MAX_ENUM, MAX_CHARACTERS = 10, 5000, 1000, 120_000
 """OpenAI's limits on a strict schema: levels of nesting, properties in all, enum values in all, characters of all
@@ -69,7 +68,7 @@ def response_format(given: Any) -> ResponseFormat | None:
     """The form that is meant by OpenAI's dicts, a bare JSON Schema, or a type: a pydantic model, a dataclass, a
     TypedDict. None and {"type": "text"} are no form.
 
-    A type's schema is made strict, as OpenAI's SDK does: every object is closed, every property required.
+    A type's schema is made strict: every object is closed, every property required.
 
     Raises ValueError or TypeError for anything else.
 
@@ -90,6 +89,10 @@ def response_format(given: Any) -> ResponseFormat | None:
         return _of_schema(given, kind)
     if kind == "text":
         return None
+    for name in given.keys() - {"type", kind}:
+        raise ValueError(
+            f"response_format of type {kind!r} has no {name!r}: leave it out, or mean another type"
+        )
     if kind == "json_object":
         return ResponseFormat(kind)
     if kind not in given:
@@ -109,12 +112,21 @@ def _of_schema(given: Mapping[str, Any], kind: Any) -> ResponseFormat:
         "null",
     ):
         raise ValueError(unknown("type of response_format", kind, KINDS))
+    if given and not given.keys() & _SAYS_SOMETHING:
+        names = ", ".join(map(repr, given))
+        raise ValueError(
+            f"a JSON Schema with {names} alone allows everything: give it a type, or name the form's type"
+        )
     return _json_schema({"schema": given})
 
 
 def _json_schema(given: Any) -> ResponseFormat:
     if not isinstance(given, Mapping) or not isinstance(given.get("schema"), (Mapping, bool)):
         raise ValueError(f"json_schema must have a 'schema' that is a JSON Schema, got {given!r}")
+    for name in given.keys() - {"name", "schema", "strict", "description"}:
+        raise ValueError(
+            unknown("key of json_schema", str(name), ("name", "schema", "strict", "description"))
+        )
     schema = given["schema"]
     check(schema)
     title = schema.get("title") if isinstance(schema, Mapping) else None
@@ -152,7 +164,6 @@ def _of_type(given: type) -> ResponseFormat:
             f"response_format must be a pydantic model, a dataclass or a TypedDict, got {given!r}"
         )
     try:
-        get_type_hints(given)
         schema = strict(TypeAdapter(given).json_schema())
     except (PydanticUserError, NameError) as error:
         raise TypeError(f"{given.__name__} has no JSON Schema: {error}") from error
@@ -161,13 +172,31 @@ def _of_type(given: type) -> ResponseFormat:
 
 def check(schema: Any) -> None:
     """Raises ValueError for what is no JSON Schema (Draft 2020-12), naming the place."""
-    from jsonschema import Draft202012Validator, SchemaError
+    import regex
+    from jsonschema import Draft202012Validator, FormatChecker, SchemaError
 
     try:
-        Draft202012Validator.check_schema(schema)
+        # Without the check of patterns by Python's re, which knows fewer than the grammar and the verdicts do.
+        Draft202012Validator.check_schema(schema, format_checker=FormatChecker(formats=()))
+        for path, part in parts(schema):
+            for pattern in (part.get("pattern"), *(part.get("patternProperties") or ())):
+                if pattern is not None:
+                    _compiles(regex, pattern, path)
     except SchemaError as error:
         where = pointer(error.absolute_path) or "the root"
         raise ValueError(f"no valid JSON Schema: {error.message} (at {where})") from None
+    except RecursionError:
+        raise ValueError("no valid JSON Schema: it is nested too deeply") from None
+
+
+def _compiles(regex: Any, pattern: str, path: Any) -> None:
+    try:
+        regex.compile(pattern)
+    except regex.error as error:
+        where = pointer(path) or "the root"
+        raise ValueError(
+            f"no valid JSON Schema: the pattern {pattern!r} is no regex: {error} (at {where})"
+        ) from None
 
 
 def pointer(path: Any) -> str:
@@ -195,6 +224,14 @@ def _strict_part(name: str, value: Any) -> Any:
     return value if name in ("enum", "const", "examples") else strict(value)
 
 
+_SAYS_SOMETHING = {
+    "type", "properties", "items", "prefixItems", "enum", "const", "anyOf", "oneOf", "allOf", "not", "if", "$ref",
+    "$dynamicRef", "pattern", "format", "required", "patternProperties", "additionalProperties", "multipleOf",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems",
+    "uniqueItems", "contains", "propertyNames", "minProperties", "maxProperties", "dependentRequired",
+    "dependentSchemas", "unevaluatedItems", "unevaluatedProperties",
+}  # fmt: skip
+"""Keywords that forbid something; a dict without one is hardly meant as a schema."""
 _MAPS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
 """Keywords whose values are names with schemas."""
 _ONE = ("items", "contains", "additionalProperties", "propertyNames", "not", "if", "then", "else",

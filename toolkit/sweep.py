@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,10 +68,10 @@ class Sweep:
     @cached_property
     def _conversations(self) -> dict[tuple[int, int | None, str], Rendered]:
         """(prompt, row, shots) → messages, and what they were made of."""
-        found = {}
-        for shots in {repr(s): s for _, s, _ in self._settings}.values():
-            for p, prompt in enumerate(self.prompts):
-                shown = _with_shots(prompt, dict(shots))
+        found: dict[tuple[int, int | None, str], Rendered] = {}
+        for own, shots in {(own, repr(s)): (own, s) for own, s, _ in self._settings}.values():
+            for p in range(len(self.prompts)) if own is None else [own]:
+                shown = _with_shots(self.prompts[p], dict(shots))
                 for r, row in enumerate(self.rows) if self.rows else [(None, {})]:
                     try:
                         found[p, r, repr(shots)] = _render(shown, row, bool(self.rows))
@@ -82,13 +83,16 @@ class Sweep:
     def requests(self, defaults: Mapping[str, Any]) -> Iterator[tuple[Request, dict[str, Any]]]:
         """Each request with every parameter resolved, and its labels (prompt, row, case, examples)."""
         resolved = []
+        called = _Names()
         for own, shots, setting in self._settings:
             axes = {k: v for k, v in setting.items() if k not in ("case", "response_format")}
             form = response_format(setting.get("response_format"))
             named = {"case": setting["case"]} if "case" in setting else {}
-            named |= {"response_format": str(form or "text")} if "response_format" in setting else {}
+            named |= (
+                {"response_format": called(form) if form else "text"} if "response_format" in setting else {}
+            )
             sampling = Sampling(**axes).resolve(defaults)
-            resolved.append((own, repr(shots), _shot_labels(shots), named, sampling, form))
+            resolved.append((own, repr(shots), _shot_labels(shots, called), named, sampling, form))
         for p in range(len(self.prompts)):
             for r in range(len(self.rows)) if self.rows else [None]:
                 for own, shots_, shown, named, sampling, form in resolved:
@@ -259,9 +263,28 @@ def _rows(given: Any) -> tuple[Mapping[str, Any], ...]:
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise TypeError(f"rows[{i}] must be a dict of variable → value, got {row!r}")
+    rows = tuple(
+        {str(n): _storable(f"rows[{i}]", n, v) for n, v in row.items()} for i, row in enumerate(rows)
+    )
     if not rows:
         raise ValueError("rows is empty: give at least one row, or leave rows out")
     return rows
+
+
+def _storable(where: str, name: Any, value: Any) -> Any:
+    """A value as JSON has it: NumPy's numbers as Python's, dates and times as ISO 8601 text."""
+    if hasattr(value, "item") and not hasattr(value, "__len__"):
+        value = value.item()
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{where} has {name!r} of type {type(value).__name__}, which a store cannot keep: make it text, "
+            "a number, a list or a dict"
+        ) from None
+    return value
 
 
 def _with_shots(prompt: Promptlike, shots: dict[str, Any]) -> Promptlike:
@@ -275,10 +298,24 @@ def _with_shots(prompt: Promptlike, shots: dict[str, Any]) -> Promptlike:
     return prompt.with_(**{name: value for name, value in shots.items() if value is not None})
 
 
-def _shot_labels(shots: Shots) -> dict[str, Any]:
+class _Names:
+    """What tables call selectors and forms: different ones of one name are numbered."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, list[Any]] = {}
+
+    def __call__(self, thing: Any) -> str:
+        known = self._known.setdefault(str(thing), [])
+        if thing not in known:
+            known.append(thing)
+        number = known.index(thing)
+        return f"{thing} [{number}]" if number else str(thing)
+
+
+def _shot_labels(shots: Shots, called: _Names) -> dict[str, Any]:
     """As tables show them; a selector by its name and options."""
     return {
-        name: str(SHOTS[name](name, v)) if name == "selector" else v for name, v in shots if v is not None
+        name: called(SHOTS[name](name, v)) if name == "selector" else v for name, v in shots if v is not None
     }
 
 
@@ -301,11 +338,14 @@ def _render(prompt: Promptlike, row: Mapping[str, Any], filled: bool) -> Rendere
 
 
 def _filled(turn: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    def fill(text: str) -> str:
+        return Template(text).fill(row) if text else text
+
     content = turn["content"]
-    return {
-        **turn,
-        "content": Template(content).fill(row) if isinstance(content, str) and content else content,
-    }
+    if isinstance(content, str):
+        return {**turn, "content": fill(content)}
+    parts = [{**part, "text": fill(part["text"])} if part["type"] == "text" else part for part in content]
+    return {**turn, "content": parts}
 
 
 def _plan(sweep: Sweep, engine: Engine, store: Store) -> Plan:
@@ -347,7 +387,9 @@ def _plain(prompt: Promptlike) -> Any:
 def _identity(prompt: Promptlike) -> str:
     if isinstance(prompt, Rendered):
         return digest([prompt.messages, prompt.notes])
-    return digest(_plain(prompt))
+    # Two functions may have one name.
+    embed = id(getattr(prompt.selector, "embed", None)) if isinstance(prompt, Prompt) else 0
+    return digest([_plain(prompt), embed])
 
 
 def _opened(store: Store | str | Path) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 SYNTAXES = ("format", "jinja")
@@ -36,11 +36,12 @@ class Template:
     def variables(self) -> tuple[str, ...]:
         """Names that a row must have: in order of appearance, or sorted for Jinja2 (where a name that is asked
         about with `is defined` or has a `default` may be missing)."""
-        return _jinja_names(self.text) if self.syntax == "jinja" else _names(self.text)
+        return _jinja_names(self.text)[0] if self.syntax == "jinja" else _names(self.text)
 
     @cached_property
-    def _jinja(self) -> Any:
-        return _environment().from_string(self.text)
+    def mentions(self) -> tuple[str, ...]:
+        """All names, those that a row may lack included."""
+        return _jinja_names(self.text)[1] if self.syntax == "jinja" else self.variables
 
     def fill(self, row: Mapping[str, Any]) -> str:
         """The text with the variables of a row. Raises ValueError that names all missing ones at once."""
@@ -48,11 +49,14 @@ class Template:
         if missing:
             raise ValueError(lacks(missing, row))
         if self.syntax == "format":
-            return self.text.format_map(row)
+            try:
+                return self.text.format_map(row)
+            except TypeError as error:
+                raise ValueError(f"the template cannot be filled ({error})") from None
         from jinja2 import TemplateError
 
         try:
-            return str(self._jinja.render(row))
+            return str(_compiled(self.text).render(row))
         except (TemplateError, TypeError, ArithmeticError, LookupError) as error:
             raise ValueError(f"the template cannot be filled ({type(error).__name__}: {error})") from None
 
@@ -84,7 +88,13 @@ def _environment() -> Any:
     return ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 
 
-def _jinja_names(text: str) -> tuple[str, ...]:
+@cache
+def _compiled(text: str) -> Any:
+    return _environment().from_string(text)
+
+
+def _jinja_names(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names that must be there, and all."""
     from jinja2 import TemplateSyntaxError, meta, nodes
 
     try:
@@ -96,4 +106,5 @@ def _jinja_names(text: str) -> tuple[str, ...]:
         for node in tree.find_all((nodes.Test, nodes.Filter))
         if node.name in ("defined", "undefined", "default", "d") and isinstance(node.node, nodes.Name)
     }
-    return tuple(sorted(meta.find_undeclared_variables(tree) - optional))
+    names = meta.find_undeclared_variables(tree)
+    return tuple(sorted(names - optional)), tuple(sorted(names))

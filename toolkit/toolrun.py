@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolkit.completion import Completion, Usage
-from toolkit.engine import Engine
+from toolkit.engine import Engine, RequestError
 from toolkit.messages import Message, Messages, messages, view
 from toolkit.prompt import Rendered
 from toolkit.tools import ToolCall, run, tools
@@ -33,6 +33,8 @@ class ToolRun:
     steps: tuple[ToolStep, ...]
     finished: bool
     """The model ended with an answer in words; False when the limit of turns, or of tokens, came first."""
+    error: str | None = None
+    """Why a later turn could not be asked."""
 
     @property
     def completion(self) -> Completion:
@@ -66,7 +68,7 @@ class ToolRun:
         return pd.DataFrame(rows, columns=columns)
 
     def _repr_html_(self) -> str:
-        end = "" if self.finished else "; not finished"
+        end = "" if self.finished else f"; not finished{': ' + self.error if self.error else ''}"
         tokens = f"{self.usage.prompt_tokens:,} + {self.usage.completion_tokens:,} tokens"
         return view(self.messages, f"{len(self.steps)} steps, {tokens}{end}")
 
@@ -85,7 +87,8 @@ def run_tools(
     others are free to answer in words ("auto"), or a call that must be made would be made for ever. What goes wrong
     in a call (no such function, arguments that do not fit, an exception) is told to the model as text.
 
-    Raises ValueError or TypeError for bad arguments, RequestError when a turn cannot be answered.
+    Raises ValueError or TypeError for bad arguments, RequestError when the first turn cannot be answered. When a
+    later one cannot (a result may fill the window), the run ends there: `finished` is False, `error` says why.
     """
     if isinstance(turns, bool) or not isinstance(turns, int) or turns < 1:
         raise ValueError(f"turns must be a whole number from 1 up, got {turns!r}")
@@ -95,11 +98,18 @@ def run_tools(
     for turn in range(turns):
         so_far = (*before, *(m for step in steps for m in _said(step)))
         choice = tool_choice if turn == 0 else "auto"
-        completion = engine.chat(so_far, tools=known, tool_choice=choice, **options)
+        try:
+            completion = engine.chat(so_far, tools=known, tool_choice=choice, **options)
+        except RequestError as problem:
+            if not steps:
+                raise
+            return ToolRun(before, tuple(steps), finished=False, error=str(problem))
         steps.append(ToolStep(completion, tuple((c, *run(c, known)) for c in completion.tool_calls)))
         if not completion.tool_calls:
             break
-    return ToolRun(before, tuple(steps), finished=steps[-1].completion.finish_reason == "stop")
+    return ToolRun(
+        before, tuple(steps), finished=steps[-1].completion.finish_reason == "stop" and not steps[-1].results
+    )
 
 
 def _said(step: ToolStep) -> Messages:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
+import types
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, get_type_hints
 
 from toolkit.messages import encodable
-from toolkit.schema import check, response_format, strict
+from toolkit.schema import check, parts, response_format, strict
 from toolkit.verdict import Verdict, loads, verdict
 
 CHOICES = ("auto", "none", "required")
@@ -87,6 +88,8 @@ def _described(given: Mapping[str, Any]) -> Tool:
 
 
 def _named(name: str) -> str:
+    if name in CHOICES:
+        raise ValueError(f"a tool must not be called {name!r}: as a tool_choice that means something else")
     if not name or len(name) > 64 or any(c not in _NAME for c in name):
         raise ValueError(f"a tool's name has 1 to 64 letters, digits, _ or -, got {name!r}")
     return name
@@ -95,37 +98,59 @@ def _named(name: str) -> str:
 def _of_function(function: Callable[..., Any]) -> Tool:
     from docstring_parser import parse
     from pydantic import Field, create_model
+    from pydantic.errors import PydanticUserError
+    from pydantic.fields import FieldInfo
 
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError(
+            f"{function.__name__}: a tool is a plain function: it runs to its end and gives one result"
+        )
     text = parse(inspect.getdoc(function) or "")
     said = {p.arg_name: p.description for p in text.params if p.description}
     fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+    for name, parameter in _parameters(function).items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise TypeError(f"{function.__name__}: a tool takes named parameters only, not {parameter}")
         if parameter.annotation is parameter.empty:
             raise TypeError(
                 f"{function.__name__}: parameter {name} has no type: write {name}: str, or what it is"
             )
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (parameter.annotation, Field(default, description=said.get(name)))
-    made = create_model(function.__name__, **fields).model_json_schema()
+        default: Any = ... if parameter.default is parameter.empty else parameter.default
+        about: Any = {"description": said[name]} if name in said else {}
+        given = isinstance(default, FieldInfo)
+        field = FieldInfo.merge_field_infos(default, **about) if given else Field(default, **about)
+        fields[name] = (parameter.annotation, field)
+    # Fields have names of their own, since pydantic keeps some for itself; the schema has the parameters'.
+    kept = {f"p{i}": name for i, name in enumerate(fields)}
+    try:
+        made = create_model(function.__name__, **{p: fields[n] for p, n in kept.items()}).model_json_schema()
+    except PydanticUserError as error:
+        raise TypeError(f"{function.__name__} has a parameter without a JSON Schema: {error}") from None
     schema = strict(_untitled(made))
-    # What has a default may be left out: strict mode's grammar still holds what is given to its type.
-    schema["required"] = [n for n, (_, about) in fields.items() if about.is_required()]
-    about = " ".join(part for part in (text.short_description, text.long_description) if part)
-    return Tool(
-        _named(function.__name__), about, _dump({"type": "object", "properties": {}} | schema), function
-    )
+    schema["properties"] = {kept[p]: part for p, part in schema.get("properties", {}).items()}
+    # What has a default may be left out; what is given is still held to its type.
+    schema["required"] = [n for n, (_, field) in fields.items() if field.is_required()]
+    told = " ".join(part for part in (text.short_description, text.long_description) if part)
+    return Tool(_named(function.__name__), told, _dump(schema), function)
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Parameters with their types; what the function returns need not be known."""
+    found = inspect.signature(function)
+    try:
+        names = {n: p.annotation for n, p in found.parameters.items() if p.annotation is not p.empty}
+        bare = types.SimpleNamespace(__annotations__=names, __module__=function.__module__)
+        hints = get_type_hints(bare, getattr(function, "__globals__", None), include_extras=True)
+    except NameError as error:
+        raise TypeError(f"{function.__name__} has a parameter whose type is not known: {error}") from None
+    return {n: p.replace(annotation=hints.get(n, p.empty)) for n, p in found.parameters.items()}
 
 
 def _untitled(schema: dict[str, Any]) -> dict[str, Any]:
     """Without the titles that pydantic makes of names: they cost tokens and say nothing."""
-    found = {name: value for name, value in schema.items() if name != "title"}
-    for name in ("properties", "$defs"):
-        if name in found:
-            found[name] = {
-                key: {n: v for n, v in part.items() if n != "title"} for key, part in found[name].items()
-            }
+    found: dict[str, Any] = json.loads(_dump(schema))
+    for _, part in parts(found):
+        part.pop("title", None)
     return found
 
 
@@ -135,6 +160,10 @@ def _dump(value: Any) -> str:
 
 def tools(given: Sequence[Any] | None) -> tuple[Tool, ...]:
     """Tools from functions and dicts. Raises ValueError for two of one name."""
+    if callable(given) or isinstance(given, Mapping):
+        raise TypeError(
+            f"tools must be a list of functions, got {given!r}: write [{getattr(given, '__name__', '…')}]"
+        )
     found = tuple(tool(one) for one in given or ())
     names = [one.name for one in found]
     for name in names:
@@ -165,19 +194,33 @@ def calls_schema(known: Sequence[Tool], choice: str) -> dict[str, Any]:
     if choice != "required":
         return next(one.schema for one in known if one.name == choice)
     shapes = [_call_schema(one) for one in known]
-    definitions = {name: part for one in known for name, part in one.schema.get("$defs", {}).items()}
-    calls = {"type": "array", "minItems": 1, "items": shapes[0] if len(shapes) == 1 else {"anyOf": shapes}}
-    return {**calls, "$defs": definitions} if definitions else calls
+    return {
+        "type": "array",
+        "minItems": 1,
+        "items": shapes[0] if len(shapes) == 1 else {"anyOf": shapes},
+        "$defs": {one.name: _moved(one) for one in known},
+    }
 
 
 def _call_schema(one: Tool) -> dict[str, Any]:
-    parameters = {name: part for name, part in one.schema.items() if name != "$defs"}
     return {
         "type": "object",
-        "properties": {"name": {"type": "string", "enum": [one.name]}, "parameters": parameters},
+        "properties": {
+            "name": {"type": "string", "enum": [one.name]},
+            "parameters": {"$ref": f"#/$defs/{one.name}"},
+        },
         "required": ["name", "parameters"],
         "additionalProperties": False,
     }
+
+
+def _moved(one: Tool) -> dict[str, Any]:
+    """A tool's schema as a part of another: its references begin where it now stands."""
+    schema: dict[str, Any] = json.loads(one.parameters)
+    for _, part in parts(schema):
+        if str(part.get("$ref", "")).startswith("#"):
+            part["$ref"] = f"#/$defs/{one.name}" + part["$ref"][1:]
+    return schema
 
 
 @dataclass(frozen=True)
@@ -220,7 +263,8 @@ def required_calls(text: str, choice: str | None) -> tuple[ToolCall, ...]:
         return ()
     if choice != "required":
         return (ToolCall(call_id(), str(choice), text),)
-    return tuple(ToolCall(call_id(), c["name"], _dump(c["parameters"])) for c in found)
+    # Escaped, so that half of a surrogate pair stays what the model wrote, and can be stored.
+    return tuple(ToolCall(call_id(), c["name"], json.dumps(c["parameters"])) for c in found)
 
 
 def describe(known: Sequence[Tool], choice: str | None) -> str:
@@ -251,9 +295,12 @@ def run(call: ToolCall, known: Sequence[Tool]) -> tuple[str, bool]:
     if not found.valid:
         return f"error: {found}", False
     one = next(one for one in known if one.name == call.name)
+    from pydantic_core import to_json
+
     try:
         given = one(**found.value)
+        text = given if isinstance(given, str) else to_json(given, fallback=str).decode()
+        return encodable(f"the result of {call.name}", text), True
     except Exception as error:  # noqa: BLE001  # the user's own code: whatever it raises is the model's to hear
-        return f"error: {type(error).__name__}: {error}", False
-    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, default=str)
-    return encodable(f"the result of {call.name}", text), True
+        told = f"error: {type(error).__name__}: {error}"
+        return told.encode("utf-8", "replace").decode(), False

@@ -5,27 +5,42 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from toolkit.schema import ResponseFormat, pointer, response_format
+from toolkit.schema import ResponseFormat, parts, pointer, response_format
 
 STATUSES = ("valid", "truncated", "loop", "not_json", "wrong_schema", "refused")
 _PATIENCE = 0.1
 """Seconds that one pattern may take on one text, before the text counts as not matching."""
+_BUDGET = 2.0
+"""Seconds that all patterns of one verdict may take together."""
+_clock = threading.local()
 _MOST = 100
 """Violations that a verdict lists."""
 _LOOP = 80
 """Characters at the end of a text that say the same again and again before it counts as a loop."""
+_TAIL = 2000
+"""Characters of the end that are looked at."""
 _FENCE = re.compile(r"```[\w-]*\s*\n(.*?)(?:```|\Z)", re.DOTALL)
+_OPEN_FENCE = re.compile(r"```[\w-]*\s*\n((?:(?!```).)*)\Z", re.DOTALL)
+_BEGINNING = re.compile(r"\s*(?:[{\[\"]|-?\d*\.?\d*\Z|(?:t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z)")
+"""What JSON that was cut begins with: an object, a list, a text, or the beginning of a number or a word."""
 _REFUSAL = re.compile(
-    r"\s*(I['’]?m (very )?sorry|I am sorry|Sorry[,.]|I apologi[sz]e|I can(?:no|['’])t |I am (unable|not able) to|"
-    r"I['’]m (unable|not able) to|As an AI)",
+    r"\s*(?:(?:I['’]m|I am|We['’]re|we are)?\s*(?:very |really |so )?(?:sorry|afraid|unfortunately)\b[^.!?]{0,40})?"
+    r"(?:(?:\b(?:I|we) (?:can(?:no|['’])t|can not|could not|am (?:unable|not able) to|won['’]t|will not|must decline)"
+    r"|I['’]m (?:unable|not able) to)"
+    r"\s*(?:to )?(?:help|assist|answer|provide|comply|do that|do this|fulfil|discuss|give|share|create|write|generate"
+    r"|say|tell|[.!]|$)|as an ai\b)",
     re.IGNORECASE,
 )
+"""How models begin when they will not: what they cannot, and a verb of helping."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +110,24 @@ def _plain(text: str, form: ResponseFormat, cut: bool) -> Verdict:
         matches = not cut if form.kind == "grammar" else _matches(form.value, text, whole=True)
     if matches:
         return Verdict("valid", text)
-    if cut:
+    if cut and (form.kind == "grammar" or _begins(text, form)):
         return Verdict("loop" if _loops(text) else "truncated", text)
     if _REFUSAL.match(text):
         return Verdict("refused", reason=text.strip())
     message = f"{_short(text)} is not what {form.kind} allows"
     return Verdict("wrong_schema", text, (Violation("", form.kind, expected, text, message),))
+
+
+def _begins(text: str, form: ResponseFormat) -> bool:
+    """The text is the beginning of what the form allows."""
+    import regex
+
+    if form.kind == "choice":
+        return any(choice.startswith(text) for choice in form.choices)
+    try:
+        return bool(regex.fullmatch(form.value, text, partial=True, timeout=_PATIENCE))
+    except (TimeoutError, regex.error):
+        return True
 
 
 def _json(text: str, form: ResponseFormat, cut: bool) -> Verdict:
@@ -115,8 +142,10 @@ def _json(text: str, form: ResponseFormat, cut: bool) -> Verdict:
 def _no_json(text: str, reason: str, cut: bool) -> Verdict:
     if cut and _loops(text):
         return Verdict("loop", _partial(text), reason="the end repeats itself until max_tokens")
-    if cut and text.lstrip()[:1] in ("{", "["):
+    if cut and _BEGINNING.match(text):
         return Verdict("truncated", _partial(text), reason=reason)
+    if cut and (open_fence := _OPEN_FENCE.search(text)):
+        return Verdict("truncated", _partial(open_fence[1]), reason="the fenced block does not end")
     if _REFUSAL.match(text):
         return Verdict("refused", reason=text.strip())
     return Verdict("not_json", reason=reason, fenced=_fenced(text))
@@ -133,6 +162,11 @@ def loads(text: str) -> Any:
         raise ValueError(what) from None
     except RecursionError:
         raise ValueError("it is nested too deeply to be read") from None
+    except ValueError as error:
+        told = str(error)
+        raise ValueError(
+            "a number has too many digits to be read" if "int_max_str" in told else told
+        ) from None
 
 
 def _no_constant(name: str) -> Any:
@@ -161,17 +195,26 @@ def _fenced(text: str) -> Any:
 
 
 def _loops(text: str) -> bool:
-    """The last characters are white space, or a short piece again and again."""
-    end = text[-_LOOP:]
+    """The text ends with white space, or with a piece that was said at least four times: the longest period of the
+    end is found as the border of its reverse (Knuth, Morris and Pratt 1977)."""
     if len(text) < _LOOP:
         return False
-    if not end.strip():
+    if not text[-_LOOP:].strip():
         return True
-    return any(end == (end[:period] * _LOOP)[:_LOOP] for period in range(1, _LOOP // 4 + 1))
+    end, border, length = text[: -_TAIL - 1 : -1], [0], 0
+    for i in range(1, len(end)):
+        while length and end[i] != end[length]:
+            length = border[length - 1]
+        length += end[i] == end[length]
+        border.append(length)
+        if i + 1 >= _LOOP and i + 1 >= 4 * (i + 1 - length):
+            return True
+    return False
 
 
 def violations(value: Any, form: ResponseFormat) -> tuple[Violation, ...]:
     """Everything in a JSON value that a schema, and then the type it was made of, does not allow."""
+    _clock.left = _BUDGET
     try:
         found = tuple(_violation(e) for e in islice(_errors(value, form), _MOST))
     except RecursionError:
@@ -197,11 +240,33 @@ def _validator(schema: str) -> Any:
     extend: Any = validators.extend  # the library's stubs leave it untyped
     limited = extend(
         Draft202012Validator,
-        {"pattern": _pattern, "patternProperties": _pattern_properties, "additionalProperties": _additional},
+        {
+            "pattern": _pattern,
+            "patternProperties": _pattern_properties,
+            "additionalProperties": _additional,
+            "multipleOf": _multiple,
+        },
     )
-    return limited(
-        json.loads(schema), format_checker=Draft202012Validator.FORMAT_CHECKER, registry=Registry()
-    )
+    made = json.loads(schema)
+    for _, part in parts(made):
+        # A part that names its dialect would be given to the library's own validator, which has no time limit.
+        part.pop("$schema", None)
+    return limited(made, format_checker=Draft202012Validator.FORMAT_CHECKER, registry=Registry())
+
+
+def _multiple(validator: Any, step: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    """In decimals, as the numbers are written: 19.99 is a multiple of 0.01."""
+    from jsonschema import ValidationError
+
+    if not validator.is_type(instance, "number"):
+        return
+    try:
+        with localcontext(prec=5000):
+            whole = Decimal(str(instance)) % Decimal(str(step)) == 0
+    except (ArithmeticError, ValueError):  # a number beyond what can be reckoned with
+        whole = False
+    if not whole:
+        yield ValidationError(f"{_short(str(instance))} is not a multiple of {step}")
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
@@ -234,14 +299,20 @@ def _additional(validator: Any, allowed: Any, instance: Any, schema: Any) -> Ite
 
 
 def _matches(pattern: str, text: str, whole: bool = False) -> bool:
-    """Whether a pattern matches within the time limit."""
+    """Whether a pattern matches; when the time for it is used up it does not."""
     import regex
 
+    left = getattr(_clock, "left", _BUDGET)
+    if left <= 0:
+        return False
+    began = time.monotonic()
     try:
         find = regex.fullmatch if whole else regex.search
-        return bool(find(pattern, text, timeout=_PATIENCE))
+        return bool(find(pattern, text, timeout=min(_PATIENCE, left)))
     except (TimeoutError, regex.error):
         return False
+    finally:
+        _clock.left = left - (time.monotonic() - began)
 
 
 def _violation(error: Any) -> Violation:
@@ -258,13 +329,26 @@ def _type_violations(value: Any, form: ResponseFormat) -> tuple[Violation, ...]:
     if form.type is None:
         return ()
     try:
-        _adapter(form.type).validate_python(value)
+        _adapter(form.type).validate_json(json.dumps(value))
     except ValidationError as error:
         return tuple(
-            Violation(pointer(e["loc"]), e["type"], form.name, e["input"], _clipped(e["msg"]))
+            Violation(_place(value, e["loc"]), e["type"], form.name, e["input"], _clipped(e["msg"]))
             for e in error.errors()
         )
+    except Exception as error:  # noqa: BLE001  # the user's own validators raise what they like
+        return (Violation("", "type", form.name, value, _clipped(f"{type(error).__name__}: {error}")),)
     return ()
+
+
+def _place(value: Any, path: Sequence[Any]) -> str:
+    """pydantic's path as a JSON Pointer: without the names of union members, which are no part of the value."""
+    found: list[Any] = []
+    for step in path:
+        inside = isinstance(value, dict) and step in value
+        if inside or (isinstance(value, list) and isinstance(step, int) and step < len(value)):
+            value = value[step]
+            found.append(step)
+    return pointer(found)
 
 
 @lru_cache(maxsize=256)
@@ -278,7 +362,7 @@ def parsed(found: Verdict, form: ResponseFormat) -> Any:
     """The value of a valid verdict, as an instance of the form's type where it has one; else None."""
     if not found.valid or form.type is None:
         return found.value if found.valid else None
-    return _adapter(form.type).validate_python(found.value)
+    return _adapter(form.type).validate_json(json.dumps(found.value))
 
 
 def _short(text: str) -> str:

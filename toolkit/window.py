@@ -39,7 +39,12 @@ def fit(
     kept, dropped = dict(parts), Dropped()
 
     def tokens(changed: Parts) -> int:
-        return engine.count(build({**kept, **changed}))
+        try:
+            return engine.count(build({**kept, **changed}))
+        except ValueError:
+            if not changed:
+                raise
+            return engine.window + 1  # nothing is left to ask: too much was left out
 
     whole = tokens({})
     for name in _names(strategy):
@@ -54,7 +59,10 @@ def fit(
         if out:
             dropped[name] = _dropped(name, kept[name], out)
             kept[name] = shorten(kept[name], out)
-    have = tokens({})
+    try:
+        have = tokens({})
+    except ValueError:
+        raise ValueError(_too_long(whole, whole, reserve, engine.window, {})) from None
     if have + reserve > engine.window:
         raise ValueError(_too_long(whole, have, reserve, engine.window, dropped))
     return kept, dropped, have
@@ -88,21 +96,17 @@ def _without_first(items: Sequence[Any], left_out: int) -> Sequence[Any]:
 
 
 def _characters(documents: Sequence[Any]) -> int:
-    return sum(len(_of(d)) for d in documents)
-
-
-def _of(document: Mapping[str, Any]) -> str:
-    return str(document.get("text", ""))
+    return sum(len(d["text"]) for d in documents)
 
 
 def _without_end(documents: Sequence[Any], left_out: int) -> Sequence[Any]:
     """Documents without their last characters; one that is cut to nothing is gone."""
     room, found = _characters(documents) - left_out, []
     for document in documents:
-        text = _of(document)[:room]
+        text = document["text"][:room]
         room -= len(text)
-        if text or not _of(document):
-            found.append({**document, "text": text} if text else document)
+        if text:
+            found.append({"text": text})
     return tuple(found)
 
 
@@ -122,6 +126,6 @@ def _too_long(whole: int, have: int, reserve: int, window: int, dropped: Dropped
     after = f" ({whole} before leaving out {left})" if dropped else ""
     return (
         f"the prompt has {have} tokens{after} and {reserve} are kept for the answer: {have + reserve} do not fit "
-        f"the context window of {window}. Lower reserve, or let fit leave more out: "
-        'strategy=("turns", "examples", "documents")'
+        f"the context window of {window}. Shorten the prompt, keep less for the answer, or let more be left out "
+        "(strategy)"
     )

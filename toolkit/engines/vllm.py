@@ -190,6 +190,7 @@ class VLLMEngine(Engine):
             raise RequestError(str(error)) from error
         prompt.streaming = True
         job, seen, done = Job(), dict[int, int](), False
+        latest: dict[int, Any] = {}
         try:
             driver.submit(job, prompt)
             while not done:
@@ -198,11 +199,15 @@ class VLLMEngine(Engine):
                     done = True
                     raise RequestError(str(output)) from output
                 done = output.finished
+                news = list(output.outputs)
+                # The last output holds only the choice that ended last.
+                latest |= {part.index: part for part in news}
+                output.outputs = [latest[i] for i in sorted(latest)]
                 completion = self._completion(prompt, output) if done else None
-                for i, part in enumerate(output.outputs):
+                for i, part in enumerate(news):
                     text = part.text[seen.get(part.index, 0) :]
                     seen[part.index] = len(part.text)
-                    last = done and i == len(output.outputs) - 1
+                    last = done and i == len(news) - 1
                     if text or part.finish_reason:
                         yield Delta(text, part.index, part.finish_reason, completion if last else None)
         finally:
