@@ -226,6 +226,19 @@ def test_auto_reads_the_calls_that_the_model_writes(engine):
     assert len({t.id for t in c.tool_calls}) == 2
 
 
+def test_calls_in_a_history_are_written_out_though_no_tools_are_given(engine):
+    calls = [{"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}]
+    turns = [
+        {"role": "user", "content": "1 + 2?"},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "1", "content": "3"},
+    ]
+    c = engine.chat(turns, temperature=0, max_tokens=2)
+    sent = engine.tokenizer.decode(tuple(c.prompt_token_ids))
+    assert '{"name": "add", "arguments": {"a": 1, "b": 2}}' in sent
+    assert "<tool_response>\n3\n</tool_response>" in sent
+
+
 def test_calls_survive_the_store(engine, db):
     from toolkit.store import Answer, Store
 

@@ -46,12 +46,14 @@ def price_of_schema(
     answer is compared with the row's `expected` (JSON text or data) where there is one. sampling: for all arms. The
     completions go into the store; what is there already is not asked again.
 
-    Raises ValueError for a form that is no JSON, RequestError-like errors never: failed rows are not valid.
+    Raises ValueError for a form that is no JSON. A row that cannot be answered is not valid.
     """
     held_to = response_format(form)
     if held_to is None or not held_to.is_json:
         raise ValueError(f"the price is that of a JSON Schema, got {form!r}: give a schema or a type")
     made = Prompt(prompt) if isinstance(prompt, str) else prompt
+    if not isinstance(made, Prompt):
+        raise TypeError(f"prompt must be text or a Prompt, got {prompt!r}")
     items = [dict(row) for row in _listed(rows)]
     rendered = [made.render(row) for row in items]
     options = Sampling(**{"top_logprobs": 0, **sampling}).given()

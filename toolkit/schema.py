@@ -265,7 +265,7 @@ def strict_violations(schema: Any) -> list[str]:
 
     The rules: the root is an object and no union; every object is closed (`additionalProperties: false`) and
     requires all its properties; only supported keywords; at most 10 levels, 5,000 properties, 1,000 enum values
-    and 120,000 characters of names and values.
+    and 120,000 characters of names and values. Levels are counted where they stand, not through $ref.
     Source: https://platform.openai.com/docs/guides/structured-outputs (Supported schemas, 2025).
     """
     given = response_format(schema)

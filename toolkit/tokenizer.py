@@ -72,8 +72,9 @@ class Tokenizer:
             raise ValueError("the model has no chat template: use engine.complete(text), or a chat model")
         turns = request.messages or ()
         known = () if request.tool_choice == "none" else request.tools
-        if known and not self.knows_tools:
-            turns, known = _told(turns, known, request.tool_choice), ()
+        if (known or any(m["role"] == "tool" or "tool_calls" in m for m in turns)) and not self.knows_tools:
+            turns = tuple(_written(m) for m in turns)
+            turns, known = _told(turns, known, request.tool_choice) if known else turns, ()
         try:
             return self._render(turns, known)
         except Exception as error:
@@ -188,11 +189,11 @@ class Tokenizer:
 
 
 def _told(turns: Messages, known: Sequence[Tool], choice: str | None) -> Messages:
-    """The conversation with its tools described at the front, and calls and results written out."""
-    first, rest = describe(known, choice), [_written(m) for m in turns]
-    if rest[0]["role"] in ("system", "developer"):
-        return ({**rest[0], "content": f"{rest[0]['content']}\n\n{first}"}, *rest[1:])
-    return ({"role": "system", "content": first}, *rest)
+    """The conversation with its tools described at the front."""
+    described = describe(known, choice)
+    if turns[0]["role"] in ("system", "developer"):
+        return ({**turns[0], "content": f"{turns[0]['content']}\n\n{described}"}, *turns[1:])
+    return ({"role": "system", "content": described}, *turns)
 
 
 def _written(turn: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class Tool:
         return found
 
     def to_openai(self) -> dict[str, Any]:
-        """In the shape of OpenAI's `tools`."""
+        """In the shape of OpenAI's `tools`. `strict` is always sent: vLLM holds arguments to their schema only then.
+        (OpenAI's own strict mode also wants every property required: `strict_violations` tells.)"""
         about = {
             "name": self.name,
             "description": self.description,

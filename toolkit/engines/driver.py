@@ -377,6 +377,8 @@ def _parameters(request: Request, streaming: bool) -> Any:
             options[name] = list(options[name])
     if "logit_bias" in options:
         options["logit_bias"] = dict(options["logit_bias"])
+    if request.tool_choice == "auto":
+        options["skip_special_tokens"] = False  # some families mark their calls by special tokens
     kind = RequestOutputKind.CUMULATIVE if streaming else RequestOutputKind.FINAL_ONLY
     return SamplingParams(
         structured_outputs=_structured(request.constraint),

@@ -105,6 +105,8 @@ class VLLMEngine(Engine):
         """The ids that the model is given, and vLLM's own input where there are images. Raises ValueError."""
         if not request.has_images:
             return self.tokenizer.encode(request), None
+        if request.tools and request.tool_choice != "none":
+            raise ValueError("tools and images in one request are not supported: leave one of them out")
         turns = tuple(_fetched(m) for m in request.messages or ())
         try:
             found = self.call(lambda llm: pictured(llm, turns))
