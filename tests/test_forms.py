@@ -87,7 +87,13 @@ def test_what_other_backends_drop_in_silence_is_refused(engine, name, message):
 
 
 @pytest.mark.parametrize(
-    "name", ["refused/all-of-two", "refused/pattern-and-length", "refused/ref-with-siblings"]
+    "name",
+    [
+        "refused/all-of-two",
+        "refused/pattern-and-length",
+        "refused/ref-with-siblings",
+        "refused/multiple-of-cents",
+    ],
 )
 def test_what_other_backends_drop_in_silence_and_this_one_knows_is_enforced(engine, name):
     (entry,) = [e for e in GENERATION if e["name"] == name]

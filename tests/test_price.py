@@ -6,7 +6,8 @@ from pydantic import BaseModel
 from scipy.special import log_softmax
 
 import toolkit as tk
-from toolkit.price import _holm, _mcnemar
+from toolkit.price import _holm, _mcnemar, _measured
+from toolkit.schema import response_format
 
 
 class Mood(BaseModel):
@@ -75,6 +76,24 @@ def test_removed_mass_is_what_the_model_gave_to_the_tokens_that_were_forbidden(e
         allowed = c.top_ids[step][c.top_logprobs[step] > -1e9]
         assert len(allowed) < 20
         assert removed[step] == pytest.approx(1 - np.exp(raw[step][allowed]).sum(), abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "valid", "correct"),
+    [
+        ('{"mood": "positive"}', True, True),
+        ('{"mood": "negative"}', True, False),
+        ('Sure:\n```json\n{"mood": "positive"}\n```', False, True),
+        ('Sure:\n```json\n{"mood": "odd"}\n```', False, False),
+        ("It is positive.", False, False),
+    ],
+)
+def test_what_counts_as_valid_and_as_correct(made, text, valid, correct):
+    found = _measured(made(text=text), response_format(Mood), ROWS[0], None)
+    assert (found["valid"], found["correct"]) == (valid, correct)
+    assert _measured(made(text=text), response_format(Mood), {}, None)["correct"] is None
+    own = _measured(made(text=text), response_format(Mood), {}, lambda answer, row: answer.mood == "positive")
+    assert own["correct"] == correct
 
 
 def test_without_logprobs_nothing_is_known(engine):

@@ -43,8 +43,9 @@ def price_of_schema(
     """Asks every row in the four ways of `ARMS` and measures each answer.
 
     form: the schema or type. correct: from the parsed answer and its row to whether it is right; without one, an
-    answer is compared with the row's `expected` (JSON text or data) where there is one. sampling: for all arms. The
-    completions go into the store; what is there already is not asked again.
+    answer is compared with the row's `expected` (JSON text or data) where there is one; JSON in a fenced block is not
+    valid but can be correct, prose is neither. sampling: for all arms. The completions go into the store; what is
+    there already is not asked again.
 
     Raises ValueError for a form that is no JSON. A row that cannot be answered is not valid.
     """
@@ -236,13 +237,15 @@ def _measured(
     completion: Completion, form: ResponseFormat, row: Mapping[str, Any], correct: Callable[..., bool] | None
 ) -> dict[str, Any]:
     told = verdict(completion.text, form, completion.finish_reason)
+    # What stands in a fence has not the form that was asked for, but it can be right.
+    found = told if told.valid else verdict(json.dumps(told.fenced), form)
+    known = told.valid or told.fenced is not None
+    right = _is_right(parsed(found, form), found.value, row, correct) if known and found.valid else None
     return {
         "text": completion.text,
         "verdict": told.status,
         "valid": told.valid,
-        "correct": _is_right(parsed(told, form), told.value, row, correct)
-        if told.valid
-        else _unknown(row, correct),
+        "correct": _unknown(row, correct) if right is None else right,
         "completion_tokens": completion.usage.completion_tokens,
         "prompt_tokens": completion.usage.prompt_tokens,
         "seconds": completion.seconds,
@@ -256,7 +259,7 @@ def _thought(completion: Completion | None) -> dict[str, Any]:
 
 
 def _unknown(row: Mapping[str, Any], correct: Any) -> bool | None:
-    """An answer without its form is wrong where there is a right one."""
+    """An answer in prose cannot be read: it is wrong where there is a right one."""
     return False if correct is not None or "expected" in row else None
 
 
