@@ -172,6 +172,13 @@ def test_a_prompt_of_documents_alone_keeps_some_of_them_or_is_refused_with_the_n
         prompt.fit({}, sized(counter, 20), 10, "documents")
 
 
+def test_a_jinja_template_still_goes_through_what_is_left_of_the_documents(counter):
+    template = "{% for d in documents %}<{{ d }}>{% endfor %} q"
+    prompt = tk.Prompt(template, syntax="jinja", documents=["one", "two " * 100], document="{{ text }}")
+    fitted = prompt.fit({}, sized(counter, 100), 10, "documents")
+    assert fitted.messages[0]["content"].startswith("<one><two two")
+
+
 def test_a_system_message_in_the_history_stays(counter):
     history = [{"role": "system", "content": "RULE"}, *TURNS]
     prompt = tk.Prompt("x", history=history)

@@ -18,7 +18,7 @@ from toolkit.window import Window, fit
 LAYOUTS = ("turns", "flat")
 _USUAL = {"answer": "{answer}", "block": "{question}\n{answer}", "document": "[{number}] {text}"}
 """Templates that a prompt has by itself; in Jinja2 the braces are doubled."""
-_SHARED = ("template", "examples", "answer", "layout", "block", "document", "syntax")
+_SHARED = ("template", "system", "developer", "examples", "answer", "layout", "block", "document", "syntax")
 """Fields that the rendered examples depend on."""
 
 
@@ -252,7 +252,7 @@ class Prompt:
     def _with_documents(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row with its documents as texts that read as one."""
         given = row.get("documents", self.documents)
-        if isinstance(given, str):
+        if isinstance(given, (str, _Texts)):  # read as they are
             return {**row, "documents": given}
         template = self._template("document")
         texts = [template.fill({"number": i, **d}) for i, d in enumerate(_documents(given), 1)]
@@ -283,8 +283,9 @@ class Prompt:
 
         def build(kept: Mapping[str, Any]) -> Messages:
             history = (*lead, *(m for exchange in kept["turns"] for m in exchange))
-            left = str(_Texts(d["text"] for d in kept["documents"]))
-            return self._assemble({**row, "documents": left}, kept["examples"], history)
+            left = _Texts(d["text"] for d in kept["documents"])
+            documents = str(left) if isinstance(texts, str) else left
+            return self._assemble({**row, "documents": documents}, kept["examples"], history)
 
         kept, dropped, tokens = fit(build, parts, engine, reserve, strategy)
         return Rendered(build(kept), self._names(kept["examples"]), dropped, tokens)
