@@ -72,9 +72,10 @@ class Tokenizer:
             raise ValueError("the model has no chat template: use engine.complete(text), or a chat model")
         turns = request.messages or ()
         known = () if request.tool_choice == "none" else request.tools
-        if (known or any(m["role"] == "tool" or "tool_calls" in m for m in turns)) and not self.knows_tools:
+        if any("tool_calls" in m for m in turns) and not self.shows_calls:
             turns = tuple(_written(m) for m in turns)
-            turns, known = _told(turns, known, request.tool_choice) if known else turns, ()
+        if known and not self.knows_tools:
+            turns, known = _told(turns, known, request.tool_choice), ()
         try:
             return self._render(turns, known)
         except Exception as error:
@@ -97,6 +98,17 @@ class Tokenizer:
         turns: Messages = ({"role": "user", "content": "-"},)
         try:
             return self._render(turns) != self._render(turns, [tool(_PROBE)])
+        except Exception:  # noqa: BLE001  # templates raise what they like
+            return False
+
+    @cached_property
+    def shows_calls(self) -> bool:
+        """The chat template writes the calls of an earlier turn, and does not lose them."""
+        function = {"name": "zebra", "arguments": '{"zebra": 1}'}
+        call = {"id": "c00000000", "type": "function", "function": function}
+        turns = ({"role": "user", "content": "-"}, {"role": "assistant", "content": "", "tool_calls": [call]})
+        try:
+            return "zebra" in self.decode(tuple(self._render(turns)))
         except Exception:  # noqa: BLE001  # templates raise what they like
             return False
 
