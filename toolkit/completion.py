@@ -101,13 +101,11 @@ class Request:
     def _check_form(self) -> None:
         if self.tools and self.prompt is not None:
             raise ValueError("tools go with messages, not with a prompt: use engine.chat")
-        if self.sampling.ignore_eos and (
-            self.response_format or self.tool_choice not in (None, "none", "auto")
-        ):
+        if self.sampling.ignore_eos and (self.response_format or self.must_call):
             raise ValueError("ignore_eos goes on after the answer has its form, and spoils it: leave it out")
         if self.response_format is None:
             return
-        if self.tool_choice not in (None, "none", "auto"):
+        if self.must_call:
             raise ValueError(
                 f"response_format and tool_choice={self.tool_choice!r} both say what the answer must be: give one"
             )
@@ -145,12 +143,17 @@ class Request:
             notes=made.notes,
         )
 
+    @property
+    def must_call(self) -> bool:
+        """The answer is to be calls, whatever the model would rather say."""
+        return self.tool_choice not in (None, "none", "auto")
+
     @cached_property
     def constraint(self) -> ResponseFormat | None:
         """The form that the engine enforces: the answer's own, or that of calls that must be made."""
-        if self.tool_choice in (None, "none", "auto"):
+        if not self.must_call:
             return self.response_format
-        schema = calls_schema(self.tools, self.tool_choice)
+        schema = calls_schema(self.tools, str(self.tool_choice))
         return response_format(
             {"type": "json_schema", "json_schema": {"name": self.tool_choice, "schema": schema}}
         )

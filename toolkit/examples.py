@@ -7,6 +7,7 @@ never among its examples, neither by id nor by text.
 from __future__ import annotations
 
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -182,7 +183,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Selector:
+class Selector(ABC):
     """A way to choose k examples for an item."""
 
     def __post_init__(self) -> None:
@@ -190,9 +191,9 @@ class Selector:
             if hasattr(self, name):
                 object.__setattr__(self, name, rule(name, getattr(self, name)))
 
+    @abstractmethod
     def select(self, pool: Pool, item: Item, k: int) -> list[int]:
         """Positions in the pool, in the order to be shown: k of them, or as many as there are."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
         given = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -19,7 +19,7 @@ from toolkit.prompt import Prompt, Rendered
 from toolkit.sampling import Sampling
 from toolkit.schema import ResponseFormat, response_format
 from toolkit.store import Store
-from toolkit.sweep import STORE, Sweep
+from toolkit.sweep import STORE, Sweep, as_rows
 from toolkit.verdict import parsed, verdict
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def price_of_schema(
     made = Prompt(prompt) if isinstance(prompt, str) else prompt
     if not isinstance(made, Prompt):
         raise TypeError(f"prompt must be text or a Prompt, got {prompt!r}")
-    items = [dict(row) for row in _listed(rows)]
+    items = as_rows(rows) or ({},)
     rendered = [made.render(row) for row in items]
     options = Sampling(**{"top_logprobs": 0, **sampling}).given()
     told = [_and(r, _instruction(held_to)) for r in rendered]
@@ -81,13 +81,6 @@ def price_of_schema(
         for i, completion in enumerate(answers[arm])
     ]
     return Price(str(held_to), tuple(table), answers, masses)
-
-
-def _listed(rows: Any) -> list[Mapping[str, Any]]:
-    found = [{}] if rows is None else rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
-    if not found:
-        raise ValueError("rows is empty: give at least one row, or leave rows out")
-    return found
 
 
 def removed_mass(engine: Engine, completions: Sequence[Completion]) -> list[npt.NDArray[np.float64]]:

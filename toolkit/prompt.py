@@ -105,7 +105,7 @@ class Prompt:
                 object.__setattr__(self, name, rule(name, getattr(self, name)))
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
-        object.__setattr__(self, "examples", _dicts("examples", self.examples))
+        object.__setattr__(self, "examples", dicts("examples", self.examples))
         object.__setattr__(self, "documents", _documents(self.documents))
         object.__setattr__(self, "history", messages(self.history) if self.history else ())
         self._check()
@@ -209,12 +209,17 @@ class Prompt:
 
     def render(self, row: Mapping[str, Any] | None = None) -> Rendered:
         """The conversation for one row, with the examples that were chosen for it."""
-        row = _row(row)
+        row = self._checked(row)
+        chosen = self._choose(row)
+        return Rendered(self._assemble(row, chosen, self.history), self._names(chosen))
+
+    def _checked(self, given: Any) -> Mapping[str, Any]:
+        """The row, with all that is needed. Raises ValueError that names what is missing."""
+        row = _row(given)
         if missing := [name for name in self.variables if name not in row]:
             raise ValueError(lacks(missing, row))
         self._refuse_missing("the row", row, self.variables)
-        chosen = self._choose(row)
-        return Rendered(self._assemble(row, chosen, self.history), self._names(chosen))
+        return row
 
     def _names(self, chosen: Sequence[int]) -> tuple[Any, ...] | None:
         """The ids of examples, where all have one; else their places in the pool."""
@@ -273,8 +278,7 @@ class Prompt:
 
         Raises ValueError, with the numbers, when what may be left out is not enough.
         """
-        row = _row(row)
-        self.render(row)  # says what the row lacks
+        row = self._checked(row)
         chosen = self._choose(row)
         texts = self._with_documents(row)["documents"] if "documents" in self._mentioned else ()
         lead, exchanges = _exchanges(self.history)
@@ -400,7 +404,8 @@ def _row(given: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", given)
 
 
-def _dicts(name: str, given: Any) -> tuple[dict[str, Any], ...]:
+def dicts(name: str, given: Any) -> tuple[dict[str, Any], ...]:
+    """Rows of a list or a frame as dicts. Raises TypeError for what is no row."""
     given = () if given is None else given
     if hasattr(given, "to_dict"):  # a DataFrame
         given = given.to_dict("records")
@@ -413,9 +418,9 @@ def _dicts(name: str, given: Any) -> tuple[dict[str, Any], ...]:
 def _documents(given: Any) -> tuple[dict[str, Any], ...]:
     """Documents as dicts; a text is {"text": …}."""
     if hasattr(given, "to_dict") or given is None:
-        return _dicts("documents", given)
+        return dicts("documents", given)
     given = (given,) if isinstance(given, (str, Mapping)) else given
-    return _dicts("documents", [{"text": d} if isinstance(d, str) else d for d in given])
+    return dicts("documents", [{"text": d} if isinstance(d, str) else d for d in given])
 
 
 def _text(row: Mapping[str, Any], names: Sequence[str]) -> str:

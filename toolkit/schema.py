@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from typing_extensions import is_typeddict  # the one in typing knows no TypedDict of typing_extensions
@@ -128,10 +128,17 @@ def _json_schema(given: Any) -> ResponseFormat:
             unknown("key of json_schema", str(name), ("name", "schema", "strict", "description"))
         )
     schema = given["schema"]
-    check(schema)
+    text = json.dumps(schema, ensure_ascii=False)
+    _check_once(text)
     title = schema.get("title") if isinstance(schema, Mapping) else None
     name = given.get("name") or title or "schema"
-    return ResponseFormat("json_schema", json.dumps(schema, ensure_ascii=False), str(name))
+    return ResponseFormat("json_schema", text, str(name))
+
+
+@lru_cache(maxsize=1024)
+def _check_once(text: str) -> None:
+    """Each completion that a store gives back brings its schema again."""
+    check(json.loads(text))
 
 
 def _choice(given: Any) -> ResponseFormat:

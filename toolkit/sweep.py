@@ -6,7 +6,7 @@ import contextlib
 import html
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from toolkit.engine import Engine
 from toolkit.examples import SHOTS
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import Message, messages
-from toolkit.prompt import Prompt, Rendered
+from toolkit.prompt import Prompt, Rendered, dicts
 from toolkit.recorder import Recorder
 from toolkit.results import Results
 from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
@@ -57,10 +57,11 @@ class Sweep:
     @cached_property
     def _settings(self) -> list[tuple[int | None, Shots, dict[str, Any]]]:
         """Each setting as (its prompt, or None for every one; its shots; what is left)."""
-        places = {_identity(prompt): p for p, prompt in enumerate(self.prompts)}
+        named = _identities(self.cells)
+        places = {_identity(prompt): p for p, prompt in enumerate(self.prompts)} if named else {}
         found = []
         for setting in self.cells:
-            own = places[_identity(setting.pop("prompt"))] if "prompt" in setting else None
+            own = places[named[id(setting.pop("prompt"))]] if "prompt" in setting else None
             shots = tuple((name, setting.pop(name)) for name in SHOTS if name in setting)
             found.append((own, shots, setting))
         return found
@@ -248,27 +249,22 @@ def sweep(
     cells = Cells([{}]) if cells is None else cells
     if not isinstance(cells, Cells):
         raise TypeError(f"cells must come from grid, zipped or cases, got {cells!r}")
-    own = {_identity(c["prompt"]): c["prompt"] for c in cells if "prompt" in c}
+    named = _identities(cells)
+    own = {named[id(c["prompt"])]: c["prompt"] for c in cells if "prompt" in c}
     if (prompt is None) == (not own):
         raise ValueError("give the prompt either as the first argument or as an axis `prompt` of the cells")
-    return Sweep(tuple(own.values()) if prompt is None else (prompt,), _rows(rows), cells, repeats)
+    return Sweep(tuple(own.values()) if prompt is None else (prompt,), as_rows(rows), cells, repeats)
 
 
-def _rows(given: Any) -> tuple[Mapping[str, Any], ...]:
+def as_rows(given: Any) -> tuple[Mapping[str, Any], ...]:
     if given is None:
         return ()
-    if hasattr(given, "to_dict"):
-        given = given.to_dict("records")
-    rows = tuple(given)
-    for i, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise TypeError(f"rows[{i}] must be a dict of variable → value, got {row!r}")
-    rows = tuple(
-        {str(n): _storable(f"rows[{i}]", n, v) for n, v in row.items()} for i, row in enumerate(rows)
-    )
+    rows = dicts("rows", given)
     if not rows:
         raise ValueError("rows is empty: give at least one row, or leave rows out")
-    return rows
+    return tuple(
+        {str(n): _storable(f"rows[{i}]", n, v) for n, v in row.items()} for i, row in enumerate(rows)
+    )
 
 
 def _storable(where: str, name: Any, value: Any) -> Any:
@@ -380,8 +376,14 @@ def _plain(prompt: Promptlike) -> Any:
     """A prompt as the store keeps it."""
     if isinstance(prompt, Prompt):
         # A selector that holds a function is kept by its name: the choice itself is in each cell.
-        return {**prompt.with_(selector="first").to_dict(), "selector": str(prompt.selector)}
+        return {**replace(prompt, selector="first").to_dict(), "selector": str(prompt.selector)}
     return list(prompt.messages) if isinstance(prompt, Rendered) else prompt
+
+
+def _identities(cells: Cells) -> dict[int, str]:
+    """id() → identity of each prompt that cells hold: many cells hold the same one, and a pool is long to hash."""
+    prompts = {id(c["prompt"]): c["prompt"] for c in cells if "prompt" in c}
+    return {place: _identity(prompt) for place, prompt in prompts.items()}
 
 
 def _identity(prompt: Promptlike) -> str:

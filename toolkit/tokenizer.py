@@ -92,14 +92,19 @@ class Tokenizer:
             self.hf.apply_chat_template(sent, tools=shown, add_generation_prompt=True, return_dict=False)
         )
 
+    def _tried(self, turns: Messages, known: Sequence[Tool] = ()) -> list[int] | None:
+        """What `_render` gives; None where the template refuses."""
+        try:
+            return self._render(turns, known)
+        except Exception:  # noqa: BLE001  # templates raise what they like
+            return None
+
     @cached_property
     def knows_tools(self) -> bool:
         """The chat template says something of tools that it is given."""
         turns: Messages = ({"role": "user", "content": "-"},)
-        try:
-            return self._render(turns) != self._render(turns, [tool(_PROBE)])
-        except Exception:  # noqa: BLE001  # templates raise what they like
-            return False
+        without, told = self._tried(turns), self._tried(turns, [tool(_PROBE)])
+        return without is not None and told is not None and without != told
 
     @cached_property
     def shows_calls(self) -> bool:
@@ -107,10 +112,8 @@ class Tokenizer:
         function = {"name": "zebra", "arguments": '{"zebra": 1}'}
         call = {"id": "c00000000", "type": "function", "function": function}
         turns = ({"role": "user", "content": "-"}, {"role": "assistant", "content": "", "tool_calls": [call]})
-        try:
-            return "zebra" in self.decode(tuple(self._render(turns)))
-        except Exception:  # noqa: BLE001  # templates raise what they like
-            return False
+        found = self._tried(turns)
+        return found is not None and "zebra" in self.decode(tuple(found))
 
     @property
     def tool_format(self) -> str:
@@ -145,12 +148,12 @@ class Tokenizer:
 
     def _wants_folding(self, turns: Messages) -> bool:
         """The template takes the conversation once its system text is part of the first user message."""
-        if not any(m["role"] in ("system", "developer") for m in turns):
-            return False
-        try:
-            return bool(self._render(fold_system(turns)))
-        except Exception:  # noqa: BLE001  # templates raise what they like; then folding does not help
-            return False
+        roles = {m["role"] for m in turns}
+        return (
+            bool(roles & {"system", "developer"})
+            and "user" in roles
+            and bool(self._tried(fold_system(turns)))
+        )
 
     @property
     def renames_developer(self) -> bool:

@@ -16,7 +16,6 @@ from typing import Any
 
 from toolkit.schema import ResponseFormat, parts, pointer, response_format
 
-STATUSES = ("valid", "truncated", "loop", "not_json", "wrong_schema", "refused")
 _PATIENCE = 0.1
 """Seconds that one pattern may take on one text, before the text counts as not matching."""
 _BUDGET = 2.0
