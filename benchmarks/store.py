@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 import toolkit as tk
-from toolkit.completion import Choice, Completion, Request, Usage
+from toolkit.choice import Choice
+from toolkit.completion import Completion, Usage
+from toolkit.request import Request
 from toolkit.store import Answer, Store
 
 TOKENS, TOP = 64, 5

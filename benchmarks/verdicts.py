@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 
 import toolkit as tk
-from toolkit.completion import Choice, Completion, Request, Usage
+from toolkit.choice import Choice
+from toolkit.completion import Completion, Usage
+from toolkit.request import Request
 from toolkit.store import Answer, Cell, Store
 
 FORM = {

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import toolkit as tk
-from toolkit.completion import Choice, Completion, Request, Usage
+from toolkit.choice import Choice
+from toolkit.completion import Completion, Usage
+from toolkit.request import Request
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on what the hub serves today
 

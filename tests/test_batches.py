@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.completion import Request
 from toolkit.engines.batches import batches, features
+from toolkit.request import Request
 
 
 def asked(text="Hi", **options):

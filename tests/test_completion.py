@@ -5,7 +5,9 @@ import pytest
 from openai.types import Completion as OpenAICompletion
 from openai.types.chat import ChatCompletion
 
-from toolkit.completion import Choice, Request, Usage
+from toolkit.choice import Choice
+from toolkit.completion import Usage
+from toolkit.request import Request
 from toolkit.sampling import Sampling
 
 
@@ -47,7 +49,7 @@ def test_offsets_count_characters_when_a_character_spans_tokens():
     halves = [b"\xc3", b"\xa9", b"!"]
     choice = Choice(0, "é!", "stop", None, np.array([0, 1, 2], np.int32), np.zeros(3, np.float32),
                     vocabulary=lambda: halves)  # fmt: skip
-    from toolkit.completion import _text_logprobs
+    from toolkit.response import _text_logprobs
 
     assert _text_logprobs(choice, None)["text_offset"] == [0, 0, 1]
     assert [t.text for t in choice.tokens] == ["�", "�", "!"]

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion
 from scipy.special import log_softmax
 
 import toolkit as tk
-from toolkit.completion import Request
+from toolkit.request import Request
 
 PROMPTS = [
     "What is the capital of France?",

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from scipy.special import log_softmax
 
 import toolkit as tk
-from toolkit.completion import Request
+from toolkit.request import Request
 
 GENERATION = json.loads((Path(__file__).parent / "schemas" / "generation.json").read_text())
 ASK = "Fill in an example. Answer in JSON."

@@ -27,11 +27,11 @@ FLOORS = [
         "tools",
         "cells",
     ],
-    ["completion", "fingerprint", "gallery"],
+    ["request", "choice", "response", "completion", "fingerprint", "gallery"],
     ["models", "tokenizer", "engine", "engines", "conversation", "toolrun"],
     ["store"],
-    ["plots", "report", "sensitivity"],
-    ["records", "results", "recorder", "sweep", "price"],
+    ["plots", "report", "sensitivity", "logprobs", "microscope", "calibration", "fork", "tree"],
+    ["records", "results", "recorder", "sweep", "price", "classify", "explore"],
     ["__init__", "demo", "__main__"],
 ]
 """From the ground up; a module imports from its own floor or below."""

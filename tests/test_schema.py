@@ -210,7 +210,7 @@ def test_pointers_are_escaped_as_the_standard_says():
 
 
 def test_the_order_of_properties_is_part_of_what_is_asked():
-    from toolkit.completion import Request
+    from toolkit.request import Request
 
     one, other = ({"type": "object", "properties": {n: {} for n in names}} for names in ("ab", "ba"))
     keys = {Request.chat("x", response_format=f).key for f in (None, one, other)}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from toolkit import store as store_module
-from toolkit.completion import Request
 from toolkit.fingerprint import Fingerprint
+from toolkit.request import Request
 from toolkit.store import Answer, Cell, Store, StoreBusy, StoreError
 
 FINGERPRINT = Fingerprint({"model": "by-hand", "tokenizer": "t", "generation_config": {}})
@@ -183,7 +183,9 @@ def test_others_read_while_one_writes(db, made):
 
 WRITER = """
 import sys
-from toolkit.completion import Choice, Completion, Request, Usage
+from toolkit.choice import Choice
+from toolkit.completion import Completion, Usage
+from toolkit.request import Request
 from toolkit.store import Answer, Store
 store = Store(sys.argv[1])
 for seed in range(100):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit import models
-from toolkit.completion import Request
+from toolkit.request import Request
 from toolkit.tokenizer import Tokenizer
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from toolkit import models
-from toolkit.completion import Request
 from toolkit.messages import fold_system
+from toolkit.request import Request
 from toolkit.tokenizer import Tokenizer
 
 

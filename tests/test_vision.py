@@ -14,7 +14,7 @@ import http.server, io, json, sys, threading
 from pathlib import Path
 from PIL import Image
 import toolkit as tk
-from toolkit.completion import Request
+from toolkit.request import Request
 from vision import build
 
 folder = Path(sys.argv[1])

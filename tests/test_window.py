@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import toolkit as tk
 from toolkit import models
-from toolkit.completion import Request
+from toolkit.request import Request
 from toolkit.tokenizer import Tokenizer
 
 TURNS = [

@@ -8,7 +8,8 @@
 
 from toolkit import examples, models
 from toolkit.cells import Cells, cases, grid, zipped
-from toolkit.completion import Choice, Completion, Delta, Request, Token, Usage
+from toolkit.choice import Choice, Token
+from toolkit.completion import Completion, Delta, Usage
 from toolkit.conversation import Conversation
 from toolkit.engine import Engine, EngineError, RequestError, load
 from toolkit.fingerprint import Fingerprint
@@ -18,6 +19,7 @@ from toolkit.messages import fold_system
 from toolkit.models import ModelError
 from toolkit.price import Price, price_of_schema, removed_mass
 from toolkit.prompt import Prompt, Rendered
+from toolkit.request import Request
 from toolkit.results import Results, results
 from toolkit.sampling import Sampling
 from toolkit.schema import ResponseFormat, response_format, strict_violations

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.completion import Completion, Delta, Request, Usage
+from toolkit.completion import Completion, Delta, Usage
 from toolkit.engine import Engine, RequestError
 from toolkit.messages import Message, Messages, copied, messages, plain_text, view
 from toolkit.prompt import Rendered
+from toolkit.request import Request
 from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
 from toolkit.window import fit
 

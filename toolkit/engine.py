@@ -9,11 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from toolkit import messages as shown
-from toolkit.completion import Completion, Delta, Request, Vocabulary
+from toolkit.choice import Vocabulary
+from toolkit.completion import Completion, Delta
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import Message
 from toolkit.models import DEFAULT
 from toolkit.prompt import Rendered
+from toolkit.request import Request
 from toolkit.sampling import Sampling
 
 if TYPE_CHECKING:

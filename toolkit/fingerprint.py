@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from toolkit.completion import digest
+from toolkit.request import digest
 
 
 @dataclass(frozen=True, eq=False)

@@ -150,7 +150,7 @@ def weights_hash(folder: Path) -> str:
     change, since reading takes 0.3 s for each 256 MiB."""
     import json
 
-    from toolkit.completion import digest
+    from toolkit.request import digest
 
     files = sorted(p for suffix in ("safetensors", "bin", "gguf") for p in folder.glob(f"*.{suffix}"))
     stats = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]

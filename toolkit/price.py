@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.cells import Cells
-from toolkit.completion import Completion, Request, Usage
+from toolkit.completion import Completion, Usage
 from toolkit.engine import Engine
 from toolkit.prompt import Prompt, Rendered
+from toolkit.request import Request
 from toolkit.sampling import Sampling
 from toolkit.schema import ResponseFormat, response_format
 from toolkit.store import Store

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.completion import ARRAYS, Choice, Completion, Request, Usage, shaped
+from toolkit.choice import ARRAYS, Choice, shaped
+from toolkit.completion import Completion, Usage
 from toolkit.fingerprint import Fingerprint
 from toolkit.report import is_missing
+from toolkit.request import Request
 from toolkit.store import Answer, Cell, Store
 from toolkit.tools import ToolCall
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit import plots, report
-from toolkit.completion import Choice, Completion, Usage
+from toolkit.choice import Choice
+from toolkit.completion import Completion, Usage
 from toolkit.examples import SHOTS
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import plain_text

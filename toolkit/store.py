@@ -29,8 +29,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from toolkit.completion import ARRAYS, ECHOED, Choice, Completion, Request, Usage, Vocabulary, digest, shaped
+from toolkit.choice import ARRAYS, ECHOED, Choice, Vocabulary, shaped
+from toolkit.completion import Completion, Usage
 from toolkit.fingerprint import Fingerprint
+from toolkit.request import Request, digest
 from toolkit.sampling import FIELDS
 from toolkit.schema import ResponseFormat, response_format
 from toolkit.tools import ToolCall

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.cells import Cells
-from toolkit.completion import Request, digest
 from toolkit.engine import Engine
 from toolkit.examples import SHOTS
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import Message, messages
 from toolkit.prompt import Prompt, Rendered, dicts
 from toolkit.recorder import Recorder
+from toolkit.request import Request, digest
 from toolkit.results import Results
 from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
 from toolkit.schema import response_format

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from toolkit.completion import Request, Vocabulary, digest
+from toolkit.choice import Vocabulary
 from toolkit.messages import Messages, fold_system
 from toolkit.models import ModelError
+from toolkit.request import Request, digest
 from toolkit.tools import Tool, describe, spelt, tool
 
 _REMEMBERED = 4096

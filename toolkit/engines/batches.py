@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from toolkit.completion import Request
+from toolkit.request import Request
 from toolkit.sampling import NEUTRAL, Sampling
 
 _PENALTIES = ("frequency_penalty", "presence_penalty", "repetition_penalty")

@@ -30,12 +30,12 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from toolkit import models
-from toolkit.completion import Request
 from toolkit.engine import EngineError
 from toolkit.engines.process import status
 from toolkit.engines.spec import Spec, device, versions
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import Messages
+from toolkit.request import Request
 from toolkit.schema import ResponseFormat
 from toolkit.tools import Tool, ToolCall, call_id
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import models
-from toolkit.completion import digest
 from toolkit.engine import EngineError, installed
 from toolkit.fingerprint import Fingerprint
+from toolkit.request import digest
 from toolkit.sampling import unknown
 
 _CPU_CONTEXT = 8192

@@ -12,7 +12,8 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from toolkit.completion import ECHOED, Choice, Completion, Delta, Request, Usage, Vocabulary
+from toolkit.choice import ECHOED, Choice, Vocabulary
+from toolkit.completion import Completion, Delta, Usage
 from toolkit.engine import Engine, EngineError, RequestError
 from toolkit.engines.batches import batches
 from toolkit.engines.driver import Driver, Job, Prompted, compile_form, fetch, parse_calls, pictured
@@ -22,6 +23,7 @@ from toolkit.fingerprint import Fingerprint
 from toolkit.image import image
 from toolkit.messages import Message
 from toolkit.prompt import Rendered
+from toolkit.request import Request
 from toolkit.sampling import DEFAULT_MAX_TOKENS
 from toolkit.schema import ResponseFormat
 from toolkit.tokenizer import Tokenizer

@@ -1,0 +1,171 @@
+"""Request: what is asked of an engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from toolkit.messages import Message, Messages, encodable, messages, plain_text
+from toolkit.prompt import Rendered
+from toolkit.sampling import Sampling
+from toolkit.schema import ResponseFormat, response_format
+from toolkit.tools import Tool, calls_schema, tool_choice
+from toolkit.tools import tools as as_tools
+
+
+def digest(value: object, size: int = 16) -> str:
+    """A content hash of plain data: the same for equal data on every machine. 2 × size hex digits."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of an engine: a conversation (`messages`) or a text to continue (`prompt`), and how to
+    sample. Exactly one of the two is set.
+    """
+
+    messages: Messages | None = None
+    """Role and content of each turn, for a chat completion."""
+    prompt: str | tuple[int, ...] | None = None
+    """Text or token ids to continue as they are, for a legacy completion: no chat template."""
+    sampling: Sampling = field(default_factory=Sampling)
+    suffix: str | None = None
+    """Text that follows what is generated (fill in the middle); only with a prompt that is text."""
+    echo: bool = False
+    """Give the prompt back before the text, with its log probabilities where logprobs are asked for; only with
+    a prompt."""
+    response_format: ResponseFormat | None = None
+    """The form that the answer is held to."""
+    tools: tuple[Tool, ...] = ()
+    """Functions that the model may call; only with messages."""
+    tool_choice: str | None = None
+    """auto (the model decides), none, required, or the name of the one to be called; None without tools."""
+    notes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """How the messages were made (few-shot examples, what was left out); no part of what is asked."""
+
+    def __post_init__(self) -> None:
+        if (self.messages is None) == (self.prompt is None):
+            raise ValueError("a request has either messages or a prompt: give exactly one of them")
+        if self.prompt is not None and not self.prompt:
+            raise ValueError("prompt is empty: give some text to continue")
+        if isinstance(self.prompt, str):
+            encodable("prompt", self.prompt)
+        if self.prompt is None and (self.echo or self.suffix):
+            raise ValueError("echo and suffix go with a prompt, not with messages: use engine.complete")
+        if self.suffix is not None and (not isinstance(self.suffix, str) or not isinstance(self.prompt, str)):
+            raise ValueError(f"suffix must be text after a prompt that is text, got {self.suffix!r}")
+        object.__setattr__(self, "response_format", response_format(self.response_format))
+        object.__setattr__(self, "tools", as_tools(self.tools))
+        object.__setattr__(self, "tool_choice", tool_choice(self.tool_choice, self.tools))
+        self._check_form()
+
+    def _check_form(self) -> None:
+        if self.tools and self.prompt is not None:
+            raise ValueError("tools go with messages, not with a prompt: use engine.chat")
+        if self.sampling.ignore_eos and (self.response_format or self.must_call):
+            raise ValueError("ignore_eos goes on after the answer has its form, and spoils it: leave it out")
+        if self.response_format is None:
+            return
+        if self.must_call:
+            raise ValueError(
+                f"response_format and tool_choice={self.tool_choice!r} both say what the answer must be: give one"
+            )
+        if self.response_format.kind == "json_object" and "json" not in self._said.lower():
+            raise ValueError(
+                "JSON mode needs the word JSON somewhere in the messages, or a model may write white space without "
+                "end: say in the system message that the answer is JSON"
+            )
+
+    @property
+    def _said(self) -> str:
+        """All text of the messages; of a prompt of token ids nothing is known, and it is taken at its word."""
+        if self.messages is None:
+            return self.prompt if isinstance(self.prompt, str) else "json"
+        return " ".join(map(plain_text, self.messages))
+
+    @classmethod
+    def chat(
+        cls,
+        turns: str | Rendered | Sequence[Message],
+        response_format: Any = None,
+        tools: Sequence[Any] = (),
+        tool_choice: Any = None,
+        **sampling: Any,
+    ) -> Request:
+        """A chat request from a string, messages or a rendered prompt, the form of the answer, functions to call,
+        and sampling options."""
+        made = turns if isinstance(turns, Rendered) else Rendered(messages(turns))
+        return cls(
+            messages=made.messages,
+            sampling=Sampling(**sampling),
+            response_format=response_format,
+            tools=as_tools(tools),
+            tool_choice=tool_choice,
+            notes=made.notes,
+        )
+
+    @property
+    def must_call(self) -> bool:
+        """The answer is to be calls, whatever the model would rather say."""
+        return self.tool_choice not in (None, "none", "auto")
+
+    @cached_property
+    def constraint(self) -> ResponseFormat | None:
+        """The form that the engine enforces: the answer's own, or that of calls that must be made."""
+        if not self.must_call:
+            return self.response_format
+        schema = calls_schema(self.tools, str(self.tool_choice))
+        return response_format(
+            {"type": "json_schema", "json_schema": {"name": self.tool_choice, "schema": schema}}
+        )
+
+    @property
+    def has_images(self) -> bool:
+        return any(not isinstance(m["content"], str) for m in self.messages or ())
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What is asked, without how to sample, as plain data."""
+        if self.prompt is None and self.tools:
+            shown = [t.to_openai() for t in self.tools]
+            return {"messages": self.messages, "tools": shown, "tool_choice": self.tool_choice}
+        if self.prompt is None:
+            return {"messages": self.messages}
+        more = {"suffix": self.suffix, "echo": self.echo}
+        return {"prompt": self.prompt, **{name: value for name, value in more.items() if value}}
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], sampling: Mapping[str, Any], form: Any = None) -> Request:
+        """A request from its `body`, the fields of its Sampling, and its form, as JSON has them."""
+        prompt = body.get("prompt")
+        return cls(
+            messages=tuple(body["messages"]) if "messages" in body else None,
+            prompt=tuple(prompt) if isinstance(prompt, list) else prompt,
+            sampling=Sampling(**sampling),
+            suffix=body.get("suffix"),
+            echo=body.get("echo", False),
+            response_format=form,
+            tools=tuple(body.get("tools", ())),
+            tool_choice=body.get("tool_choice"),
+        )
+
+    @cached_property
+    def input(self) -> str:
+        """The hash of the messages or the prompt."""
+        return digest(self.messages if self.prompt is None and not self.tools else self.body)
+
+    @cached_property
+    def key(self) -> str:
+        """The hash of all that was asked; equal requests have equal keys on every machine."""
+        # The form as text: the order of a schema's properties is that of the answer.
+        form = [json.dumps(self.response_format.to_openai())] if self.response_format else []
+        return digest([self.input, self.sampling.canonical(), *form])
+
+    def resolve(self, defaults: Mapping[str, Any]) -> Request:
+        """The same request with every sampling field explicit (see `Sampling.resolve`)."""
+        return replace(self, sampling=self.sampling.resolve(defaults))
