@@ -287,7 +287,7 @@ def test_times_and_cache_are_reported(engine):
 
 def test_echoed_prompt_and_its_logprobs_equal_transformers(engine, reference):
     c = engine.complete("The capital of France is", echo=True, temperature=0, max_tokens=4, top_logprobs=3)
-    prompt, echoed = c.prompt_token_ids.tolist(), c.echoed
+    prompt, echoed = c.prompt_token_ids.tolist(), c.prompt
     assert c.text == "The capital of France is" + "".join(t.text for t in c.tokens)
     assert echoed.text == "The capital of France is"
     assert echoed.token_ids.tolist() == prompt
@@ -315,8 +315,8 @@ def test_echo_of_token_ids_and_without_logprobs(engine):
     ids = engine.tokenizer.encode(Request(prompt="def fib(n):"))
     c = engine.complete(ids, echo=True, temperature=0, max_tokens=3)
     assert c.text.startswith("def fib(n):")
-    assert c.echoed.logprobs is None
-    assert engine.complete(ids, temperature=0, max_tokens=3).echoed is None
+    assert c.prompt.logprobs is None
+    assert engine.complete(ids, temperature=0, max_tokens=3).prompt is None
 
 
 def test_an_echo_is_another_request_and_survives_the_store(engine, db):
@@ -336,7 +336,7 @@ def test_an_echo_is_another_request_and_survives_the_store(engine, db):
         assert len(again.choices) == 1
         assert again.usage == c.usage
         assert again.to_openai() == c.to_openai()
-        assert np.array_equal(again.echoed.logprobs, c.echoed.logprobs, equal_nan=True)
+        assert np.array_equal(again.prompt.logprobs, c.prompt.logprobs, equal_nan=True)
 
 
 def test_a_suffix_needs_a_model_that_can_fill_in_the_middle(engine):

@@ -7,14 +7,18 @@
 """
 
 from toolkit import examples, models
+from toolkit.calibration import Calibration, calibration
 from toolkit.cells import Cells, cases, grid, zipped
 from toolkit.choice import Choice, Token
 from toolkit.completion import Completion, Delta, Usage
 from toolkit.conversation import Conversation
 from toolkit.engine import Engine, EngineError, RequestError, load
+from toolkit.explore import explore
 from toolkit.fingerprint import Fingerprint
+from toolkit.fork import Fork, fork
 from toolkit.gallery import gallery
 from toolkit.image import image
+from toolkit.logprobs import Logprobs, logprobs
 from toolkit.messages import fold_system
 from toolkit.models import ModelError
 from toolkit.price import Price, price_of_schema, removed_mass
@@ -27,11 +31,13 @@ from toolkit.store import Store, StoreBusy, StoreError
 from toolkit.sweep import Plan, Sweep, sweep
 from toolkit.toolrun import ToolRun, run_tools
 from toolkit.tools import Tool, ToolCall, tool
+from toolkit.tree import Tree, tree
 from toolkit.verdict import Verdict, Violation, verdict
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
     "Cells",
     "Choice",
     "Completion",
@@ -40,6 +46,8 @@ __all__ = [
     "Engine",
     "EngineError",
     "Fingerprint",
+    "Fork",
+    "Logprobs",
     "ModelError",
     "Plan",
     "Price",
@@ -58,16 +66,21 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolRun",
+    "Tree",
     "Usage",
     "Verdict",
     "Violation",
+    "calibration",
     "cases",
     "examples",
+    "explore",
     "fold_system",
+    "fork",
     "gallery",
     "grid",
     "image",
     "load",
+    "logprobs",
     "models",
     "price_of_schema",
     "removed_mass",
@@ -77,6 +90,7 @@ __all__ = [
     "strict_violations",
     "sweep",
     "tool",
+    "tree",
     "verdict",
     "zipped",
 ]

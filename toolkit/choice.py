@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +16,7 @@ from toolkit.tools import ToolCall
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Vocabulary = Sequence[bytes]
-"""The bytes of every token id of a tokenizer; ids past its end are padding of the model's matrices."""
+"""The bytes of every token id of a model; empty for those that pad its matrices."""
 
 
 ARRAYS = {
@@ -27,8 +29,10 @@ ARRAYS = {
 """The arrays of a Choice."""
 
 
-ECHOED = -1
+PROMPT = -1
 """The index of the choice that is the prompt itself."""
+UNLIKELY = -9999.0
+"""What OpenAI's API and vLLM's server write for a log probability of minus infinity; no value to compute with."""
 
 
 def shaped(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,13 +74,19 @@ class Choice:
     token_ids: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
     """(T,) ids, the end-of-text token included."""
     logprobs: Floats | None = None
-    """(T,) natural log probabilities of the chosen tokens, or None when not asked for."""
+    """(T,) natural log probabilities of the chosen tokens, NaN where not known, or None when not asked for."""
     ranks: Ints | None = None
     """(T,) vocabulary ranks of the chosen tokens, 1 is the most likely."""
     top_ids: Ints | None = None
     """(T, k) ids of the most likely tokens at each step, best first."""
     top_logprobs: Floats | None = None
     """(T, k) their log probabilities."""
+    logprobs_mode: str | None = None
+    """What the log probabilities are: raw_logprobs (before temperature and penalties, vLLM's default),
+    processed_logprobs (after them), raw_logits, processed_logits, constrained_logprobs (raw, but after the mask of a
+    grammar), or None when it is not known."""
+    given: int = 0
+    """Tokens at the front that were given (`Request.prefix`), not generated."""
     tool_calls: tuple[ToolCall, ...] = ()
     """Functions that the model wants called; then `text` is what it said beside them."""
     vocabulary: Callable[[], Vocabulary] | None = field(default=None, repr=False)
@@ -87,15 +97,30 @@ class Choice:
         """The tokens as objects, made anew at each call."""
         return tuple(self._token(step) for step in range(len(self.token_ids)))
 
+    @property
+    def pieces(self) -> list[tuple[int, int, str]]:
+        """(first token, end, text) of each shortest run of tokens that is whole characters: mostly of one token.
+        Made anew at each call."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        found, first, text = [], 0, ""
+        last = len(self.token_ids)
+        for end, token_id in enumerate(self.token_ids.tolist(), 1):
+            text += decoder.decode(self.token_bytes(token_id), final=end == last)
+            if not decoder.getstate()[0]:
+                found.append((first, end, text))
+                first, text = end, ""
+        return found
+
     def _token(self, step: int) -> Token:
         top: tuple[tuple[int, str, float], ...] = ()
         if self.top_ids is not None and self.top_logprobs is not None:
             pairs = zip(self.top_ids[step].tolist(), self.top_logprobs[step].tolist(), strict=True)
-            top = tuple((i, _text(self.token_bytes(i)), p) for i, p in pairs)
+            top = tuple((i, _text(self.token_bytes(i)), p) for i, p in pairs if not math.isnan(p))
         own = int(self.token_ids[step])
         raw = self.token_bytes(own)
         logprob = None if self.logprobs is None else float(self.logprobs[step])
-        rank = None if self.ranks is None else int(self.ranks[step])
+        logprob = None if logprob is None or math.isnan(logprob) else logprob
+        rank = None if self.ranks is None else int(self.ranks[step]) or None
         return Token(own, _text(raw), raw, logprob, rank, top)
 
     def token_bytes(self, token_id: int) -> bytes:

@@ -67,14 +67,14 @@ class Completion:
     first_token_seconds: float | None = None
     """From the request's arrival to its first token."""
     prompt_token_ids: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
-    """(P,) the ids that the model was given, chat template included."""
+    """(P,) the ids that the model was given, chat template included; a prefix of the answer is part of the answer."""
     position: int | None = None
     """The request's place in the order in which its batch was given to the engine."""
     error: str | None = None
     """Why there is no answer; then there is one choice, without text, and finish_reason is "error"."""
-    echoed: Choice | None = None
-    """The prompt as a choice of its own (its text, tokens and log probabilities), when it was to be echoed. No
-    log probability belongs to its first token: NaN, with rank 0."""
+    prompt: Choice | None = None
+    """The prompt as a choice of its own (its text, tokens and log probabilities), when echo or prompt_logprobs asked
+    for it. No log probability belongs to its first token: NaN, with rank 0."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """How the request was made and sent: few-shot examples, what was left out, roles that were renamed."""
 
@@ -151,7 +151,7 @@ class Completion:
             "choices": [
                 chat_choice(c, self.refusal if c.index == 0 else None)
                 if chat
-                else text_choice(c, self.echoed)
+                else text_choice(c, self.prompt if self.request.echo else None)
                 for c in self.choices
             ],
             "usage": self.usage.to_openai(),

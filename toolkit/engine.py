@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from toolkit import branching, scoring
 from toolkit import messages as shown
-from toolkit.choice import Vocabulary
+from toolkit.choice import Choice, Vocabulary
 from toolkit.completion import Completion, Delta
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import Message
@@ -54,11 +55,15 @@ class Engine(ABC):
         """One request, piece by piece. Leaving the loop early cancels it. Raises RequestError."""
 
     @abstractmethod
-    def count(self, request: Request | str | Rendered | Sequence[Message]) -> int:
-        """Prompt tokens of a request or of messages, exactly: the model's own tokenizer and chat template.
+    def encode(self, request: Request | str | Rendered | Sequence[Message]) -> tuple[int, ...]:
+        """The token ids that the model is given for a request or for messages: its own tokenizer and chat template.
 
         Raises ValueError when the model's chat template refuses them.
         """
+
+    def count(self, request: Request | str | Rendered | Sequence[Message]) -> int:
+        """Prompt tokens of a request or of messages, exactly (see `encode`)."""
+        return len(self.encode(request))
 
     @property
     def window(self) -> int:
@@ -69,6 +74,11 @@ class Engine(ABC):
     @abstractmethod
     def vocabulary(self) -> Vocabulary:
         """The bytes of every token id."""
+
+    @property
+    @abstractmethod
+    def ends(self) -> frozenset[int]:
+        """The ids of tokens that end a text."""
 
     @property
     @abstractmethod
@@ -125,7 +135,7 @@ class Engine(ABC):
         """Continues a text (or token ids) as it stands, without a chat template: OpenAI's legacy completions call.
 
         suffix: text that comes after what is generated, for models that can fill in the middle. echo: the text
-        begins with the prompt; with logprobs, `c.echoed` holds the log probabilities of the prompt's tokens.
+        begins with the prompt; with logprobs, `c.prompt` holds the log probabilities of the prompt's tokens.
         A chat of one user message differs from this by the model's chat template only.
 
         Raises ValueError or TypeError for bad options, RequestError when it cannot be answered.
@@ -133,6 +143,43 @@ class Engine(ABC):
         asked = _prompt(prompt)
         settings = Sampling(**sampling)
         return self._one(Request(None, asked, settings, suffix, echo, response_format))
+
+    def score(
+        self,
+        prompt: str | Sequence[int] | Rendered | Sequence[Message] | None,
+        continuations: Sequence[str | Sequence[int]],
+        *,
+        top_logprobs: int = 0,
+    ) -> list[Choice]:
+        """The log probabilities of given texts, each as the continuation of the prompt (teacher forcing): a choice
+        for each, in their order, for `toolkit.logprobs`.
+
+        prompt: text or token ids that the texts follow as they stand, or messages (a rendered prompt), which they
+        answer; with None each text is a document, whose first token nothing is known of, in overlapping windows where
+        it is longer than the model's. Of plain text the tokens are those of prompt and continuation as one text where
+        the prompt's stay the same in it; a prompt that ends in a space often changes them: put it into the
+        continuation. Texts of different length compare by sum or by mean: see `Logprobs.summary`.
+
+        Raises TypeError or ValueError for bad input, RequestError for what the engine refuses.
+
+        >>> tk.logprobs(engine.score("The capital of France is", [" Paris", " Rome"])).summary()  # doctest: +SKIP
+        """
+        return scoring.score(self, prompt, continuations, top_logprobs)
+
+    def branch(self, completion: Completion, at: int, token: str | int, choice: int = 0) -> Completion:
+        """The same answer up to a step, another token there, and how the model goes on after it.
+
+        at: the step, from 0; with the number of the answer's tokens it goes on after its end. token: its text (more
+        than one token is fine) or id; `toolkit.logprobs(c).top()` lists the likely ones. choice: which of the
+        completion's. The answer comes whole, with the log probabilities of its first part where the completion has
+        them, under the same settings: `max_tokens` is that of the whole, and penalties and the seed count from the
+        fork on, which `notes` says.
+
+        Raises IndexError or ValueError for bad input, RequestError when it cannot be answered.
+
+        >>> engine.branch(c, at=12, token=" not").text  # doctest: +SKIP
+        """
+        return branching.branch(self, completion, at, token, choice)
 
     def stream(self, messages: str | Rendered | Sequence[Message], **options: Any) -> Iterator[Delta]:
         """Like `chat`, piece by piece; the last piece carries finish reason, usage and the whole completion.

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit.strip import strength
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from toolkit.tree import Node
 
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 """Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), without yellow and black."""
 DRAWS = ("seed", "repeat", "choice", "row")
 """Axes along which completions of one setting are drawn; they are shown as dots, not as settings."""
 _SETTINGS_SHOWN = 24
+_TOKENS_SHOWN = 400
+_ENDS_SHOWN = 40
+_WIDE, _RUN, _GAP = 150, 30, 9
+"""Of a tree: characters across, of a run between forks, and of the lines between runs."""
+_PAGE = 100
+"""Characters of a line of tokens."""
 
 
 def overview(table: pd.DataFrame, axes: list[str]) -> Figure:
@@ -78,3 +90,154 @@ def _label(names: list[str], values: Any) -> str:
 def _spread(i: int, n: int) -> float:
     """Moves the dots of one setting apart, the same way each time."""
     return 0.0 if n < 2 else 0.5 * (i / (n - 1) - 0.5)
+
+
+def reliability(bins: pd.DataFrame, confidence: np.typing.NDArray[np.float64]) -> Figure:
+    """Reliability diagram of a `Calibration`'s frame: above, accuracy against mean confidence, a dot for each bin,
+    its area by n, with the Wilson interval; on the diagonal, confidence is what it says. Below, the confidences."""
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(5.2, 6.4), layout="constrained")
+    plt.close(figure)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    above.plot([0, 1], [0, 1], "--", color="gray", lw=1)
+    above.text(0.02, 0.98, "underconfident", color="gray", va="top")
+    above.text(0.98, 0.02, "overconfident", color="gray", ha="right")
+    above.vlines(bins["confidence"], bins["accuracy_low"], bins["accuracy_high"], color=PALETTE[0], lw=1.5)
+    area = 16 + 110 * bins["n"] / bins["n"].max()
+    above.scatter(bins["confidence"], bins["accuracy"], s=area, color=PALETTE[0], edgecolor="white", zorder=3)
+    above.set(
+        ylabel="accuracy (dot: a bin, area: its items, line: 95 % interval)",
+        ylim=(-0.03, 1.03),
+        aspect="equal",
+    )
+    # Bars (low, high], as the bins of a Calibration: 0.9 and 0.95 are common, and lie on edges.
+    below.hist(np.nextafter(confidence, 0), bins=(np.arange(41) / 40).tolist(), color=PALETTE[4])
+    below.set(xlabel="confidence", ylabel="items", xlim=(-0.03, 1.03))
+    below.locator_params(axis="y", integer=True, nbins=4)
+    for axis in (above, below):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_axisbelow(True)
+        axis.grid(alpha=0.3)
+    return figure
+
+
+def tokens(
+    pieces: Sequence[tuple[int, int, str]], by: str, column: Any, surprisal: Any, low: Any, high: Any
+) -> Figure:
+    """A text of T tokens: its pieces (first token, end, text) coloured by a column, the surprisal of each token, and
+    the band between the bounds of the entropy. All columns (T,), nats; tokens past the first 400 are left out, and
+    the title says so.
+    """
+    import matplotlib.pyplot as plt
+
+    shown = [piece for piece in pieces if piece[1] <= _TOKENS_SHOWN]
+    placed, lines = _lines([text for _, _, text in shown])
+    last = shown[-1][1] if shown else 0
+    figure = plt.figure(figsize=(9, 0.27 * lines + 3.6), layout="constrained")
+    plt.close(figure)
+    above, middle, below = figure.subplots(3, 1, height_ratios=(0.27 * lines, 1.5, 1.5))
+    _strip(above, shown, placed, lines, strength(np.asarray(column[:last]), by))
+    steps = np.arange(last)
+    middle.bar(steps, surprisal[:last], color=PALETTE[0], width=0.8)
+    middle.set(ylabel="surprisal (nats)", xlim=(-0.7, last - 0.3))
+    below.fill_between(steps, low[:last], high[:last], step="mid", color=PALETTE[4], alpha=0.6, lw=0)
+    below.step(steps, high[:last], where="mid", color=PALETTE[0], lw=0.8)
+    below.set(ylabel="entropy (nats)", xlabel="token", xlim=(-0.7, last - 0.3), ylim=(0, None))
+    above.set_title(
+        f"colour: {by}" + (f", the first {last} tokens of {len(column)}" if last < len(column) else "")
+    )
+    for axis in (middle, below):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", alpha=0.3)
+    return figure
+
+
+def _lines(texts: list[str]) -> tuple[list[tuple[int, int, int]], int]:
+    """(line, column, width) of each text in columns of a monospaced page, and the number of lines."""
+    placed, line, column = [], 0, 0
+    for text in texts:
+        width = sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in _visible(text))
+        if column and column + width > _PAGE:
+            line, column = line + 1, 0
+        placed.append((line, column, width))
+        column += width
+        if "\n" in text:
+            line, column = line + 1, 0
+    return placed, line + 1
+
+
+def _visible(text: str) -> str:
+    return text.replace("\n", "⏎").replace("\t", "⇥")
+
+
+def _strip(axis: Any, shown: Any, placed: Any, lines: int, strengths: Any) -> None:
+    from matplotlib.patches import Rectangle
+
+    for (first, end, text), (line, column, width) in zip(shown, placed, strict=True):
+        alpha = 0.8 * float(strengths[first:end].max(initial=0))
+        axis.add_patch(Rectangle((column, line), width, 0.92, facecolor=PALETTE[5], alpha=alpha, lw=0))
+        axis.plot([column + 0.08, column + width - 0.08], [line + 0.96] * 2, color="#888", lw=0.6)
+        axis.text(
+            column, line + 0.5, _drawable(text), family="monospace", size=9.6, va="center", parse_math=False
+        )
+    axis.set(xlim=(0, _PAGE), ylim=(lines, 0))
+    axis.axis("off")
+
+
+def _drawable(text: str) -> str:
+    """The text with a square for each character that the monospaced font lacks."""
+    from matplotlib import font_manager
+
+    known = font_manager.get_font(font_manager.findfont("monospace")).get_charmap()
+    return "".join(c if ord(c) in known else "▯" for c in _visible(text))
+
+
+def branches(root: Node) -> Figure:
+    """A tree of answers from left to right: each run of tokens as text, the line to it as thick as it is probable and
+    labelled with its probability. Long runs are cut, and past the first 40 answers the rest are counted.
+    """
+    import matplotlib.pyplot as plt
+
+    ends = [node for node in root.walk() if not node.children]
+    kept = {id(node) for node in ends[:_ENDS_SHOWN]}
+    rows = {id(node): row for row, node in enumerate(ends[:_ENDS_SHOWN])}
+    figure = plt.figure(figsize=(11, 0.6 + 0.32 * max(2, len(rows))), layout="constrained")
+    plt.close(figure)
+    axis = figure.subplots()
+    _branch(axis, root, 0.0, rows)
+    if len(ends) > len(kept):
+        axis.set_title(f"the first {len(kept)} of {len(ends)} branches")
+    axis.set(xlim=(0, _WIDE), ylim=(max(1.0, len(rows)) - 0.4, -0.6))
+    axis.axis("off")
+    return figure
+
+
+def _branch(axis: Any, node: Node, x: float, rows: dict[int, int]) -> float | None:
+    """Draws a node and what is below it; gives the height at which its line comes in, None where it is left out."""
+    text = _clipped(node.text, _RUN if node.children else max(_RUN, int(_WIDE - x) - 1))
+    right = x + len(text) + 1
+    below = [
+        (child, y) for child in node.children if (y := _branch(axis, child, right + _GAP, rows)) is not None
+    ]
+    if not node.children and id(node) not in rows:
+        return None
+    if node.children and not below:
+        return None
+    y = float(np.mean([y for _, y in below])) if below else float(rows[id(node)])
+    for child, to in below:
+        axis.plot(
+            [right, right + 2, right + _GAP - 0.5],
+            [y, to, to],
+            color=PALETTE[0],
+            lw=0.6 + 5 * child.probability,
+        )
+        axis.text(
+            right + _GAP - 1, to - 0.06, f"{100 * child.probability:.2g}%", size=7, ha="right", va="bottom"
+        )
+    axis.text(x, y, _drawable(text), family="monospace", size=8.2, va="center", parse_math=False)
+    return y
+
+
+def _clipped(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most // 2] + "…" + text[-(most - most // 2 - 1) :]

@@ -102,9 +102,9 @@ def removed_mass(engine: Engine, completions: Sequence[Completion]) -> list[npt.
         for c in known
     ]
     free = {
-        c.request.prompt: c.echoed.logprobs
+        c.request.prompt: c.prompt.logprobs
         for c in engine.generate(requests)
-        if c.echoed is not None and c.echoed.logprobs is not None
+        if c.prompt is not None and c.prompt.logprobs is not None
     }
     found = {}
     for completion, request in zip(known, requests, strict=True):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from toolkit.choice import ARRAYS, Choice, shaped
+from toolkit.choice import ARRAYS, PROMPT, Choice, shaped
 from toolkit.completion import Completion, Usage
 from toolkit.fingerprint import Fingerprint
 from toolkit.report import is_missing
@@ -41,8 +42,19 @@ def record(
         "fingerprint": json.dumps(fingerprint.to_json()),
         "prompt_token_ids": completion.prompt_token_ids.tolist(),
         # Arrays of k columns lie flat; their first length is that of token_ids.
-        **{n: None if (a := getattr(choice, n)) is None else a.ravel().tolist() for n in ARRAYS},
+        **_flat(choice),
+        **({} if completion.prompt is None else _prompt(completion.prompt)),
     }
+
+
+def _flat(choice: Choice) -> dict[str, list[Any] | None]:
+    return {n: None if (a := getattr(choice, n)) is None else a.ravel().tolist() for n in ARRAYS}
+
+
+def _prompt(prompt: Choice) -> dict[str, Any]:
+    """The prompt's own log probabilities; its token ids are in every record."""
+    own = {f"prompt_{n}": v for n, v in _flat(prompt).items() if n != "token_ids"}
+    return {"prompt_text": prompt.text, **own}
 
 
 def plain(value: Any) -> Any:
@@ -65,8 +77,13 @@ def restored(records: Iterable[Mapping[str, Any]]) -> Store:
         labels = json.loads(found["labels"])
         place = (request.key, found["system_fingerprint"], found["repeat"])
         known = answers.get(place)
-        choices = (*(known.completion.choices if known else ()), _choice(found))
-        answers[place] = Answer(_completion(found, request, choices, fingerprint), found["repeat"])
+        completion = _completion(found, request, fingerprint)
+        if known:
+            before = known.completion
+            choices, usage = (*before.choices, *completion.choices), before.usage
+            tokens = usage.completion_tokens + found["completion_tokens"]
+            completion = replace(before, choices=choices, usage=replace(usage, completion_tokens=tokens))
+        answers[place] = Answer(completion, found["repeat"])
         store.add_engine(fingerprint, None)
         cell = (found["sweep"], request.key, json.dumps(labels))
         repeats = max(found["repeat"] + 1, cells[cell].repeats if cell in cells else 0)
@@ -79,26 +96,33 @@ def restored(records: Iterable[Mapping[str, Any]]) -> Store:
     return store
 
 
-def _choice(found: Mapping[str, Any]) -> Choice:
+def _choice(found: Mapping[str, Any], request: Request) -> Choice:
     flat = {n: None if found[n] is None else np.array(found[n], kind) for n, kind in ARRAYS.items()}
+    given = 0 if request.prefix is None else len(found["token_ids"]) - found["completion_tokens"]
     return Choice(
         index=found["choice"],
         text=found["text"],
         finish_reason=found["finish_reason"],
         stop_reason=found["stop_reason"],
+        given=given,
         tool_calls=tuple(ToolCall(**call) for call in json.loads(found.get("tool_calls") or "[]")),
         **shaped(flat),
     )
 
 
-def _completion(
-    found: Mapping[str, Any], request: Request, choices: tuple[Choice, ...], fingerprint: Fingerprint
-) -> Completion:
-    tokens = sum(len(c.token_ids) for c in choices)
+def _asked_prompt(found: Mapping[str, Any]) -> Choice | None:
+    if found.get("prompt_text") is None:
+        return None
+    own = {n: found["prompt_token_ids" if n == "token_ids" else f"prompt_{n}"] for n in ARRAYS}
+    flat = {n: None if own[n] is None else np.array(own[n], kind) for n, kind in ARRAYS.items()}
+    return Choice(PROMPT, found["prompt_text"], "prompt", **shaped(flat))
+
+
+def _completion(found: Mapping[str, Any], request: Request, fingerprint: Fingerprint) -> Completion:
     return Completion(
         request=request,
-        choices=choices,
-        usage=Usage(found["prompt_tokens"], tokens, found["cached_tokens"]),
+        choices=(_choice(found, request),),
+        usage=Usage(found["prompt_tokens"], found["completion_tokens"], found["cached_tokens"]),
         model=str(fingerprint.components.get("model")),
         system_fingerprint=fingerprint.id,
         id=found["id"],
@@ -108,5 +132,6 @@ def _completion(
         prompt_token_ids=np.array(found["prompt_token_ids"], np.int32),
         position=found["position"],
         error=found["error"],
+        prompt=_asked_prompt(found),
         notes=json.loads(found.get("notes") or "{}"),
     )

@@ -39,6 +39,8 @@ class Request:
     echo: bool = False
     """Give the prompt back before the text, with its log probabilities where logprobs are asked for; only with
     a prompt."""
+    prefix: str | tuple[int, ...] | None = None
+    """Text or token ids that the answer begins with: the model goes on from there."""
     response_format: ResponseFormat | None = None
     """The form that the answer is held to."""
     tools: tuple[Tool, ...] = ()
@@ -59,16 +61,31 @@ class Request:
             raise ValueError("echo and suffix go with a prompt, not with messages: use engine.complete")
         if self.suffix is not None and (not isinstance(self.suffix, str) or not isinstance(self.prompt, str)):
             raise ValueError(f"suffix must be text after a prompt that is text, got {self.suffix!r}")
+        self._check_prefix()
         object.__setattr__(self, "response_format", response_format(self.response_format))
         object.__setattr__(self, "tools", as_tools(self.tools))
         object.__setattr__(self, "tool_choice", tool_choice(self.tool_choice, self.tools))
         self._check_form()
+
+    def _check_prefix(self) -> None:
+        if self.prefix is None:
+            return
+        if not self.prefix:
+            raise ValueError("prefix is empty: give what the answer begins with, or leave it out")
+        if isinstance(self.prefix, str):
+            encodable("prefix", self.prefix)
+        if self.suffix is not None:
+            raise ValueError("prefix and suffix do not go together: put the prefix at the end of the prompt")
 
     def _check_form(self) -> None:
         if self.tools and self.prompt is not None:
             raise ValueError("tools go with messages, not with a prompt: use engine.chat")
         if self.sampling.ignore_eos and (self.response_format or self.must_call):
             raise ValueError("ignore_eos goes on after the answer has its form, and spoils it: leave it out")
+        if self.prefix is not None and (self.response_format or self.must_call):
+            raise ValueError(
+                "an answer held to a form cannot begin with a prefix: the grammar would start anew after it"
+            )
         if self.response_format is None:
             return
         if self.must_call:
@@ -95,10 +112,11 @@ class Request:
         response_format: Any = None,
         tools: Sequence[Any] = (),
         tool_choice: Any = None,
+        prefix: str | tuple[int, ...] | None = None,
         **sampling: Any,
     ) -> Request:
         """A chat request from a string, messages or a rendered prompt, the form of the answer, functions to call,
-        and sampling options."""
+        what the answer begins with, and sampling options."""
         made = turns if isinstance(turns, Rendered) else Rendered(messages(turns))
         return cls(
             messages=made.messages,
@@ -106,6 +124,7 @@ class Request:
             response_format=response_format,
             tools=as_tools(tools),
             tool_choice=tool_choice,
+            prefix=prefix,
             notes=made.notes,
         )
 
@@ -124,6 +143,11 @@ class Request:
             {"type": "json_schema", "json_schema": {"name": self.tool_choice, "schema": schema}}
         )
 
+    def logprobs_mode(self, engine: str | None) -> str | None:
+        """What the log probabilities of an answer are on an engine of that mode: under a grammar vLLM takes the raw
+        ones after its mask."""
+        return "constrained_logprobs" if self.constraint and engine == "raw_logprobs" else engine
+
     @property
     def has_images(self) -> bool:
         return any(not isinstance(m["content"], str) for m in self.messages or ())
@@ -131,24 +155,23 @@ class Request:
     @property
     def body(self) -> dict[str, Any]:
         """What is asked, without how to sample, as plain data."""
-        if self.prompt is None and self.tools:
-            shown = [t.to_openai() for t in self.tools]
-            return {"messages": self.messages, "tools": shown, "tool_choice": self.tool_choice}
-        if self.prompt is None:
-            return {"messages": self.messages}
-        more = {"suffix": self.suffix, "echo": self.echo}
-        return {"prompt": self.prompt, **{name: value for name, value in more.items() if value}}
+        asked = {"messages": self.messages} if self.prompt is None else {"prompt": self.prompt}
+        more: dict[str, Any] = {"suffix": self.suffix, "echo": self.echo, "prefix": self.prefix}
+        if self.tools:
+            more |= {"tools": [t.to_openai() for t in self.tools], "tool_choice": self.tool_choice}
+        return {**asked, **{name: value for name, value in more.items() if value}}
 
     @classmethod
     def of(cls, body: Mapping[str, Any], sampling: Mapping[str, Any], form: Any = None) -> Request:
         """A request from its `body`, the fields of its Sampling, and its form, as JSON has them."""
-        prompt = body.get("prompt")
+        prompt, prefix = (tuple(b) if isinstance(b := body.get(n), list) else b for n in ("prompt", "prefix"))
         return cls(
             messages=tuple(body["messages"]) if "messages" in body else None,
-            prompt=tuple(prompt) if isinstance(prompt, list) else prompt,
+            prompt=prompt,
             sampling=Sampling(**sampling),
             suffix=body.get("suffix"),
             echo=body.get("echo", False),
+            prefix=prefix,
             response_format=form,
             tools=tuple(body.get("tools", ())),
             tool_choice=body.get("tool_choice"),
@@ -157,7 +180,8 @@ class Request:
     @cached_property
     def input(self) -> str:
         """The hash of the messages or the prompt."""
-        return digest(self.messages if self.prompt is None and not self.tools else self.body)
+        body = self.body
+        return digest(self.messages if body.keys() == {"messages"} else body)
 
     @cached_property
     def key(self) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.choice import Choice
+from toolkit.choice import UNLIKELY, Choice, Token
 
 
 def chat_choice(choice: Choice, refusal: str | None) -> dict[str, Any]:
+    """A choice of a chat completion."""
     calls = {"tool_calls": [call.to_openai() for call in choice.tool_calls]} if choice.tool_calls else {}
     silent = refusal is not None or (calls and not choice.text)
     return {
@@ -24,19 +25,19 @@ def chat_choice(choice: Choice, refusal: str | None) -> dict[str, Any]:
 
 
 def _chat_logprobs(choice: Choice) -> list[dict[str, Any]]:
-    def entry(token_id: int, text: str, logprob: float) -> dict[str, Any]:
-        return {"token": text, "logprob": logprob, "bytes": list(choice.token_bytes(token_id))}
+    def entry(token_id: int, logprob: float) -> dict[str, Any]:
+        raw = choice.token_bytes(token_id)
+        return {"token": _spelt(raw), "logprob": _finite(logprob), "bytes": list(raw)}
 
     return [
-        {
-            **entry(t.id, t.text, t.logprob or 0.0),
-            "top_logprobs": [entry(*alternative) for alternative in t.top],
-        }
+        {**entry(t.id, t.logprob), "top_logprobs": [entry(i, p) for i, _, p in t.top]}
         for t in choice.tokens
+        if t.logprob is not None  # those of a prefix may not be known
     ]
 
 
 def text_choice(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
+    """A choice of a text completion, after the prompt where that was to be echoed."""
     return {
         "index": choice.index,
         "text": choice.text,
@@ -46,17 +47,33 @@ def text_choice(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
 
 
 def _text_logprobs(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
-    before = echoed.tokens if echoed else ()
-    tokens = (*before, *choice.tokens)
+    tokens = (*(echoed.tokens if echoed else ()), *choice.tokens)
     # Offsets in characters of the text so far: bytes of an unfinished character do not count until it ends.
     raw, offsets = b"", []
     for token in tokens:
         offsets.append(len(raw.decode("utf-8", "ignore")))
         raw += token.bytes
-    known = [None if i == 0 and before else t for i, t in enumerate(tokens)]
+
+    def alternatives(token: Token) -> dict[str, float] | None:
+        found = {_spelt(choice.token_bytes(i), "bytes:"): _finite(p) for i, _, p in token.top}
+        return None if token.logprob is None else found
+
     return {
-        "tokens": [t.text for t in tokens],
-        "token_logprobs": [t and t.logprob for t in known],
-        "top_logprobs": [t and {text: p for _, text, p in t.top} for t in known],
+        "tokens": [_spelt(t.bytes, "bytes:") for t in tokens],
+        "token_logprobs": [None if t.logprob is None else _finite(t.logprob) for t in tokens],
+        "top_logprobs": [alternatives(t) for t in tokens],
         "text_offset": offsets,
     }
+
+
+def _spelt(raw: bytes, mark: str = "") -> str:
+    """The bytes as text; those of a part of a character as OpenAI writes them, escaped, after the mark."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return mark + "".join(f"\\x{byte:02x}" for byte in raw)
+
+
+def _finite(logprob: float) -> float:
+    """JSON has no infinity."""
+    return max(logprob, UNLIKELY)

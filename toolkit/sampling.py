@@ -136,6 +136,7 @@ _RULES: dict[str, Callable[[str, object], Any]] = {
     "stop": _strings,
     "logprobs": _flag,
     "top_logprobs": Whole(-1, None, "0 is the chosen token only, -1 the whole vocabulary"),
+    "prompt_logprobs": Whole(-1, None, "0 is the prompt's own tokens only, -1 the whole vocabulary"),
     "logit_bias": _logit_bias,
     "top_k": Whole(0, None, "0 keeps every token"),
     "min_p": Real(0, 1, "0 keeps every token"),
@@ -203,6 +204,8 @@ class Sampling:
     """Report the log probability (natural, before temperature and penalties) of each chosen token."""
     top_logprobs: int | None = None
     """Also those of the k most likely tokens at each step; implies logprobs."""
+    prompt_logprobs: int | None = None
+    """Also report those of the prompt's tokens, and of the k most likely ones at each place, as `c.prompt`."""
     logit_bias: tuple[tuple[int, float], ...] | None = None
     """{token id: −100 to 100}, added to the logits."""
     top_k: int | None = None

@@ -6,7 +6,7 @@ fingerprints  id → record of the engine
 vocabularies  tokenizer hash → bytes of each token id
 prompts       hash → token ids that the model was given
 runs          when, on which fingerprint, in which order requests were handed to the engine
-completions   one row a choice, known by (request, fingerprint, repeat, choice); choice −1 is an echoed prompt
+completions   one row a choice, known by (request, fingerprint, repeat, choice); choice −1 is the prompt
 failures      every attempt that gave no completion
 sweeps, cells what was asked together, and the labels of each cell
 """
@@ -29,7 +29,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from toolkit.choice import ARRAYS, ECHOED, Choice, Vocabulary, shaped
+from toolkit.choice import ARRAYS, PROMPT, Choice, Vocabulary, shaped
 from toolkit.completion import Completion, Usage
 from toolkit.fingerprint import Fingerprint
 from toolkit.request import Request, digest
@@ -139,6 +139,7 @@ class Store:
         self._lock = threading.RLock()
         self._known: set[str] = set()
         self._vocabularies: dict[Any, Vocabulary] = {}
+        self._fingerprints: dict[str, Fingerprint] = {}
         try:
             self._db = sqlite3.connect(
                 self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
@@ -264,7 +265,7 @@ class Store:
             )
             return
         prompt = self._add_prompt(c.prompt_token_ids)
-        for choice in (*c.choices, *([c.echoed] if c.echoed else [])):
+        for choice in (*c.choices, *([c.prompt] if c.prompt else [])):
             row = (
                 *known_by, choice.index, c.id, run, c.position, c.created, c.seconds, c.first_token_seconds,
                 c.usage.prompt_tokens, _count(c, choice), c.usage.cached_tokens,
@@ -393,10 +394,12 @@ class Store:
 
     def fingerprint(self, name: str) -> Fingerprint:
         """The record behind an id. Raises KeyError for an unknown one."""
-        rows = self._all("SELECT body FROM fingerprints WHERE id = ?", name)
-        if not rows:
-            raise KeyError(name)
-        return Fingerprint.from_json(json.loads(rows[0][0]))
+        if name not in self._fingerprints:
+            rows = self._all("SELECT body FROM fingerprints WHERE id = ?", name)
+            if not rows:
+                raise KeyError(name)
+            self._fingerprints[name] = Fingerprint.from_json(json.loads(rows[0][0]))
+        return self._fingerprints[name]
 
     def request(self, key: str) -> Request:
         """The request of a key. Raises KeyError for an unknown one."""
@@ -423,14 +426,14 @@ class Store:
             rows = [dict(zip(names, row, strict=True)) for row in cursor]
         if not rows:
             raise KeyError((request, fingerprint, repeat))
-        echoed = [row for row in rows if row["choice"] == ECHOED]
-        rows = [row for row in rows if row["choice"] != ECHOED]
-        first = rows[0]
+        asked = self.request(request)
+        choices = [self._choice(row, asked, fingerprint) for row in rows]
+        first = next(row for row in rows if row["choice"] != PROMPT)
         tokens = sum(row["completion_tokens"] for row in rows)
         return Completion(
-            request=self.request(request),
-            choices=tuple(self._choice(row, fingerprint) for row in rows),
-            echoed=self._choice(echoed[0], fingerprint) if echoed else None,
+            request=asked,
+            choices=tuple(c for c in choices if c.index != PROMPT),
+            prompt=next((c for c in choices if c.index == PROMPT), None),
             notes=json.loads(first["notes"] or "{}"),
             usage=Usage(first["prompt_tokens"], tokens, first["cached_tokens"]),
             model=first["model"],
@@ -443,14 +446,17 @@ class Store:
             position=first["position"],
         )
 
-    def _choice(self, row: Mapping[str, Any], fingerprint: str) -> Choice:
+    def _choice(self, row: Mapping[str, Any], request: Request, fingerprint: str) -> Choice:
         flat = {n: None if row[n] is None else np.frombuffer(row[n], kind) for n, kind in ARRAYS.items()}
+        mode = self.fingerprint(fingerprint).components.get("logprobs_mode")
         return Choice(
             index=row["choice"],
             text=row["text"],
             finish_reason=row["finish_reason"],
             stop_reason=json.loads(row["stop_reason"] or "null"),
             tool_calls=tuple(ToolCall(**call) for call in json.loads(row["tool_calls"] or "[]")),
+            logprobs_mode=mode if row["choice"] == PROMPT else request.logprobs_mode(mode),
+            given=_given(row, request),
             vocabulary=lambda: self.vocabulary(fingerprint),
             **shaped(flat),
         )
@@ -480,9 +486,17 @@ def _bytes(array: Any) -> bytes | None:
 
 def _count(completion: Completion, choice: Choice) -> int:
     """Tokens of one choice; a server that gives no ids still tells the count of a single choice."""
-    if choice.index == ECHOED:
+    if choice.index == PROMPT:
         return 0
-    return completion.usage.completion_tokens if len(completion.choices) == 1 else len(choice.token_ids)
+    alone = len(completion.choices) == 1
+    return completion.usage.completion_tokens if alone else len(choice.token_ids) - choice.given
+
+
+def _given(row: Mapping[str, Any], request: Request) -> int:
+    """Tokens of a prefix: those that were not generated."""
+    if request.prefix is None or row["choice"] == PROMPT:
+        return 0
+    return len(row["token_ids"]) // np.dtype(ARRAYS["token_ids"]).itemsize - int(row["completion_tokens"])
 
 
 def _pack(vocabulary: Vocabulary) -> bytes:

@@ -47,10 +47,11 @@ class Tokenizer:
             self.hf: Any = AutoTokenizer.from_pretrained(path, revision=revision)
         except (OSError, ValueError) as error:
             raise ModelError(f"{path} has no tokenizer that transformers can load: {error}") from error
+        self._path, self._revision = path, revision
         self._encoded: dict[str, tuple[int, ...]] = {}
 
     def encode(self, request: Request) -> tuple[int, ...]:
-        """The token ids that the model is given for a request: (P,).
+        """The token ids of a request's prompt, or of its conversation in the chat template: (P,).
 
         Raises ValueError when the model has no chat template, or its template refuses the conversation.
         """
@@ -82,6 +83,21 @@ class Tokenizer:
         except Exception as error:
             hint = f". {_FOLD}" if self._wants_folding(turns) else ""
             raise ValueError(f"the model's chat template refuses these messages: {error}{hint}") from error
+
+    def prefix(self, request: Request) -> tuple[int, ...]:
+        """The token ids that the answer begins with, after those of the prompt.
+
+        After plain text they are as the whole text has them, where the prompt's own tokens stay the same in it; else,
+        and in a chat, the text is cut into tokens by itself, as a model goes on from the tokens it was given.
+        """
+        given, prompt = request.prefix, request.prompt
+        if given is None or isinstance(given, tuple):
+            return given or ()
+        if isinstance(prompt, str):
+            own, whole = self._plain(prompt), self._plain(prompt + given)
+            if whole[: len(own)] == own:
+                return tuple(whole[len(own) :])
+        return tuple(self.hf.encode(given, add_special_tokens=False))
 
     def _plain(self, text: str) -> list[int]:
         return list(self.hf.encode(text))
@@ -185,16 +201,40 @@ class Tokenizer:
         begin = [self.hf.bos_token_id] if self._plain("")[:1] == [self.hf.bos_token_id] else []
         return [*begin, first, *before, second, *after, last]
 
-    def decode(self, token_ids: tuple[int, ...]) -> str:
-        """The text of token ids, special tokens by their names."""
-        return str(self.hf.decode(list(token_ids)))
+    def decode(self, token_ids: Sequence[int], special: bool = True) -> str:
+        """The text of token ids, special tokens by their names or left out."""
+        return str(self.hf.decode(list(token_ids), skip_special_tokens=not special))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The bytes of each token id; a special token's are its name."""
+        """The bytes of each token id of the model: a special token's are its name, and those of ids that pad the
+        model's matrices are empty."""
         from xgrammar import TokenizerInfo
 
-        return list(TokenizerInfo.from_huggingface(self.hf).decoded_vocab)
+        return list(TokenizerInfo.from_huggingface(self.hf, vocab_size=self._model_ids).decoded_vocab)
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """The ids that end a text: the tokenizer's own, and those of the model's generation config."""
+        from transformers import GenerationConfig
+
+        try:
+            found = GenerationConfig.from_pretrained(self._path, revision=self._revision).eos_token_id
+        except (OSError, ValueError):  # a model need not have one
+            found = None
+        more = found if isinstance(found, list) else [found]
+        return frozenset(i for i in (self.hf.eos_token_id, *more) if i is not None)
+
+    @cached_property
+    def _model_ids(self) -> int | None:
+        """How many ids the model gives probabilities to: more than its tokenizer knows, where it is padded."""
+        from transformers import AutoConfig
+
+        try:
+            config = AutoConfig.from_pretrained(self._path, revision=self._revision)
+        except (OSError, ValueError):  # a tokenizer alone
+            return None
+        return max(int(config.get_text_config().vocab_size), len(self.hf))
 
     @cached_property
     def hashes(self) -> dict[str, str]:

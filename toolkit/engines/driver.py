@@ -53,10 +53,13 @@ class Prompted:
 
     request: Request
     token_ids: tuple[int, ...]
+    """Of the prompt, then of what the answer begins with."""
     position: int
     group: int
     pictured: Any = None
     """vLLM's own input for a conversation with images, instead of the ids alone."""
+    given: int = 0
+    """Ids at the end that the answer begins with."""
     streaming: bool = False
 
     @property
@@ -372,6 +375,7 @@ def _parameters(request: Request, streaming: bool) -> Any:
     top = options.pop("top_logprobs", 0)
     # Flat lists of numbers in place of an object for each token: top-20 logprobs at nearly no cost.
     logprobs = top if options.pop("logprobs", False) else None
+    of_prompt = options.pop("prompt_logprobs", logprobs if request.echo else None)
     for name in ("stop", "bad_words", "stop_token_ids", "allowed_token_ids"):
         if name in options:
             options[name] = list(options[name])
@@ -383,7 +387,7 @@ def _parameters(request: Request, streaming: bool) -> Any:
     return SamplingParams(
         structured_outputs=_structured(request.constraint),
         logprobs=logprobs,
-        prompt_logprobs=logprobs if request.echo else None,
+        prompt_logprobs=of_prompt,
         flat_logprobs=True,
         output_kind=kind,
         **options,

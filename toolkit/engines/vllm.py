@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from toolkit.choice import ECHOED, Choice, Vocabulary
+from toolkit.choice import PROMPT, Choice, Vocabulary
 from toolkit.completion import Completion, Delta, Usage
 from toolkit.engine import Engine, EngineError, RequestError
 from toolkit.engines.batches import batches
@@ -35,6 +35,8 @@ _NO_TOKEN = (
     "vLLM gave up: at some step no token was allowed by both the response_format and the sampling options. "
     "Leave out bad_words, allowed_token_ids, logit_bias or min_tokens"
 )
+_PART = "\ufffd"
+"""What stands for bytes that are only a part of a character."""
 _BACKLOG = 512
 """Requests prepared ahead of the engine: enough to keep it busy, few enough to start at once."""
 
@@ -99,16 +101,22 @@ class VLLMEngine(Engine):
     def vocabulary(self) -> Vocabulary:
         return self.tokenizer.vocabulary
 
-    def count(self, request: Request | str | Rendered | Sequence[Message]) -> int:
+    @property
+    def ends(self) -> frozenset[int]:
+        return self.tokenizer.ends
+
+    def encode(self, request: Request | str | Rendered | Sequence[Message]) -> tuple[int, ...]:
         asked = request if isinstance(request, Request) else Request.chat(request)
-        return len(self._encoded(asked)[0])
+        return (*self._encoded(asked)[0], *self.tokenizer.prefix(asked))
 
     def _encoded(self, request: Request) -> tuple[tuple[int, ...], Any]:
-        """The ids that the model is given, and vLLM's own input where there are images. Raises ValueError."""
+        """The ids of the prompt, and vLLM's own input where there are images. Raises ValueError."""
         if not request.has_images:
             return self.tokenizer.encode(request), None
         if request.tools and request.tool_choice != "none":
             raise ValueError("tools and images in one request are not supported: leave one of them out")
+        if request.prefix:
+            raise ValueError("an answer to images cannot begin with a prefix: leave one of them out")
         turns = tuple(_fetched(m) for m in request.messages or ())
         try:
             found = self.call(lambda llm: pictured(llm, turns))
@@ -228,15 +236,20 @@ class VLLMEngine(Engine):
         """Raises ValueError for what vLLM would refuse, in words that say what is allowed here."""
         components = self.fingerprint.components
         window, most = components["max_model_len"], components["max_logprobs"]
-        top = request.sampling.top_logprobs
-        if top is not None and most != -1 and not 0 <= top <= most:
-            raise ValueError(
-                f"top_logprobs must be 0 to {most} on this engine, got {top}: "
-                f"load the model with max_logprobs={top} for more"
-            )
+        for name in ("top_logprobs", "prompt_logprobs"):
+            top = getattr(request.sampling, name)
+            if top is not None and most != -1 and not 0 <= top <= most:
+                raise ValueError(
+                    f"{name} must be 0 to {most} on this engine, got {top}: "
+                    f"load the model with max_logprobs={top} for more"
+                )
         token_ids, images = self._encoded(request)
+        prefix = self.tokenizer.prefix(request)
+        token_ids = (*token_ids, *prefix)
         if not token_ids:
             raise ValueError("the prompt has no tokens: give some text")
+        if request.sampling.stop and self._prefix_text(request.prefix).endswith(_PART):
+            raise ValueError("a prefix that ends within a character does not go with stop: leave stop out")
         answer = request.sampling.max_tokens or DEFAULT_MAX_TOKENS
         if len(token_ids) + answer > window:
             room = window - len(token_ids)
@@ -245,7 +258,7 @@ class VLLMEngine(Engine):
                 f"the prompt has {len(token_ids)} tokens and max_tokens is {answer}: together they exceed the "
                 f"context window of {self.model}, {window} tokens. To answer, {fix} the prompt (Prompt.fit does)"
             )
-        return Prompted(request, token_ids, position, group, images)
+        return Prompted(request, token_ids, position, group, images, len(prefix))
 
     def _completion(self, prompt: Prompted, output: Any) -> Completion:
         if isinstance(output, Exception):
@@ -253,14 +266,16 @@ class VLLMEngine(Engine):
         request = prompt.request
         if any(part.finish_reason == "error" for part in output.outputs):
             return self._failure(request, ValueError(_NO_TOKEN), prompt.position)
-        echoed = self._echoed(prompt, output) if request.echo else None
-        before = echoed.text if echoed else ""
-        choices = tuple(self._called(request, self._choice(part, before)) for part in output.outputs)
-        tokens = sum(len(c.token_ids) for c in choices)
+        own, prefix = self._given(prompt, output)
+        before = own.text if own and request.echo else ""
+        made = (self._choice(part, prefix, before, request) for part in output.outputs)
+        choices = tuple(self._called(request, choice) for choice in made)
+        mode = request.logprobs_mode(self._mode)
+        tokens = sum(len(c.token_ids) - c.given for c in choices)
         stats = output.metrics
         return Completion(
             request=request,
-            choices=choices,
+            choices=tuple(replace(c, logprobs_mode=mode) for c in choices),
             usage=Usage(len(prompt.token_ids), tokens, output.num_cached_tokens or 0),
             model=self.model,
             system_fingerprint=self.fingerprint.id,
@@ -268,23 +283,28 @@ class VLLMEngine(Engine):
             created=time.time(),
             seconds=stats and stats.first_token_latency + stats.last_token_ts - stats.first_token_ts,
             first_token_seconds=stats and stats.first_token_latency,
-            prompt_token_ids=np.array(prompt.token_ids, np.int32),
+            prompt_token_ids=np.array(prompt.token_ids[: len(prompt.token_ids) - prompt.given], np.int32),
             position=prompt.position,
-            echoed=echoed,
+            prompt=own,
             notes={**request.notes, **self.tokenizer.notes(request)},
         )
 
-    def _choice(self, part: Any, before: str) -> Choice:
+    @property
+    def _mode(self) -> str | None:
+        return self.fingerprint.components.get("logprobs_mode")
+
+    def _choice(self, part: Any, prefix: Choice, before: str, request: Request) -> Choice:
         token_ids = np.array(part.token_ids, np.int32)
         arrays = {} if part.logprobs is None else _arrays(part.logprobs, len(token_ids))
         return Choice(
             index=part.index,
-            text=before + part.text,
+            text=before + self._text(prefix, part, request),
             finish_reason=part.finish_reason,
             stop_reason=part.stop_reason,
-            token_ids=token_ids,
+            token_ids=np.concatenate([prefix.token_ids, token_ids]),
+            given=len(prefix.token_ids),
             vocabulary=lambda: self.vocabulary,
-            **arrays,
+            **_after(prefix, arrays),
         )
 
     def _called(self, request: Request, choice: Choice) -> Choice:
@@ -305,21 +325,38 @@ class VLLMEngine(Engine):
         reason = "tool_calls" if request.tool_choice in ("auto", "required") else choice.finish_reason
         return replace(choice, text=text, tool_calls=found, finish_reason=reason)
 
-    def _echoed(self, prompt: Prompted, output: Any) -> Choice:
-        asked, token_ids = prompt.request.prompt, prompt.token_ids
-        arrays = {}
+    def _given(self, prompt: Prompted, output: Any) -> tuple[Choice | None, Choice]:
+        """The prompt as a choice, if it was asked for, and the prefix of the answer as one (often empty)."""
+        request, token_ids = prompt.request, np.array(prompt.token_ids, np.int32)
+        arrays: dict[str, Any] = {"token_ids": token_ids}
         if output.prompt_logprobs is not None:
             # vLLM has nothing for the first token: a row that says so keeps the arrays as long as the prompt.
             rest = _arrays(output.prompt_logprobs, len(token_ids) - 1)
-            arrays = {name: _headed(array) for name, array in rest.items()}
-        return Choice(
-            index=ECHOED,
-            text=asked if isinstance(asked, str) else self.tokenizer.decode(token_ids),
-            finish_reason="echo",
-            token_ids=np.array(token_ids, np.int32),
-            vocabulary=lambda: self.vocabulary,
-            **arrays,
+            arrays |= {name: _headed(array) for name, array in rest.items()}
+        end = len(token_ids) - prompt.given
+        first, last = (
+            {name: a[part] for name, a in arrays.items()} for part in (slice(end), slice(end, None))
         )
+        prefix = Choice(PROMPT, self._prefix_text(request.prefix), "prefix", **last)
+        if not request.echo and request.sampling.prompt_logprobs is None:
+            return None, prefix
+        asked = request.prompt
+        text = asked if isinstance(asked, str) else self.tokenizer.decode(first["token_ids"])
+        own = Choice(
+            PROMPT, text, "prompt", logprobs_mode=self._mode, vocabulary=lambda: self.vocabulary, **first
+        )
+        return own, prefix
+
+    def _text(self, prefix: Choice, part: Any, request: Request) -> str:
+        """What the answer says, its prefix included."""
+        if not prefix.text.endswith(_PART):
+            return prefix.text + str(part.text)
+        # vLLM would write the whole prompt, when what is before the first token ends within a character.
+        ids = [*prefix.token_ids.tolist(), *part.token_ids]
+        return self.tokenizer.decode(ids, special=request.sampling.skip_special_tokens is False)
+
+    def _prefix_text(self, given: str | Sequence[int] | None) -> str:
+        return given if isinstance(given, str) else self.tokenizer.decode(given or (), special=False)
 
     def _failure(self, request: Request, error: Exception, position: int | None) -> Completion:
         return Completion(
@@ -365,6 +402,24 @@ def _arrays(flat: Any, steps: int) -> dict[str, Any]:
         "top_ids": ids[:, 1:].copy(),
         "top_logprobs": values[:, 1:].copy(),
     }
+
+
+def _after(prefix: Choice, arrays: dict[str, Any]) -> dict[str, Any]:
+    """The arrays of a generated text after those of its prefix; what is not known of the prefix is NaN, or 0."""
+    if not len(prefix.token_ids):
+        return arrays
+    joined = {}
+    for name, array in arrays.items():
+        empty = np.nan if array.dtype == np.float32 else 0
+        head = np.full((len(prefix.token_ids), *array.shape[1:]), empty, array.dtype)
+        known = getattr(prefix, name)
+        if known is not None and known.ndim == 1:
+            head[:] = known
+        elif known is not None:
+            width = min(known.shape[1], head.shape[1])
+            head[:, :width] = known[:, :width]
+        joined[name] = np.concatenate([head, array])
+    return joined
 
 
 def _headed(array: Any) -> Any:

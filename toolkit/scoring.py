@@ -1,0 +1,134 @@
+"""Scoring: the log probabilities of texts that are given, not generated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolkit.choice import ARRAYS, Choice
+from toolkit.messages import Message
+from toolkit.prompt import Rendered
+from toolkit.request import Request
+from toolkit.sampling import Sampling
+
+if TYPE_CHECKING:
+    from toolkit.engine import Engine
+
+Text = str | Sequence[int]
+
+
+def score(
+    engine: Engine,
+    prompt: Text | Rendered | Sequence[Message] | None,
+    continuations: Sequence[Text],
+    top_logprobs: int = 0,
+) -> list[Choice]:
+    """See `Engine.score`."""
+    if isinstance(continuations, str) or not isinstance(continuations, Sequence):
+        raise TypeError(f"continuations must be a list of texts, got {continuations!r}: put it into brackets")
+    for text in continuations:
+        if not text:
+            raise ValueError(f"there is nothing to score in {text!r}: give each continuation some text")
+    if prompt is None or prompt == "":
+        return _documents(engine, continuations, top_logprobs)
+    asked = [to_score(prompt, text, top_logprobs) for text in continuations]
+    return list(scored(engine, asked))
+
+
+def to_score(prompt: Text | Rendered | Sequence[Message], text: Text, top_logprobs: int = 0) -> Request:
+    """The request that gives the log probabilities of a text after a prompt."""
+    # vLLM must generate something; what it is does not matter.
+    sampling = Sampling(temperature=0, max_tokens=1, top_logprobs=top_logprobs, prompt_logprobs=top_logprobs)
+    prefix = text if isinstance(text, str) else tuple(text)
+    if isinstance(prompt, str):
+        return Request(prompt=prompt, prefix=prefix, sampling=sampling)
+    if not isinstance(prompt, Rendered) and all(isinstance(i, int) for i in prompt):
+        return Request(prompt=tuple(prompt), prefix=prefix, sampling=sampling)  # type: ignore[arg-type]
+    return Request.chat(prompt, prefix=prefix, **sampling.given())  # type: ignore[arg-type]
+
+
+def scored(engine: Engine, requests: Iterable[Request]) -> Iterator[Choice]:
+    """The prefix of each request, with its log probabilities, in their order. Raises RequestError for one that the
+    engine refuses."""
+    from toolkit.engine import RequestError
+
+    asked = [request.resolve(engine.defaults) for request in requests]
+    found = {}
+    for completion in engine.generate({request.key: request for request in asked}.values()):
+        if completion.error is not None:
+            raise RequestError(completion.error)
+        found[completion.request.key] = given(completion.choices[0])
+    return (found[request.key] for request in asked)
+
+
+def given(choice: Choice) -> Choice:
+    """The tokens of a choice that were given, as a choice of their own."""
+    arrays = {n: a[: choice.given] for n in ARRAYS if (a := getattr(choice, n)) is not None}
+    raw = b"".join(map(choice.token_bytes, arrays["token_ids"].tolist()))
+    return replace(
+        choice,
+        index=0,
+        text=raw.decode("utf-8", "replace"),
+        finish_reason="scored",
+        stop_reason=None,
+        **arrays,
+    )
+
+
+def _documents(engine: Engine, texts: Sequence[Text], top_logprobs: int) -> list[Choice]:
+    """Texts with nothing before them, in windows where they are longer than one."""
+    ids = [engine.encode(Request(prompt=t if isinstance(t, str) else tuple(t))) for t in texts]
+    asked = [
+        [
+            to_score(own[first:begin], own[begin:end], top_logprobs)
+            for first, begin, end in _windows(len(own), size)
+        ]
+        for own in ids
+        for size in [engine.window - 1]  # a token must be generated
+    ]
+    parts = scored(engine, [request for requests in asked for request in requests])
+    return [
+        _joined(engine, own, [next(parts) for _ in requests])
+        for own, requests in zip(ids, asked, strict=True)
+    ]
+
+
+def _windows(tokens: int, size: int) -> Iterator[tuple[int, int, int]]:
+    """(first token, first one scored, end) of windows of at most `size` tokens: each token but the first is scored
+    once, after at least half a window of those before it where there are so many."""
+    begin = 1
+    while begin < tokens:
+        first = 0 if begin == 1 else begin - size // 2
+        end = min(first + size, tokens)
+        yield first, begin, end
+        begin = end
+
+
+def _joined(engine: Engine, ids: Sequence[int], parts: list[Choice]) -> Choice:
+    """The scored parts of a text after its first token, of which nothing is known."""
+    width = parts[0].top_ids.shape[1] if parts and parts[0].top_ids is not None else 0
+    shapes = {
+        "token_ids": (1,),
+        "logprobs": (1,),
+        "ranks": (1,),
+        "top_ids": (1, width),
+        "top_logprobs": (1, width),
+    }
+    head: dict[str, Any] = {
+        n: np.full(shapes[n], np.nan if kind is np.float32 else 0, kind) for n, kind in ARRAYS.items()
+    }
+    head["token_ids"][:] = ids[0]
+    arrays = {n: np.concatenate([head[n], *(getattr(p, n) for p in parts)]) for n in ARRAYS}
+    vocabulary = engine.vocabulary
+    return Choice(
+        0,
+        b"".join(vocabulary[i] for i in ids).decode("utf-8", "replace"),
+        "scored",
+        logprobs_mode=engine.fingerprint.components.get("logprobs_mode"),
+        given=len(ids),
+        vocabulary=lambda: vocabulary,
+        **arrays,
+    )

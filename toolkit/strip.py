@@ -1,0 +1,57 @@
+"""Strip: tokens in a row, coloured, as HTML. Every text of a model is escaped."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Doubles = npt.NDArray[np.float64]
+
+TEXTS = 20
+"""Texts that a page of strips shows."""
+_TOKENS = 4000
+"""Tokens of one text that are shown."""
+_COLOUR = "213,94,0"
+"""Okabe and Ito's vermillion: one hue, so that only its strength has to be told apart; see-through, so that the light
+or dark text of a notebook's theme stays readable on it."""
+_LEGEND = {
+    "probability": "probability 1 plain, 0 full",
+    "rank": "rank 1 plain, 100 and over full",
+    "surprisal": "surprisal 0 plain, 8 nats and over full",
+    "entropy": "entropy 0 plain, 4 nats and over full (upper bound)",
+}
+
+
+def strength(values: Doubles, by: str) -> Doubles:
+    """How strongly to colour: 0 for the expected, 1 for the most surprising; 0 where nothing is known."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Doubles = {
+            "probability": 1 - values,
+            "rank": np.log10(np.maximum(values, 1)) / 2,
+            "surprisal": values / 8,
+            "entropy": values / 4,
+        }[by]
+    return np.asarray(np.clip(np.nan_to_num(found), 0, 1))
+
+
+def text(told: Sequence[tuple[str, Doubles, str]], by: str) -> str:
+    """A text from (piece, its tokens' values, what to say of it)."""
+    marks = "".join(_mark(piece, values, title, by) for piece, values, title in told[:_TOKENS])
+    rest = f" … and {len(told) - _TOKENS:,} more tokens" if len(told) > _TOKENS else ""
+    return f'<div style="white-space:pre-wrap;line-height:1.8;margin:0 0 .6em 0">{marks}{rest}</div>'
+
+
+def _mark(piece: str, values: Doubles, title: str, by: str) -> str:
+    alpha = 0.75 * float(strength(values, by).max(initial=0))
+    shown = html.escape(piece).replace("\n", "⏎\n") if piece.strip(" ") else html.escape(piece)
+    style = f"background:rgba({_COLOUR},{alpha:.2f});border-radius:2px;box-shadow:inset 0 -1px 0 #8884"
+    return f'<span style="{style}" title="{html.escape(f"{piece!r}: {title}")}">{shown}</span>'
+
+
+def page(texts: Iterable[str], by: str, total: int) -> str:
+    """Texts one below the other, with what the colour means."""
+    rest = f"<p>… and {total - TEXTS:,} more texts</p>" if total > TEXTS else ""
+    return f"<div>{''.join(texts)}{rest}<small>colour by {by}: {_LEGEND[by]}</small></div>"
