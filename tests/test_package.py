@@ -42,7 +42,7 @@ FLOORS = [
         "strip",
         "spans",
     ],
-    ["records", "results", "recorder", "sweep", "price", "classify", "explore"],
+    ["records", "results", "recorder", "plan", "sweep", "price", "classify", "explore"],
     ["__init__", "demo", "__main__"],
 ]
 """From the ground up; a module imports from its own floor or below."""

@@ -10,6 +10,7 @@ from toolkit import examples, models
 from toolkit.calibration import Calibration, calibration
 from toolkit.cells import Cells, cases, grid, zipped
 from toolkit.choice import Choice, Token
+from toolkit.classify import Classification, classify
 from toolkit.completion import Completion, Delta, Usage
 from toolkit.conversation import Conversation
 from toolkit.engine import Engine, EngineError, RequestError, load
@@ -21,6 +22,7 @@ from toolkit.image import image
 from toolkit.logprobs import Logprobs, logprobs
 from toolkit.messages import fold_system
 from toolkit.models import ModelError
+from toolkit.plan import Plan
 from toolkit.price import Price, price_of_schema, removed_mass
 from toolkit.prompt import Prompt, Rendered
 from toolkit.request import Request
@@ -28,7 +30,7 @@ from toolkit.results import Results, results
 from toolkit.sampling import Sampling
 from toolkit.schema import ResponseFormat, response_format, strict_violations
 from toolkit.store import Store, StoreBusy, StoreError
-from toolkit.sweep import Plan, Sweep, sweep
+from toolkit.sweep import Sweep, sweep
 from toolkit.toolrun import ToolRun, run_tools
 from toolkit.tools import Tool, ToolCall, tool
 from toolkit.tree import Tree, tree
@@ -40,6 +42,7 @@ __all__ = [
     "Calibration",
     "Cells",
     "Choice",
+    "Classification",
     "Completion",
     "Conversation",
     "Delta",
@@ -72,6 +75,7 @@ __all__ = [
     "Violation",
     "calibration",
     "cases",
+    "classify",
     "examples",
     "explore",
     "fold_system",

@@ -15,12 +15,13 @@ import numpy.typing as npt
 from toolkit.cells import Cells
 from toolkit.completion import Completion, Usage
 from toolkit.engine import Engine
+from toolkit.plan import STORE
 from toolkit.prompt import Prompt, Rendered
-from toolkit.request import Request
 from toolkit.sampling import Sampling
 from toolkit.schema import ResponseFormat, response_format
+from toolkit.scoring import given, to_score
 from toolkit.store import Store
-from toolkit.sweep import STORE, Sweep, as_rows
+from toolkit.sweep import Sweep, as_rows
 from toolkit.verdict import parsed, verdict
 
 if TYPE_CHECKING:
@@ -93,25 +94,16 @@ def removed_mass(engine: Engine, completions: Sequence[Completion]) -> list[npt.
     removed = 1 − p / p'.
     """
     known = [c for c in completions if c.logprobs is not None and len(c.token_ids)]
-    requests = [
-        Request(
-            prompt=(*c.prompt_token_ids.tolist(), *c.token_ids.tolist()),
-            echo=True,
-            sampling=Sampling(max_tokens=1, top_logprobs=0, temperature=0),
-        )
-        for c in known
+    asked = [
+        to_score(c.prompt_token_ids.tolist(), c.token_ids.tolist()).resolve(engine.defaults) for c in known
     ]
-    free = {
-        c.request.prompt: c.prompt.logprobs
-        for c in engine.generate(requests)
-        if c.prompt is not None and c.prompt.logprobs is not None
-    }
+    answers = (c for c in engine.generate(asked) if c.error is None)
+    free = {c.request.key: given(c.choices[0]).logprobs for c in answers}
     found = {}
-    for completion, request in zip(known, requests, strict=True):
-        scored = free.get(request.prompt)
-        if scored is not None and completion.logprobs is not None:
-            own = scored[len(completion.prompt_token_ids) :].astype(np.float64)
-            found[id(completion)] = -np.expm1(np.minimum(own - completion.logprobs, 0))
+    for completion, request in zip(known, asked, strict=True):
+        own = free.get(request.key)
+        if own is not None and completion.logprobs is not None:
+            found[id(completion)] = -np.expm1(np.minimum(own.astype(np.float64) - completion.logprobs, 0))
     return [found.get(id(c), np.full(len(c.token_ids), np.nan)) for c in completions]
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import html
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 from toolkit.cells import Cells
 from toolkit.engine import Engine
 from toolkit.examples import SHOTS
-from toolkit.fingerprint import Fingerprint
 from toolkit.messages import Message, messages
+from toolkit.plan import STORE, Plan, plan, run
 from toolkit.prompt import Prompt, Rendered, dicts
-from toolkit.recorder import Recorder
 from toolkit.request import Request, digest
 from toolkit.results import Results
-from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
+from toolkit.sampling import Sampling
 from toolkit.schema import response_format
-from toolkit.store import Cell, Store
+from toolkit.store import Store
 from toolkit.template import Template
 
 if TYPE_CHECKING:
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
 Promptlike = str | Prompt | Rendered | Sequence[Message]
 Shots = tuple[tuple[str, Any], ...]
 """What a setting says about a prompt's examples: (axis, value), for axes that it has."""
-STORE = "runs/toolkit.db"
-"""Where completions go when no store is named; every sweep may share it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +105,7 @@ class Sweep:
 
     def plan(self, engine: Engine, store: Store | str | Path = STORE) -> Plan:
         """What a run would ask, without asking it. Starts no engine whose fingerprint is known."""
-        with _opened(store) as opened:
-            return _plan(self, engine, opened)
+        return plan(self.requests(engine.defaults), self.repeats, self._body, engine, store)
 
     def run(self, engine: Engine, store: Store | str | Path = STORE) -> Results:
         """Asks what is missing, as one batch, and returns everything that belongs to this sweep.
@@ -122,110 +116,16 @@ class Sweep:
         Raises StoreError when the store cannot be written, EngineError when the engine dies; what was
         finished until then is kept.
         """
-        opened = store if isinstance(store, Store) else Store(store)
-        plan = self.plan(engine, opened)
-        if plan.missing:
-            engine.start()
-            if engine.fingerprint != plan.fingerprint:  # the record was of an earlier state of this machine
-                plan = self.plan(engine, opened)
-        plan.define(opened)
-        if plan.missing:
-            plan.ask(engine, opened)
-        return Results.of(opened, sweep=plan.sweep, fingerprint=plan.fingerprint.id)
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A sweep on an engine: its cells, and what of it is stored."""
-
-    sweep: str
-    """The id of the sweep: equal for equal questions."""
-    fingerprint: Fingerprint
-    requests: tuple[Request, ...]
-    """One a cell, after collapsing."""
-    cells: tuple[Cell, ...]
-    combinations: int
-    """Cells before those that cannot differ were collapsed into one."""
-    missing: tuple[tuple[Request, int], ...]
-    """(request, repeat) still to be asked."""
-    body: Mapping[str, Any]
-    """Prompts and rows, as the store keeps them."""
-    count: Callable[[Request], int]
-    """Prompt tokens of a request."""
+        return run(lambda: self.requests(engine.defaults), self.repeats, self._body, engine, store)
 
     @property
-    def total(self) -> int:
-        """Completions that the finished sweep has."""
-        repeats = {cell.request: cell.repeats for cell in self.cells}
-        return sum(repeats.values())
-
-    @property
-    def stored(self) -> int:
-        return self.total - len(self.missing)
-
-    @property
-    def max_completion_tokens(self) -> int:
-        """The most tokens that the missing requests can generate."""
-        return sum(
-            (r.sampling.max_tokens or DEFAULT_MAX_TOKENS) * (r.sampling.n or 1) for r, _ in self.missing
-        )
-
-    @cached_property
-    def prompt_tokens(self) -> int:
-        """The prompt tokens of the missing requests, counted by the model's own tokenizer.
-
-        Raises ValueError when one of them cannot be rendered.
-        """
-        return sum(self.count(request) for request, _ in self.missing)
-
-    def note(self) -> str:
-        """What was collapsed, in words; empty when nothing was."""
-        if self.combinations == len(self.cells):
-            return ""
-        note = (
-            f"{self.combinations} combinations are {len(self.cells)} cells: equal requests are asked once, "
-            "and at temperature 0 seed, top_p, top_k and min_p change nothing"
-        )
-        shots = any(name in cell.labels for cell in self.cells for name in SHOTS)
-        return f"{note}; no example needs no selector, and one no order" if shots else note
-
-    def define(self, store: Store) -> None:
-        store.define(self.sweep, self.body, self.requests, self.cells)
-
-    def ask(self, engine: Engine, store: Store) -> None:
-        """Asks the missing requests and records the answers."""
-        if self.note():
-            print(self.note())
-        run = store.begin(self.sweep, self.fingerprint, engine.vocabulary)
-        repeats: dict[str, list[int]] = {}
-        for request, repeat in self.missing:
-            repeats.setdefault(request.key, []).append(repeat)
-        answers = engine.generate(request for request, _ in self.missing)
-        with Recorder(store, run, engine, self.total, self.stored) as recorder:
-            try:
-                for completion in answers:
-                    recorder.put(completion, repeats[completion.request.key].pop(0))
-            finally:
-                answers.close()  # type: ignore[attr-defined]  # generators cancel what is left when closed
-
-    def __repr__(self) -> str:
-        lines = [f"{name:<22} {value}" for name, value in self._facts()]
-        return "\n".join([*lines, *([self.note()] if self.note() else [])])
-
-    def _facts(self) -> list[tuple[str, str]]:
-        return [
-            ("cells", f"{len(self.cells):,} (of {self.combinations:,} combinations)"),
-            ("completions", f"{self.total:,}"),
-            ("stored", f"{self.stored:,}"),
-            ("missing", f"{len(self.missing):,}"),
-            ("prompt tokens", f"{self.prompt_tokens:,}"),
-            ("completion tokens", f"at most {self.max_completion_tokens:,}"),
-            ("fingerprint", self.fingerprint.id),
-        ]
-
-    def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><td>{n}</td><td>{html.escape(v)}</td></tr>" for n, v in self._facts())
-        return f"<table>{rows}</table><p>{html.escape(self.note())}</p>"
+    def _body(self) -> dict[str, Any]:
+        """Prompts and rows, as the store keeps them."""
+        return {
+            "prompts": [_plain(p) for p in self.prompts],
+            "rows": [dict(row) for row in self.rows],
+            "repeats": self.repeats,
+        }
 
 
 def sweep(
@@ -344,34 +244,6 @@ def _filled(turn: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     return {**turn, "content": parts}
 
 
-def _plan(sweep: Sweep, engine: Engine, store: Store) -> Plan:
-    found: dict[tuple[str, str], tuple[Request, Cell]] = {}
-    combinations = 0
-    for request, labels in sweep.requests(engine.defaults):
-        combinations += 1
-        known_by = (request.key, repr(labels))
-        if known_by not in found:
-            found[known_by] = (request, Cell(request.key, sweep.repeats, labels))
-    requests = tuple(request for request, _ in found.values())
-    cells = tuple(cell for _, cell in found.values())
-    fingerprint = engine.fingerprint
-    stored = store.stored(fingerprint.id)
-    unique = {request.key: request for request in requests}
-    missing = tuple(
-        (request, repeat)
-        for key, request in unique.items()
-        for repeat in range(sweep.repeats)
-        if repeat not in stored.get(key, ())
-    )
-    body = {
-        "prompts": [_plain(p) for p in sweep.prompts],
-        "rows": [dict(row) for row in sweep.rows],
-        "repeats": sweep.repeats,
-    }
-    name = digest([[c.request, c.labels] for c in cells] + [sweep.repeats], size=5)
-    return Plan(name, fingerprint, requests, cells, combinations, missing, body, engine.count)
-
-
 def _plain(prompt: Promptlike) -> Any:
     """A prompt as the store keeps it."""
     if isinstance(prompt, Prompt):
@@ -392,8 +264,3 @@ def _identity(prompt: Promptlike) -> str:
     # Two functions may have one name.
     embed = id(getattr(prompt.selector, "embed", None)) if isinstance(prompt, Prompt) else 0
     return digest([_plain(prompt), embed])
-
-
-def _opened(store: Store | str | Path) -> Any:
-    """A context that closes the store only when it opened it."""
-    return contextlib.nullcontext(store) if isinstance(store, Store) else Store(store)

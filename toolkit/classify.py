@@ -1,0 +1,217 @@
+"""Classify: which of some labels a model gives to each row, by the probability of the label itself."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit import report
+from toolkit.calibration import Calibration, calibration
+from toolkit.engine import Engine
+from toolkit.plan import STORE, run
+from toolkit.prompt import Prompt
+from toolkit.request import Request
+from toolkit.scoring import given, to_score
+from toolkit.store import Store
+from toolkit.sweep import as_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Doubles = npt.NDArray[np.float64]
+CONTENT_FREE = ("N/A", "", "[MASK]")
+"""Inputs that say nothing (Zhao et al. 2021)."""
+
+
+def classify(
+    engine: Engine,
+    prompt: str | Prompt,
+    rows: Iterable[Mapping[str, Any]],
+    labels: Sequence[str] | Mapping[str, str],
+    content_free: Sequence[str] = (),
+    store: Store | str | Path = STORE,
+) -> Classification:
+    """The probability of each label as the model's answer to each row: all labels are scored, nothing is generated.
+
+    labels: the texts that an answer may begin with, as the model would write them, or {name: text}; one of several
+    tokens counts with the joint probability of them all. content_free: values for the prompt's variables that say
+    nothing, such as `CONTENT_FREE`; each label's probability is then divided by the mean of its probabilities there
+    (contextual calibration with W = diag(p_cf)⁻¹; Zhao et al., "Calibrate Before Use", arXiv 2102.09690). A row with
+    `expected` (the name of a label) can be right or wrong. What is scored goes into the store, and not asked again.
+
+    Raises ValueError for bad labels and rows. A row that the engine refuses has an `error`.
+
+    >>> tk.classify(engine, "Review: {text}\\nMood?", rows, ["positive", "negative"]).frame()  # doctest: +SKIP
+    """
+    made = Prompt(prompt) if isinstance(prompt, str) else prompt
+    if not isinstance(made, Prompt):
+        raise TypeError(f"prompt must be text or a Prompt, got {prompt!r}")
+    texts = _labels(engine, labels)
+    items = as_rows(rows)
+    empty = [dict.fromkeys(made.variables, text) for text in content_free]
+    shown = [made.render(row) for row in (*items, *empty)]
+
+    def requests() -> Iterator[tuple[Request, dict[str, Any]]]:
+        for number, rendered in enumerate(shown):
+            for name, text in texts.items():
+                yield to_score(rendered, text).resolve(engine.defaults), {"row": number, "label": name}
+
+    body = {"prompts": [made.template], "rows": [dict(row) for row in (*items, *empty)], "repeats": 1}
+    found = {
+        c.request.key: (np.nan, c.error) if c.error else (_joint(given(c.choices[0]).logprobs), None)
+        for c in run(requests, 1, body, engine, store)
+    }
+    scores = [found[request.key] for request, _ in requests()]
+    table = np.array([p for p, _ in scores], np.float64).reshape(len(shown), len(texts))
+    errors = [
+        next((e for _, e in scores[i : i + len(texts)] if e), None) for i in range(0, len(scores), len(texts))
+    ]
+    for text, error in zip(content_free, errors[len(items) :], strict=True):
+        if error is not None:
+            raise ValueError(f"the prompt without content ({text!r}) cannot be scored: {error}")
+    return Classification(
+        tuple(texts), items, table[: len(items)], table[len(items) :], tuple(errors[: len(items)])
+    )
+
+
+def _joint(logprobs: Any) -> float:
+    return float(logprobs.astype(np.float64).sum())
+
+
+def _labels(engine: Engine, labels: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    if isinstance(labels, str) or not isinstance(labels, (Sequence, Mapping)):
+        raise TypeError(f"labels must be a list of texts or a dict of names and texts, got {labels!r}")
+    found = dict(labels) if isinstance(labels, Mapping) else {text: text for text in labels}
+    if len(found) < 2 or len(found) < len(labels):
+        raise ValueError(f"labels must be at least two different ones, got {labels!r}")
+    for name, text in found.items():
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"label {name!r} must be text that is not empty, got {text!r}")
+    ids = {name: engine.encode(Request(prompt=(0,), prefix=text))[1:] for name, text in found.items()}
+    for name, own in ids.items():
+        for other, longer in ids.items():
+            if name != other and longer[: len(own)] == own:
+                raise ValueError(
+                    f"label {name!r} is how {other!r} begins, so both would count the same answers: end it with what "
+                    'follows it, such as "\\n", or name it otherwise'
+                )
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """R rows and the L labels that they may have. Made by `classify`."""
+
+    labels: tuple[str, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    logprobs: Doubles
+    """(R, L) log probability of each label's text as the beginning of the answer; NaN for a row with an error."""
+    content_free: Doubles
+    """(C, L) that after prompts without content; C may be 0."""
+    errors: tuple[str | None, ...]
+
+    @cached_property
+    def uncalibrated(self) -> Doubles:
+        """(R, L) the labels' shares of what they cover together."""
+        return _shares(self.logprobs)
+
+    @cached_property
+    def probabilities(self) -> Doubles:
+        """(R, L) the same after contextual calibration, where there were prompts without content."""
+        if not len(self.content_free):
+            return self.uncalibrated
+        weighed = self.uncalibrated / _shares(self.content_free).mean(axis=0)
+        return np.asarray(weighed / weighed.sum(axis=1, keepdims=True))
+
+    @property
+    def covered_mass(self) -> Doubles:
+        """(R,) the probability, 0 to 1, that the answer begins with any of the labels: where it is small the model
+        would rather say something else, and the shares mean little."""
+        return np.asarray(np.exp(self.logprobs).sum(axis=1))
+
+    def frame(self) -> pd.DataFrame:
+        """A row for each row: its variables, predicted, confidence (the probability of the predicted label among the
+        labels), margin (its distance to the next), covered_mass, p.<label> for each, and where rows have `expected`,
+        correct; with calibration also what would be predicted without it."""
+        import pandas as pd
+
+        shares = self.probabilities
+        known = ~np.isnan(shares).any(axis=1)
+        best = np.sort(shares, axis=1)[:, ::-1]
+        predicted = self._best(shares)
+        table = pd.DataFrame([{f"row.{name}": value for name, value in row.items()} for row in self.rows])
+        table = table.assign(
+            predicted=pd.Series(predicted, dtype=object),
+            confidence=np.where(known, best[:, 0], np.nan),
+            margin=np.where(known, best[:, 0] - best[:, 1], np.nan),
+            covered_mass=self.covered_mass,
+            **{f"p.{label}": shares[:, i] for i, label in enumerate(self.labels)},
+        )
+        if len(self.content_free):
+            table["uncalibrated"] = self._best(self.uncalibrated)
+        if any("expected" in row for row in self.rows):
+            expected = [row.get("expected") for row in self.rows]
+            pairs = zip(predicted, expected, strict=True)
+            right = [None if p is None or e is None else p == e for p, e in pairs]
+            table["correct"] = pd.array(right, "boolean")
+        if any(self.errors):
+            table["error"] = list(self.errors)
+        return table
+
+    def _best(self, shares: Doubles) -> list[str | None]:
+        return [None if np.isnan(row).any() else self.labels[int(row.argmax())] for row in shares]
+
+    def calibration(self, bins: int = 10, equal: str = "width") -> Calibration:
+        """How well the confidence says how often the prediction is right, over the rows with `expected` (see
+        `toolkit.calibration`; its `thresholds()` tells what is gained by leaving out the unsure).
+
+        Raises ValueError without such rows.
+        """
+        table = self.frame()
+        if "correct" not in table or not table["correct"].notna().any():
+            raise ValueError(
+                "nothing says which label is right: give rows an `expected`, the name of a label"
+            )
+        known = table[table["correct"].notna()]
+        return calibration(
+            known["confidence"].to_numpy(), known["correct"].astype(bool).to_numpy(), bins, equal
+        )
+
+    def confusion(self) -> pd.DataFrame:
+        """How often each label was predicted (columns) where each was expected (rows)."""
+        import pandas as pd
+
+        expected = [row.get("expected") for row in self.rows]
+        table = pd.crosstab(pd.Series(expected, name="expected"), self.frame()["predicted"])
+        return table.reindex(index=[*self.labels], columns=[*self.labels], fill_value=0)
+
+    def sentence(self) -> str:
+        """What was found, in words."""
+        table = self.frame()
+        mass = np.nanmean(self.covered_mass)
+        parts = [f"{len(table)} rows, {len(self.labels)} labels, covered mass {mass:.3f} on average"]
+        if "correct" in table and table["correct"].notna().any():
+            known = table["correct"].dropna()
+            parts.append(f"{int(known.sum())} of {len(known)} right")
+        failed = sum(error is not None for error in self.errors)
+        return ", ".join([*parts, *([f"{failed} failed"] if failed else [])])
+
+    def __repr__(self) -> str:
+        return f"Classification({self.sentence()})\n{self.frame().to_string(max_rows=20, max_colwidth=40)}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.sentence())}</p>{report.table(self.frame(), rows=20)}"
+
+
+def _shares(logprobs: Doubles) -> Doubles:
+    """Probabilities that add up to 1 over the labels."""
+    from scipy.special import softmax
+
+    return np.asarray(softmax(logprobs, axis=1)) if len(logprobs) else logprobs
