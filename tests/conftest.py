@@ -40,6 +40,18 @@ def reference() -> Callable[[list[int]], np.ndarray]:
     return logits
 
 
+@pytest.fixture(scope="session")
+def forced(reference: Callable[[list[int]], np.ndarray]) -> Callable[[Any, Any], np.ndarray]:
+    """Prompt ids (P,), answer ids (T,) → (T, V) log probabilities of the reference in float64, teacher forced."""
+    from scipy.special import log_softmax
+
+    def steps(prompt: Any, answer: Any) -> np.ndarray:
+        before, after = ([int(i) for i in ids] for ids in (prompt, answer))
+        return log_softmax(reference(before + after)[len(before) - 1 : -1].astype(np.float64), axis=-1)
+
+    return steps
+
+
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
     return tmp_path / "run.db"

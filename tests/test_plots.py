@@ -1,7 +1,9 @@
+import numpy as np
 import pandas as pd
 import pytest
 
-from toolkit.plots import agreement, overview
+from toolkit.logprobs import BY
+from toolkit.plots import agreement, overview, tokens
 
 
 def table(temperatures, tokens, texts):
@@ -34,3 +36,101 @@ def test_overview_of_one_setting(axes):
 def test_overview_says_which_settings_it_leaves_out():
     many = table([i / 20 for i in range(40)], [1] * 40, ["a"] * 40)
     assert "the first 24 of 40 settings" in overview(many, ["temperature"])._suptitle.get_text()
+
+
+def strip_of(pieces, by="probability", **columns):
+    """A figure of pieces of one token each, or (text, tokens)."""
+    ends, placed = 0, []
+    for piece in pieces:
+        text, length = piece if isinstance(piece, tuple) else (piece, 1)
+        placed.append((ends, ends + length, text))
+        ends += length
+    steps = np.arange(ends)
+    made = {
+        "column": 1 / (1 + steps % 5),
+        "surprisal": steps % 5 * 1.0,
+        "low": steps % 3 * 0.5,
+        "high": 1 + steps % 3 * 0.75,
+    }
+    return tokens(placed, by, **(made | columns))
+
+
+def drawn(figure):
+    figure.canvas.draw()
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_tokens_are_drawn_with_their_surprisal_and_the_band_of_the_entropy():
+    surprisal, low, high = np.array([0.5, 2, 1]), np.array([0, 1, 2]), np.array([1, 3, 2.5])
+    figure = strip_of(
+        ["The", " cat", "."], surprisal=surprisal, low=low, high=high, column=np.array([1, 0.5, 0])
+    )
+    assert drawn(figure) == ["The", " cat", "."]
+    above, middle, below = figure.axes
+    assert above.get_title() == "colour: probability"
+    boxes = [(p.get_x(), p.get_width(), p.get_alpha()) for p in above.patches]
+    assert boxes == [
+        (0, 3, 0),
+        (3, 4, 0.4),
+        (7, 1, 0.8),
+    ]  # as wide as the text, as strong as it is surprising
+    assert [bar.get_height() for bar in middle.patches] == surprisal.tolist()
+    (band,), (outline,) = below.collections, below.lines
+    corners = {tuple(c) for c in band.get_paths()[0].vertices.tolist()}
+    assert corners == {(x + side, y) for x in range(3) for side in (-0.5, 0.5) for y in (low[x], high[x])}
+    assert outline.get_xydata().tolist() == [
+        [-0.5, 1], [0.5, 1], [0.5, 3], [1.5, 3], [1.5, 2.5], [2.5, 2.5],
+    ]  # fmt: skip
+    assert below.get_ylim()[0] == 0
+
+
+HARD = [
+    "Price", " is $5", " and $10", "\n", "\tTab", "\r\n", " café", " 日本", ("語", 3), (" 🎉", 4), " \\frac{1}{2}",
+    " a_b^2", " हिन्दी", " العربية", "\x00\x1b", "\ufffd", " ", "$", " $\\notatexcommand", "\u200d\ufe0f", "",
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("by", BY)
+def test_any_text_can_be_drawn(by, tmp_path):
+    """No glyph is missing, and a dollar sign begins no formula: matplotlib would warn, or fail."""
+    figure = strip_of(HARD, by)
+    figure.savefig(tmp_path / "strip.png")
+    figure.savefig(tmp_path / "strip.svg")
+    texts = drawn(figure)
+    assert texts[:8] == ["Price", " is $5", " and $10", "⏎", "⇥Tab", "▯⏎", " café", " ▯▯"]
+    assert " \\frac{1}{2}" in texts
+
+
+def test_a_line_ends_where_the_text_says_and_where_it_is_full():
+    pieces = ["ab", "\n", "c" * 60, "d" * 39, "ee", "日" * 49, "ff"]
+    above = strip_of(pieces).axes[0]
+    places = [(p.get_x(), p.get_y(), p.get_width()) for p in above.patches]
+    assert places == [
+        (0, 0, 2), (2, 0, 1), (0, 1, 60), (60, 1, 39), (0, 2, 2), (2, 2, 98), (0, 3, 2),
+    ]  # fmt: skip
+    assert above.get_ylim() == (4, 0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("pieces", "columns"),
+    [
+        ([], {}),
+        (["a"], {}),
+        (["a", "b"], {name: np.full(2, np.nan) for name in ("column", "surprisal", "low", "high")}),
+        (["a", "b"], {"high": np.array([np.nan, 1])}),
+    ],
+)
+def test_little_can_be_drawn_too(pieces, columns):
+    figure = strip_of(pieces, **columns)
+    assert drawn(figure) == pieces
+    for axis in figure.axes[1:]:
+        assert all(float(tick).is_integer() for tick in axis.get_xticks())  # a token has a whole number
+
+
+def test_a_long_text_is_cut_and_the_title_says_so():
+    figure = strip_of([*["w "] * 399, ("🎉", 4), *["w "] * 600])
+    assert figure.axes[0].get_title() == "colour: probability, the first 399 tokens of 1003"
+    assert len(drawn(figure)) == len(figure.axes[1].patches) == 399
+    assert "first" not in strip_of(["w"] * 400).axes[0].get_title()

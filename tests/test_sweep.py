@@ -27,7 +27,7 @@ def test_plan_collapses_cells_that_cannot_differ_and_says_so(engine, db):
     plan = tk.sweep(CAPITAL, ROWS, CELLS, repeats=2).plan(engine, db)
     assert (plan.combinations, len(plan.cells), plan.total, plan.stored) == (12, 8, 16, 0)
     assert len(plan.missing) == 16
-    assert plan.max_completion_tokens == 48
+    assert plan.completion_tokens[1] == 48
     assert plan.prompt_tokens == sum(engine.count(r) for r, _ in plan.missing)
     assert plan.note().startswith("12 combinations are 8 cells")
     assert "missing" in repr(plan)

@@ -13,6 +13,7 @@ from toolkit.choice import Choice, Token
 from toolkit.classify import Classification, classify
 from toolkit.completion import Completion, Delta, Usage
 from toolkit.conversation import Conversation
+from toolkit.count import Count, compare_tokenizers, count_many, count_tokens
 from toolkit.engine import Engine, EngineError, RequestError, load
 from toolkit.explore import explore
 from toolkit.fingerprint import Fingerprint
@@ -21,9 +22,11 @@ from toolkit.gallery import gallery
 from toolkit.image import image
 from toolkit.logprobs import Logprobs, logprobs
 from toolkit.messages import fold_system
+from toolkit.microscope import Microscope, microscope
 from toolkit.models import ModelError
 from toolkit.plan import Plan
 from toolkit.price import Price, price_of_schema, removed_mass
+from toolkit.prices import LocalPrice, ModelPrice, PriceError, model_price, model_prices
 from toolkit.prompt import Prompt, Rendered
 from toolkit.request import Request
 from toolkit.results import Results, results
@@ -31,6 +34,7 @@ from toolkit.sampling import Sampling
 from toolkit.schema import ResponseFormat, response_format, strict_violations
 from toolkit.store import Store, StoreBusy, StoreError
 from toolkit.sweep import Sweep, sweep
+from toolkit.tokens import Tokens, tokens
 from toolkit.toolrun import ToolRun, run_tools
 from toolkit.tools import Tool, ToolCall, tool
 from toolkit.tree import Tree, tree
@@ -45,15 +49,20 @@ __all__ = [
     "Classification",
     "Completion",
     "Conversation",
+    "Count",
     "Delta",
     "Engine",
     "EngineError",
     "Fingerprint",
     "Fork",
+    "LocalPrice",
     "Logprobs",
+    "Microscope",
     "ModelError",
+    "ModelPrice",
     "Plan",
     "Price",
+    "PriceError",
     "Prompt",
     "Rendered",
     "Request",
@@ -66,6 +75,7 @@ __all__ = [
     "StoreError",
     "Sweep",
     "Token",
+    "Tokens",
     "Tool",
     "ToolCall",
     "ToolRun",
@@ -76,6 +86,9 @@ __all__ = [
     "calibration",
     "cases",
     "classify",
+    "compare_tokenizers",
+    "count_many",
+    "count_tokens",
     "examples",
     "explore",
     "fold_system",
@@ -85,6 +98,9 @@ __all__ = [
     "image",
     "load",
     "logprobs",
+    "microscope",
+    "model_price",
+    "model_prices",
     "models",
     "price_of_schema",
     "removed_mass",
@@ -93,6 +109,7 @@ __all__ = [
     "run_tools",
     "strict_violations",
     "sweep",
+    "tokens",
     "tool",
     "tree",
     "verdict",

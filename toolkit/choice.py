@@ -35,6 +35,12 @@ UNLIKELY = -9999.0
 """What OpenAI's API and vLLM's server write for a log probability of minus infinity; no value to compute with."""
 
 
+def mode_of_prompt(engine: str | None) -> str | None:
+    """What the log probabilities of a prompt are on an engine of that logprobs_mode: no setting of the sampler
+    reaches them, so that vLLM gives the raw ones in processed modes too."""
+    return engine and engine.replace("processed", "raw")
+
+
 def shaped(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The arrays of a Choice from flat ones (a store, a file): those of the top k get their T rows."""
     steps = len(flat["token_ids"])

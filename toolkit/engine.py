@@ -104,7 +104,8 @@ class Engine(ABC):
 
         Options are the fields of Sampling, and response_format (the form of the answer: a pydantic model, a
         dataclass, a TypedDict, a JSON Schema, OpenAI's dicts, or vLLM's regex, choice and grammar), tools (typed
-        functions, or OpenAI's dicts) and tool_choice (auto, none, required, or a name).
+        functions, or OpenAI's dicts), tool_choice (auto, none, required, or a name), and prefix (text or token ids
+        that the answer begins with).
 
         Raises ValueError or TypeError for bad options, RequestError when it cannot be answered.
 
@@ -140,9 +141,16 @@ class Engine(ABC):
 
         Raises ValueError or TypeError for bad options, RequestError when it cannot be answered.
         """
-        asked = _prompt(prompt)
         settings = Sampling(**sampling)
-        return self._one(Request(None, asked, settings, suffix, echo, response_format))
+        return self._one(
+            Request(
+                prompt=prompt,  # type: ignore[arg-type]  # ids become a tuple there
+                sampling=settings,
+                suffix=suffix,
+                echo=echo,
+                response_format=response_format,
+            )
+        )
 
     def score(
         self,
@@ -172,8 +180,9 @@ class Engine(ABC):
         at: the step, from 0; with the number of the answer's tokens it goes on after its end. token: its text (more
         than one token is fine) or id; `toolkit.logprobs(c).top()` lists the likely ones. choice: which of the
         completion's. The answer comes whole, with the log probabilities of its first part where the completion has
-        them, under the same settings: `max_tokens` is that of the whole, and penalties and the seed count from the
-        fork on, which `notes` says.
+        them, under the same settings: limits are those of the whole (after its end they count anew), and penalties
+        and the seed count from the fork on, which `notes` says. A token that ends the answer (the end of the text,
+        a stop string, the last of max_tokens) costs no request; its log probability is known if it is in the top k.
 
         Raises IndexError or ValueError for bad input, RequestError when it cannot be answered.
 
@@ -199,14 +208,6 @@ class Engine(ABC):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _prompt(given: str | Sequence[int]) -> str | tuple[int, ...]:
-    if isinstance(given, str):
-        return given
-    if isinstance(given, (list, tuple)) and all(type(i) is int and i >= 0 for i in given):
-        return tuple(given)
-    raise ValueError(f"prompt must be a string or a list of token ids, got {given!r}")
 
 
 _loaded: VLLMEngine | None = None

@@ -26,10 +26,10 @@ def fork(a: Completion | Choice, b: Completion | Choice) -> Fork:
 
     Raises ValueError when the prompts or the tokenizers differ: then steps cannot be compared.
     """
+    first, second = (_choice(one) for one in (a, b))
     prompts = [c.prompt_token_ids for c in (a, b) if isinstance(c, Completion)]
     if len(prompts) == 2 and not np.array_equal(prompts[0], prompts[1]):
         raise ValueError("the two completions answer different prompts: compare answers to the same one")
-    first, second = (_choice(one) for one in (a, b))
     known = [c.vocabulary() for c in (first, second) if c.vocabulary is not None]
     if len(known) == 2 and known[0] != known[1]:
         raise ValueError("the two answers have different tokenizers: their tokens cannot be compared")
@@ -126,7 +126,8 @@ class Fork:
         turn the choice."""
         margins = np.array([_margin(self.a, step) for step in range(self.shared)])
         known = margins[~np.isnan(margins)]
-        return float((known < self.largest_drift).mean()) if len(known) else float("nan")
+        drift = self.largest_drift
+        return float((known < drift).mean()) if len(known) and not np.isnan(drift) else float("nan")
 
     def candidates(self) -> pd.DataFrame:
         """A row for each token that either of the two lists at the fork, the best of a first: id, text, logprob_a,

@@ -49,6 +49,26 @@ def path(model: str = DEFAULT) -> str:
     return model
 
 
+def local(model: str) -> str:
+    """The folder of a model, or of a tokenizer alone, that is on this machine already: nothing is fetched. The
+    default model, a local folder, or a Hugging Face id.
+
+    Raises ModelError for one that is not here.
+    """
+    folder = home() / "models" / DEFAULT if model == DEFAULT else Path(model).expanduser()
+    if model and folder.is_dir():
+        return str(folder)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return str(snapshot_download(model, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{model!r} is not on this machine: it is no folder, and no snapshot in the Hugging Face cache. "
+            f"toolkit.load({model!r}) fetches a model, `hf download {model}` what the hub has"
+        ) from error
+
+
 def _look_up(model: str) -> None:
     """Raises ModelError unless the Hugging Face hub, or its local cache, knows the model."""
     from huggingface_hub import hf_hub_download

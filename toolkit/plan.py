@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.completion import Completion
+from toolkit.cost import machine_seconds
 from toolkit.engine import Engine
 from toolkit.examples import SHOTS
 from toolkit.fingerprint import Fingerprint
+from toolkit.limits import NO_LIMITS, Limits, Spent
+from toolkit.prices import LocalPrice, ModelPrice, model_price
 from toolkit.recorder import Recorder
 from toolkit.request import Request, digest
 from toolkit.results import Results
 from toolkit.sampling import DEFAULT_MAX_TOKENS
 from toolkit.store import Cell, Store
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+Wholes = npt.NDArray[np.int64]
 STORE = "runs/toolkit.db"
 """Where completions go when no store is named; every sweep may share it."""
 Labelled = Iterable[tuple[Request, Mapping[str, Any]]]
@@ -44,6 +56,7 @@ def run(
     body: Mapping[str, Any],
     engine: Engine,
     store: Store | str | Path = STORE,
+    limits: Limits = NO_LIMITS,
 ) -> Results:
     """Asks what is missing, as one batch, and gives everything that belongs together (see `Sweep.run`)."""
     opened = store if isinstance(store, Store) else Store(store)
@@ -54,7 +67,7 @@ def run(
             made = plan(requests(), repeats, body, engine, opened)
     made.define(opened)
     if made.missing:
-        made.ask(engine, opened)
+        made.ask(engine, opened, limits)
     return Results.of(opened, sweep=made.sweep, fingerprint=made.fingerprint.id)
 
 
@@ -76,6 +89,11 @@ class Plan:
     """Prompts and rows, as the store keeps them."""
     count: Callable[[Request], int]
     """Prompt tokens of a request."""
+    window: int
+    """The most tokens of prompt and answer together."""
+    rate: float | None
+    """Tokens a second (of prompts, where not cached, and generated) that this engine had so far; None before its
+    first run in the store."""
 
     @property
     def total(self) -> int:
@@ -87,20 +105,79 @@ class Plan:
     def stored(self) -> int:
         return self.total - len(self.missing)
 
-    @property
-    def max_completion_tokens(self) -> int:
-        """The most tokens that the missing requests can generate."""
-        return sum(
-            (r.sampling.max_tokens or DEFAULT_MAX_TOKENS) * (r.sampling.n or 1) for r, _ in self.missing
-        )
+    @cached_property
+    def _prompts(self) -> Wholes:
+        """(M,) prompt tokens of each missing request; −1 for one that cannot be rendered."""
+        found: dict[str, int] = {}
+        for request, _ in self.missing:
+            if request.input not in found:
+                try:
+                    found[request.input] = self.count(request)
+                except ValueError:
+                    found[request.input] = -1
+        return np.array([found[request.input] for request, _ in self.missing], np.int64)
 
     @cached_property
-    def prompt_tokens(self) -> int:
-        """The prompt tokens of the missing requests, counted by the model's own tokenizer.
+    def _answers(self) -> tuple[Wholes, Wholes]:
+        """(M,) the least and the most tokens that each missing request can generate."""
+        asked = [request.sampling for request, _ in self.missing]
+        most = np.array([(s.max_tokens or DEFAULT_MAX_TOKENS) * (s.n or 1) for s in asked], np.int64)
+        least = np.array([max(1, s.min_tokens or 0) * (s.n or 1) for s in asked], np.int64)
+        to_the_end = np.array([bool(s.ignore_eos) for s in asked], bool)
+        return np.where(to_the_end, most, least), most
 
-        Raises ValueError when one of them cannot be rendered.
-        """
-        return sum(self.count(request) for request, _ in self.missing)
+    @cached_property
+    def _fits(self) -> npt.NDArray[np.bool_]:
+        """(M,) whether the engine will take each missing request."""
+        single = np.array([r.sampling.max_tokens or DEFAULT_MAX_TOKENS for r, _ in self.missing], np.int64)
+        return np.asarray((self._prompts >= 0) & (self._prompts + single <= self.window))
+
+    @property
+    def refused(self) -> tuple[Request, ...]:
+        """Missing requests that do not fit the window, or that the chat template refuses: each will be a row with an
+        `error`."""
+        return tuple(request for (request, _), fits in zip(self.missing, self._fits, strict=True) if not fits)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The prompt tokens of the missing requests that fit, counted by the model's own tokenizer."""
+        return int(self._prompts[self._fits].sum())
+
+    @property
+    def completion_tokens(self) -> tuple[int, int]:
+        """The least and the most tokens that they can generate."""
+        least, most = (int(tokens[self._fits].sum()) for tokens in self._answers)
+        return least, most
+
+    @property
+    def seconds(self) -> tuple[float, float] | None:
+        """The least and the most seconds that the run may take at the rate so far; None before there is one."""
+        if self.rate is None:
+            return None
+        least, most = ((self.prompt_tokens + tokens) / self.rate for tokens in self.completion_tokens)
+        return least, most
+
+    def costs(self, at: Sequence[str | ModelPrice | LocalPrice]) -> pd.DataFrame:
+        """What the missing requests would cost, in US dollars: a row for each price, with least and most (a model
+        sold by tokens: as if it counted tokens as this one does; this machine: by the rate so far), and how many of
+        them do not fit its context window. Raises PriceError for an unknown model."""
+        import pandas as pd
+
+        prices = [price if isinstance(price, LocalPrice) else model_price(price) for price in at]
+        return pd.DataFrame([self._cost(price) for price in prices])
+
+    def _cost(self, price: ModelPrice | LocalPrice) -> dict[str, Any]:
+        prompts = self._prompts[self._fits]
+        answers = [tokens[self._fits] for tokens in self._answers]
+        if isinstance(price, LocalPrice):
+            seconds = self.seconds or (float("nan"),) * 2
+            least, most = (s * price.hourly / 3600 for s in seconds)
+            name, too_long = "this machine", 0
+        else:
+            least, most = (float(price.of(prompts, tokens).sum()) for tokens in answers)
+            name, window = price.model, price.context_window
+            too_long = 0 if window is None else int((prompts + answers[1] > window).sum())
+        return {"at": name, "least": least, "most": most, "too_long": too_long, "price": str(price)}
 
     def note(self) -> str:
         """What was collapsed, in words; empty when nothing was."""
@@ -116,34 +193,77 @@ class Plan:
     def define(self, store: Store) -> None:
         store.define(self.sweep, self.body, self.requests, self.cells)
 
-    def ask(self, engine: Engine, store: Store) -> None:
-        """Asks the missing requests and records the answers."""
+    def ask(self, engine: Engine, store: Store, limits: Limits) -> None:
+        """Asks the missing requests, as far as the limits go, and records the answers."""
         if self.note():
             print(self.note())
         run = store.begin(self.sweep, self.fingerprint, engine.vocabulary)
-        repeats: dict[str, list[int]] = {}
-        for request, repeat in self.missing:
-            repeats.setdefault(request.key, []).append(repeat)
-        answers = engine.generate(request for request, _ in self.missing)
         with Recorder(store, run, engine, self.total, self.stored) as recorder:
-            try:
-                for completion in answers:
-                    recorder.put(completion, repeats[completion.request.key].pop(0))
-            finally:
-                answers.close()  # type: ignore[attr-defined]  # generators cancel what is left when closed
+            spent, asked, began = Spent(), 0, time.monotonic()
+            while asked < len(self.missing):
+                upto = asked + self._affordable(asked, limits, spent)
+                if upto == asked:
+                    break
+                answers = engine.generate(request for request, _ in self.missing[asked:upto])
+                try:
+                    asked = self._record(answers, recorder, limits, spent, asked, upto, began)
+                finally:
+                    answers.close()  # type: ignore[attr-defined]  # generators cancel what is left when closed
+                if limits.used_up(time.monotonic() - began):
+                    break
+        if asked < len(self.missing):
+            print(
+                f"{limits}: {asked} of {len(self.missing)} missing completions were asked; run again to go on"
+            )
+
+    def _affordable(self, first: int, limits: Limits, spent: Spent) -> int:
+        """How many of the missing requests, from a place on, can be handed out at once."""
+        if limits == NO_LIMITS:
+            return len(self.missing) - first  # they need not be counted before they run
+        fits = self._fits[first:]  # those that will be refused cost nothing
+        prompts, most = (np.where(fits, n[first:], 0) for n in (self._prompts, self._answers[1]))
+        return limits.affordable(prompts, most, spent)
+
+    def _record(
+        self, answers: Iterator[Completion], recorder: Recorder, limits: Limits, spent: Spent, asked: int, upto: int,
+        began: float,
+    ) -> int:  # fmt: skip
+        """Records answers until they end, or the time is used up; gives the number of those asked so far."""
+        repeats: dict[str, list[int]] = {}
+        for request, repeat in self.missing[asked:upto]:
+            repeats.setdefault(request.key, []).append(repeat)
+        for completion in answers:
+            recorder.put(completion, repeats[completion.request.key].pop(0))
+            spent.add(completion.usage, limits.price)
+            asked += 1
+            if limits.used_up(time.monotonic() - began):
+                return asked
+        return upto
 
     def __repr__(self) -> str:
         lines = [f"{name:<22} {value}" for name, value in self._facts()]
         return "\n".join([*lines, *([self.note()] if self.note() else [])])
 
+    def _time(self) -> str:
+        if self.seconds is None:
+            return "not known before this engine's first run"
+        return "{} to {}".format(*map(_clock, self.seconds)) + f", at {self.rate:.0f} tokens a second"
+
     def _facts(self) -> list[tuple[str, str]]:
+        refused = len(self.refused)
         return [
             ("cells", f"{len(self.cells):,} (of {self.combinations:,} combinations)"),
             ("completions", f"{self.total:,}"),
             ("stored", f"{self.stored:,}"),
             ("missing", f"{len(self.missing):,}"),
             ("prompt tokens", f"{self.prompt_tokens:,}"),
-            ("completion tokens", f"at most {self.max_completion_tokens:,}"),
+            ("completion tokens", "{:,} to {:,}".format(*self.completion_tokens)),
+            ("time", self._time()),
+            *(
+                [("refused", f"{refused:,} do not fit the window of {self.window:,} tokens")]
+                if refused
+                else []
+            ),
             ("fingerprint", self.fingerprint.id),
         ]
 
@@ -171,7 +291,25 @@ def _plan(requests: Labelled, repeats: int, body: Mapping[str, Any], engine: Eng
         if repeat not in stored.get(key, ())
     )
     name = digest([[c.request, c.labels] for c in cells] + [repeats], size=5)
-    return Plan(name, fingerprint, kept, cells, combinations, missing, body, engine.count)
+    rate = _rate(store, fingerprint.id)
+    return Plan(
+        name, fingerprint, kept, cells, combinations, missing, body, engine.count, engine.window, rate
+    )
+
+
+def _rate(store: Store, fingerprint: str) -> float | None:
+    """Tokens that were worked through in each second in which the engine ran."""
+    ran = store.ran([fingerprint])
+    ran = ran[ran["seconds"].notna()]
+    seconds = float(machine_seconds(ran).sum()) if len(ran) else 0.0
+    tokens = float((ran["prompt_tokens"] - ran["cached_tokens"] + ran["completion_tokens"]).sum())
+    return tokens / seconds if seconds > 0 else None
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _opened(store: Store | str | Path) -> Any:

@@ -75,6 +75,49 @@ def agreement(table: pd.DataFrame) -> float:
     return float(np.mean([part["text"].value_counts().iloc[0] / len(part) for _, part in rows]))
 
 
+def costs(table: pd.DataFrame, quality: str | None, front: Any) -> Figure:
+    """Tokens of each setting as bars (prompt and completion), and where there is a price and a quality, the quality
+    against the cost: the settings that no other beats (the Pareto front) are joined and named.
+    """
+    import matplotlib.pyplot as plt
+
+    shown = table.head(_SETTINGS_SHOWN)
+    labels = [_label([*map(str, table.index.names)], value) for value in shown.index]
+    figure = plt.figure(
+        figsize=(11 if front is not None else 7, 1.6 + 0.4 * len(shown)), layout="constrained"
+    )
+    plt.close(figure)
+    axes = figure.subplots(1, 2 if front is not None else 1, squeeze=False)[0]
+    places = np.arange(len(shown))
+    axes[0].barh(places, shown["prompt_tokens"], color=PALETTE[4], label="prompt")
+    axes[0].barh(
+        places, shown["completion_tokens"], left=shown["prompt_tokens"], color=PALETTE[0], label="completion"
+    )
+    axes[0].set_yticks(places, labels)
+    axes[0].invert_yaxis()
+    axes[0].set(xlabel="tokens")
+    axes[0].legend(frameon=False)
+    if front is not None and quality is not None:
+        _against(axes[1], table, quality, front)
+    if len(table) > len(shown):
+        figure.suptitle(f"bars of the first {len(shown)} of {len(table)} settings")
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def _against(axis: Any, table: pd.DataFrame, quality: str, front: Any) -> None:
+    axis.scatter(table["cost"], table[quality], color=PALETTE[4], edgecolor=PALETTE[0], zorder=3)
+    best = table[front].sort_values("cost")
+    axis.plot(best["cost"], best[quality], drawstyle="steps-post", color=PALETTE[5], lw=1.2)
+    axis.scatter(best["cost"], best[quality], color=PALETTE[5], zorder=4)
+    for value, cost, worth in zip(best.index, best["cost"], best[quality], strict=True):
+        name = _label([*map(str, table.index.names)], value)
+        axis.annotate(name, (cost, worth), xytext=(4, 5), textcoords="offset points", size=8)
+    axis.set(xlabel="cost (US dollars)", ylabel=f"share {quality}", ylim=(-0.03, 1.08), xlim=(0, None))
+
+
 def _groups(table: pd.DataFrame, names: list[str]) -> list[tuple[str, pd.DataFrame]]:
     if not names:
         return [("all", table)]
@@ -140,16 +183,20 @@ def tokens(
     _strip(above, shown, placed, lines, strength(np.asarray(column[:last]), by))
     steps = np.arange(last)
     middle.bar(steps, surprisal[:last], color=PALETTE[0], width=0.8)
-    middle.set(ylabel="surprisal (nats)", xlim=(-0.7, last - 0.3))
-    below.fill_between(steps, low[:last], high[:last], step="mid", color=PALETTE[4], alpha=0.6, lw=0)
-    below.step(steps, high[:last], where="mid", color=PALETTE[0], lw=0.8)
-    below.set(ylabel="entropy (nats)", xlabel="token", xlim=(-0.7, last - 0.3), ylim=(0, None))
+    middle.set(ylabel="surprisal (nats)")
+    sides = np.repeat(np.arange(last + 1) - 0.5, 2)[1:-1]  # left and right of each token, a single one too
+    bottom, top = (np.repeat(bound[:last], 2) for bound in (low, high))
+    below.fill_between(sides, bottom, top, color=PALETTE[4], alpha=0.6, lw=0)
+    below.plot(sides, top, color=PALETTE[0], lw=0.8)
+    below.set(ylabel="entropy (nats)", xlabel="token", ylim=(0, None))
     above.set_title(
         f"colour: {by}" + (f", the first {last} tokens of {len(column)}" if last < len(column) else "")
     )
     for axis in (middle, below):
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", alpha=0.3)
+        axis.set_xlim(-0.7, max(last, 1) - 0.3)
+        axis.locator_params(axis="x", integer=True, min_n_ticks=1)
     return figure
 
 
@@ -193,6 +240,29 @@ def _drawable(text: str) -> str:
     return "".join(c if ord(c) in known else "▯" for c in _visible(text))
 
 
+def step(texts: Sequence[str], before: Any, low: Any, high: Any) -> Figure:
+    """Next tokens before and after the sampler's settings, 0 to 1, and what all others have together, last: light
+    bars are before, dark ones what is sure after, and a line goes to the most that it can be.
+    """
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(7, 0.8 + 0.3 * len(texts)), layout="constrained")
+    plt.close(figure)
+    axis = figure.subplots()
+    places = np.arange(len(texts) + 1)
+    axis.barh(places, before, height=0.8, color=PALETTE[4], alpha=0.5, label="before")
+    axis.barh(places, low, height=0.45, color=PALETTE[0], label="after")
+    axis.hlines(places, low, high, color=PALETTE[5], lw=2.5, label="not known")
+    names = [*(_drawable(f"{text!r}") for text in texts), "all others"]
+    axis.set_yticks(places, names, family="monospace", parse_math=False)
+    axis.invert_yaxis()
+    axis.set(xlabel="probability", xlim=(0, None))
+    axis.legend(frameon=False, loc="center right")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="x", alpha=0.3)
+    return figure
+
+
 def branches(root: Node) -> Figure:
     """A tree of answers from left to right: each run of tokens as text, the line to it as thick as it is probable and
     labelled with its probability. Long runs are cut, and past the first 40 answers the rest are counted.
@@ -202,13 +272,16 @@ def branches(root: Node) -> Figure:
     ends = [node for node in root.walk() if not node.children]
     kept = {id(node) for node in ends[:_ENDS_SHOWN]}
     rows = {id(node): row for row, node in enumerate(ends[:_ENDS_SHOWN])}
-    figure = plt.figure(figsize=(11, 0.6 + 0.32 * max(2, len(rows))), layout="constrained")
+    height = 0.6 + 0.32 * max(2, len(rows))
+    figure = plt.figure(figsize=(11, height), layout="constrained")
     plt.close(figure)
     axis = figure.subplots()
     _branch(axis, root, 0.0, rows)
+    wide = max([_WIDE, *(text.get_position()[0] + len(text.get_text()) for text in axis.texts)])
+    figure.set_size_inches(11 * wide / _WIDE, height)  # a tree of many forks is wider than a page
     if len(ends) > len(kept):
         axis.set_title(f"the first {len(kept)} of {len(ends)} branches")
-    axis.set(xlim=(0, _WIDE), ylim=(max(1.0, len(rows)) - 0.4, -0.6))
+    axis.set(xlim=(0, wide), ylim=(max(1.0, len(rows)) - 0.4, -0.6))
     axis.axis("off")
     return figure
 
@@ -230,11 +303,10 @@ def _branch(axis: Any, node: Node, x: float, rows: dict[int, int]) -> float | No
             [right, right + 2, right + _GAP - 0.5],
             [y, to, to],
             color=PALETTE[0],
-            lw=0.6 + 5 * child.probability,
+            lw=0.6 + 5 * np.nan_to_num(child.probability),
         )
-        axis.text(
-            right + _GAP - 1, to - 0.06, f"{100 * child.probability:.2g}%", size=7, ha="right", va="bottom"
-        )
+        share = "?" if np.isnan(child.probability) else f"{100 * child.probability:.2g}%"
+        axis.text(right + _GAP - 1, to - 0.06, share, size=7, ha="right", va="bottom")
     axis.text(x, y, _drawable(text), family="monospace", size=8.2, va="center", parse_math=False)
     return y
 

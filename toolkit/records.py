@@ -43,7 +43,8 @@ def record(
         "prompt_token_ids": completion.prompt_token_ids.tolist(),
         # Arrays of k columns lie flat; their first length is that of token_ids.
         **_flat(choice),
-        **({} if completion.prompt is None else _prompt(completion.prompt)),
+        # In every record: a table has the columns of its first.
+        **_prompt(completion.prompt),
     }
 
 
@@ -51,10 +52,11 @@ def _flat(choice: Choice) -> dict[str, list[Any] | None]:
     return {n: None if (a := getattr(choice, n)) is None else a.ravel().tolist() for n in ARRAYS}
 
 
-def _prompt(prompt: Choice) -> dict[str, Any]:
+def _prompt(prompt: Choice | None) -> dict[str, Any]:
     """The prompt's own log probabilities; its token ids are in every record."""
-    own = {f"prompt_{n}": v for n, v in _flat(prompt).items() if n != "token_ids"}
-    return {"prompt_text": prompt.text, **own}
+    flat = dict.fromkeys(ARRAYS) if prompt is None else _flat(prompt)
+    own = {f"prompt_{n}": v for n, v in flat.items() if n != "token_ids"}
+    return {"prompt_text": prompt and prompt.text, **own}
 
 
 def plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -53,10 +54,10 @@ class Request:
     def __post_init__(self) -> None:
         if (self.messages is None) == (self.prompt is None):
             raise ValueError("a request has either messages or a prompt: give exactly one of them")
+        for name in ("prompt", "prefix"):
+            object.__setattr__(self, name, _text_or_ids(name, getattr(self, name)))
         if self.prompt is not None and not self.prompt:
             raise ValueError("prompt is empty: give some text to continue")
-        if isinstance(self.prompt, str):
-            encodable("prompt", self.prompt)
         if self.prompt is None and (self.echo or self.suffix):
             raise ValueError("echo and suffix go with a prompt, not with messages: use engine.complete")
         if self.suffix is not None and (not isinstance(self.suffix, str) or not isinstance(self.prompt, str)):
@@ -72,8 +73,6 @@ class Request:
             return
         if not self.prefix:
             raise ValueError("prefix is empty: give what the answer begins with, or leave it out")
-        if isinstance(self.prefix, str):
-            encodable("prefix", self.prefix)
         if self.suffix is not None:
             raise ValueError("prefix and suffix do not go together: put the prefix at the end of the prompt")
 
@@ -112,7 +111,7 @@ class Request:
         response_format: Any = None,
         tools: Sequence[Any] = (),
         tool_choice: Any = None,
-        prefix: str | tuple[int, ...] | None = None,
+        prefix: str | Sequence[int] | None = None,
         **sampling: Any,
     ) -> Request:
         """A chat request from a string, messages or a rendered prompt, the form of the answer, functions to call,
@@ -124,7 +123,7 @@ class Request:
             response_format=response_format,
             tools=as_tools(tools),
             tool_choice=tool_choice,
-            prefix=prefix,
+            prefix=prefix,  # type: ignore[arg-type]  # ids become a tuple there
             notes=made.notes,
         )
 
@@ -193,3 +192,16 @@ class Request:
     def resolve(self, defaults: Mapping[str, Any]) -> Request:
         """The same request with every sampling field explicit (see `Sampling.resolve`)."""
         return replace(self, sampling=self.sampling.resolve(defaults))
+
+
+def _text_or_ids(name: str, given: Any) -> str | tuple[int, ...] | None:
+    """A text, or token ids (a NumPy array as well) as a tuple."""
+    if given is None or isinstance(given, str):
+        return given and encodable(name, given)
+    try:
+        ids = None if isinstance(given, bytes) else tuple(map(operator.index, given))
+    except TypeError:  # no list, or not of whole numbers
+        ids = None
+    if ids is None or any(i < 0 for i in ids):
+        raise ValueError(f"{name} must be a string or a list of token ids, got {given!r}")
+    return ids

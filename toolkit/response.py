@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Any
 
 from toolkit.choice import UNLIKELY, Choice, Token
@@ -49,14 +50,17 @@ def text_choice(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
 def _text_logprobs(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
     tokens = (*(echoed.tokens if echoed else ()), *choice.tokens)
     # Offsets in characters of the text so far: bytes of an unfinished character do not count until it ends.
-    raw, offsets = b"", []
+    decoder, offsets, length = codecs.getincrementaldecoder("utf-8")("replace"), [], 0
     for token in tokens:
-        offsets.append(len(raw.decode("utf-8", "ignore")))
-        raw += token.bytes
+        offsets.append(length)
+        length += len(decoder.decode(token.bytes))
 
     def alternatives(token: Token) -> dict[str, float] | None:
+        if token.logprob is None:
+            return None
+        # The API always lists the sampled token, so that there may be one more.
         found = {_spelt(choice.token_bytes(i), "bytes:"): _finite(p) for i, _, p in token.top}
-        return None if token.logprob is None else found
+        return {**found, _spelt(token.bytes, "bytes:"): _finite(token.logprob)}
 
     return {
         "tokens": [_spelt(t.bytes, "bytes:") for t in tokens],
@@ -67,11 +71,11 @@ def _text_logprobs(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
 
 
 def _spelt(raw: bytes, mark: str = "") -> str:
-    """The bytes as text; those of a part of a character as OpenAI writes them, escaped, after the mark."""
+    """The bytes as text; of a part of a character as OpenAI writes it: after the mark, escaped unless ASCII."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        return mark + "".join(f"\\x{byte:02x}" for byte in raw)
+        return mark + "".join(chr(byte) if byte < 128 else f"\\x{byte:02x}" for byte in raw)
 
 
 def _finite(logprob: float) -> float:

@@ -14,9 +14,11 @@ import numpy as np
 from toolkit import plots, report
 from toolkit.choice import Choice
 from toolkit.completion import Completion, Usage
+from toolkit.cost import Costs, asked, costs
 from toolkit.examples import SHOTS
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import plain_text
+from toolkit.prices import LocalPrice, ModelPrice, model_price
 from toolkit.records import plain, record, restored
 from toolkit.sampling import FIELDS, unknown
 from toolkit.schema import ResponseFormat, response_format
@@ -57,6 +59,10 @@ WHERE (?1 IS NULL OR cells.sweep = ?1) AND (?2 IS NULL OR x.fingerprint = ?2) AN
     SELECT 1 FROM completions c
     WHERE c.request = x.request AND c.fingerprint = x.fingerprint AND c.repeat = x.repeat)
 GROUP BY cells.sweep, cells.position, x.request, x.fingerprint, x.repeat
+"""
+_LOST = """
+SELECT request, count(*), total(prompt_tokens), total(completion_tokens), total(seconds)
+FROM failures WHERE fingerprint IN (SELECT value FROM json_each(?)) GROUP BY request
 """
 
 
@@ -116,6 +122,10 @@ class Results:
             outcomes.append("error")
         named = any(name.startswith("row.") for name in self.axes)
         return self._table[[*(a for a in self.axes if not (named and a == "row")), *outcomes]]
+
+    def _settings(self) -> list[str]:
+        """The axes that are neither data nor draws of one setting."""
+        return [name for name in self.axes if name not in plots.DRAWS and not name.startswith("row.")]
 
     @property
     def axes(self) -> list[str]:
@@ -182,9 +192,11 @@ class Results:
 
         by: columns to group by; what varies, without rows, seed, repeat and choice, when left out.
         """
-        if by is None:
-            by = [name for name in self.axes if name not in plots.DRAWS and not name.startswith("row.")]
-        names = [self._column(n) for n in ([by] if isinstance(by, str) else by)]
+        names = (
+            self._settings()
+            if by is None
+            else [self._column(n) for n in ([by] if isinstance(by, str) else by)]
+        )
         table = self._table.assign(
             cut=self._table["finish_reason"] == "length", failed=self._table["finish_reason"] == "error"
         )
@@ -229,6 +241,71 @@ class Results:
         return frame.assign(
             **dict(zip(("verdict", "problem", "parsed"), zip(*found, strict=True), strict=True))
         )
+
+    def costs(
+        self,
+        by: str | Sequence[str] | None = None,
+        price: str | ModelPrice | LocalPrice | None = None,
+        at: Sequence[str | ModelPrice] = (),
+        score: Callable[[Mapping[str, Any]], float] | None = None,
+    ) -> Costs:
+        """Tokens, time and money by setting, each completion counted once (rows are choices, and cells may share a
+        request).
+
+        by: columns to group by; what varies, without rows, seed, repeat and choice, when left out. price: what is
+        paid: a `LocalPrice` of this machine's hours, or a model sold by tokens. at: models whose price for the same
+        numbers of tokens is shown beside it (another tokenizer would count otherwise, and what the local prefix cache
+        held is not cached there). score: from a row of `frame()` to a share of right, 0 to 1.
+
+        Columns: completions, prompt_tokens, cached_tokens, completion_tokens; spent_tokens and saved_tokens (prompt
+        and completion, asked by a run of this sweep, or found in the store); machine_seconds (the time in which the
+        engine ran, shared by those that ran at once); first_token_seconds (median), tokens_per_second;
+        failed_attempts; with a price, in US dollars, cost (of all, as if asked here), spent, saved,
+        spent_on_failures; valid (share of answers that have the form asked for), correct, and what one such answer
+        cost. What is not known, as in a table that was read from a file, is NaN.
+
+        Raises PriceError for an unknown model.
+        """
+        offers = tuple(model_price(model) for model in at)
+        paid = price if isinstance(price, LocalPrice) or price is None else model_price(price)
+        names = (
+            self._settings()
+            if by is None
+            else [self._column(n) for n in ([by] if isinstance(by, str) else by)]
+        )
+        return costs(self._judged(score), names, *self._ran(), paid, offers)
+
+    def _judged(self, score: Callable[[Mapping[str, Any]], float] | None) -> pd.DataFrame:
+        """The table with what each row is worth: own (asked by a run of its sweep), valid, correct."""
+        import pandas as pd
+
+        table = self._table
+        sweeps = dict(self._query("SELECT id, sweep FROM runs"))
+        runs = table["run"].map(sweeps, na_action="ignore")
+        table = table.assign(own=(runs == table["sweep"]).astype(float).where(runs.notna(), np.nan))
+        forms = {} if self._store is None else self._store.forms()
+        if forms.keys() & set(table["request"]):
+            rows = zip(table["request"], table["text"], table["finish_reason"], strict=True)
+            told = [_told(forms.get(key), text, reason)[0] for key, text, reason in rows]
+            table = table.assign(
+                valid=pd.Series([None if t is None else t == "valid" for t in told], dtype=object)
+            )
+        if score is not None:
+            worth: list[Any] = table.to_dict("records")
+            table = table.assign(correct=[float(score(row)) for row in worth])
+        return table
+
+    def _ran(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """All completions that the store has of these engines, and the failed attempts, one row each."""
+        import pandas as pd
+
+        engines = list(map(str, self._table["system_fingerprint"].unique()))
+        lost = ["request", "attempts", "prompt_tokens", "completion_tokens", "machine_seconds"]
+        failures = pd.DataFrame(self._query(_LOST, json.dumps(engines)), columns=lost)
+        return asked(self._table) if self._store is None else self._store.ran(engines), failures
+
+    def _query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        return [] if self._store is None else self._store.query(sql, values)[1]
 
     def plot(self) -> Figure:
         """Length of each completion and agreement of the answers, by setting (see `plots.overview`)."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.choice import ARRAYS, Choice
+from toolkit.choice import ARRAYS, Choice, mode_of_prompt
 from toolkit.messages import Message
 from toolkit.prompt import Rendered
 from toolkit.request import Request
@@ -27,27 +27,28 @@ def score(
     top_logprobs: int = 0,
 ) -> list[Choice]:
     """See `Engine.score`."""
-    if isinstance(continuations, str) or not isinstance(continuations, Sequence):
+    if isinstance(continuations, str) or not isinstance(continuations, Iterable):
         raise TypeError(f"continuations must be a list of texts, got {continuations!r}: put it into brackets")
-    for text in continuations:
-        if not text:
+    texts = list(continuations)
+    for text in texts:
+        if not hasattr(text, "__len__"):
+            raise TypeError(f"each continuation must be a text or a list of token ids, got {text!r}")
+        if not len(text):
             raise ValueError(f"there is nothing to score in {text!r}: give each continuation some text")
-    if prompt is None or prompt == "":
-        return _documents(engine, continuations, top_logprobs)
-    asked = [to_score(prompt, text, top_logprobs) for text in continuations]
-    return list(scored(engine, asked))
+    if prompt is None or (isinstance(prompt, str) and not prompt):
+        return _documents(engine, texts, top_logprobs)
+    return list(scored(engine, [to_score(prompt, text, top_logprobs) for text in texts]))
 
 
 def to_score(prompt: Text | Rendered | Sequence[Message], text: Text, top_logprobs: int = 0) -> Request:
     """The request that gives the log probabilities of a text after a prompt."""
     # vLLM must generate something; what it is does not matter.
     sampling = Sampling(temperature=0, max_tokens=1, top_logprobs=top_logprobs, prompt_logprobs=top_logprobs)
-    prefix = text if isinstance(text, str) else tuple(text)
-    if isinstance(prompt, str):
-        return Request(prompt=prompt, prefix=prefix, sampling=sampling)
-    if not isinstance(prompt, Rendered) and all(isinstance(i, int) for i in prompt):
-        return Request(prompt=tuple(prompt), prefix=prefix, sampling=sampling)  # type: ignore[arg-type]
-    return Request.chat(prompt, prefix=prefix, **sampling.given())  # type: ignore[arg-type]
+    if isinstance(prompt, Rendered) or (
+        isinstance(prompt, (list, tuple)) and any(isinstance(one, Mapping) for one in prompt)
+    ):
+        return Request.chat(prompt, prefix=text, **sampling.given())
+    return Request(prompt=prompt, prefix=text, sampling=sampling)  # type: ignore[arg-type]  # ids become tuples
 
 
 def scored(engine: Engine, requests: Iterable[Request]) -> Iterator[Choice]:
@@ -60,6 +61,10 @@ def scored(engine: Engine, requests: Iterable[Request]) -> Iterator[Choice]:
     for completion in engine.generate({request.key: request for request in asked}.values()):
         if completion.error is not None:
             raise RequestError(completion.error)
+        if not completion.choices[0].given:
+            raise ValueError(
+                f"the tokenizer has no tokens for {completion.request.prefix!r}: there is nothing to score"
+            )
         found[completion.request.key] = given(completion.choices[0])
     return (found[request.key] for request in asked)
 
@@ -74,13 +79,17 @@ def given(choice: Choice) -> Choice:
         text=raw.decode("utf-8", "replace"),
         finish_reason="scored",
         stop_reason=None,
+        logprobs_mode=mode_of_prompt(choice.logprobs_mode),
         **arrays,
     )
 
 
 def _documents(engine: Engine, texts: Sequence[Text], top_logprobs: int) -> list[Choice]:
     """Texts with nothing before them, in windows where they are longer than one."""
-    ids = [engine.encode(Request(prompt=t if isinstance(t, str) else tuple(t))) for t in texts]
+    ids = [engine.encode(Request(prompt=text)) for text in texts]  # type: ignore[arg-type]  # ids become a tuple there
+    for text, own in zip(texts, ids, strict=True):
+        if not own or max(own) >= len(engine.vocabulary):
+            raise ValueError(f"the tokenizer does not know the tokens of {text!r}: there is nothing to score")
     asked = [
         [
             to_score(own[first:begin], own[begin:end], top_logprobs)
@@ -91,7 +100,7 @@ def _documents(engine: Engine, texts: Sequence[Text], top_logprobs: int) -> list
     ]
     parts = scored(engine, [request for requests in asked for request in requests])
     return [
-        _joined(engine, own, [next(parts) for _ in requests])
+        _joined(engine, own, [next(parts) for _ in requests], top_logprobs)
         for own, requests in zip(ids, asked, strict=True)
     ]
 
@@ -107,9 +116,9 @@ def _windows(tokens: int, size: int) -> Iterator[tuple[int, int, int]]:
         begin = end
 
 
-def _joined(engine: Engine, ids: Sequence[int], parts: list[Choice]) -> Choice:
+def _joined(engine: Engine, ids: Sequence[int], parts: list[Choice], top: int) -> Choice:
     """The scored parts of a text after its first token, of which nothing is known."""
-    width = parts[0].top_ids.shape[1] if parts and parts[0].top_ids is not None else 0
+    width = parts[0].top_ids.shape[1] if parts and parts[0].top_ids is not None else max(top, 0)
     shapes = {
         "token_ids": (1,),
         "logprobs": (1,),
@@ -127,7 +136,7 @@ def _joined(engine: Engine, ids: Sequence[int], parts: list[Choice]) -> Choice:
         0,
         b"".join(vocabulary[i] for i in ids).decode("utf-8", "replace"),
         "scored",
-        logprobs_mode=engine.fingerprint.components.get("logprobs_mode"),
+        logprobs_mode=mode_of_prompt(engine.fingerprint.components.get("logprobs_mode")),
         given=len(ids),
         vocabulary=lambda: vocabulary,
         **arrays,

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import regex
 
 from toolkit.choice import Choice
 from toolkit.schema import pointer
 
 _KINDS = {
-    "word": re.compile(r"\w+(?:['’\-]\w+)*"),
-    "sentence": re.compile(r"\S.*?(?:[.!?…]+(?=[\s\"'”’)]|$)[\"'”’)]*|$)", re.DOTALL | re.MULTILINE),
+    # Python's own \w knows no combining marks, and would take words of Hindi or Tamil apart.
+    "word": regex.compile(r"\w+(?:['’\-]\w+)*"),
+    "sentence": regex.compile(r"(?m)\S.*?(?:[.!?…]+[\"'”’»)]*(?=\s|$)|[。！？]+[」』”’）]*|$)"),
 }
+_LONE = re.compile("[\udc80-\udcff]")
+"""Bytes that are no UTF-8, as `surrogateescape` decodes them: one character each."""
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 
@@ -39,11 +43,13 @@ def spans(choice: Choice, by: str | re.Pattern[str]) -> list[Span]:
 
     Raises ValueError for another name, or for text that is not JSON.
     """
-    raw = b"".join(map(choice.token_bytes, choice.token_ids.tolist()))
+    parts = list(map(choice.token_bytes, choice.token_ids.tolist()))
+    raw = b"".join(parts)
     # Tokens may say more than the text: the end-of-text token, what came after a stop string.
-    text = choice.text if raw.startswith(choice.text.encode()) else raw.decode("utf-8", "replace")
-    ends = np.cumsum([0, *(len(choice.token_bytes(i)) for i in choice.token_ids.tolist())])
-    places = np.cumsum([0, *(len(c.encode()) for c in text)])  # of characters, in bytes
+    exact = choice.text if raw.startswith(choice.text.encode()) else raw.decode("utf-8", "surrogateescape")
+    text = _LONE.sub("\ufffd", exact)
+    ends = np.cumsum([0, *map(len, parts)])
+    places = np.cumsum([0, *(len(c.encode("utf-8", "surrogateescape")) for c in exact)])  # in bytes
     found = []
     for name, begin, end in _places(text, by):
         first = int(np.searchsorted(ends, places[begin], side="right")) - 1
@@ -57,13 +63,13 @@ def _places(text: str, by: str | re.Pattern[str]) -> Iterator[tuple[str, int, in
     if isinstance(by, re.Pattern):
         matches = (m for m in by.finditer(text) if m.end() > m.start())
         yield from ((m.lastgroup or by.pattern, *m.span()) for m in matches)
-    elif by in _KINDS:
-        yield from ((by, *m.span()) for m in _KINDS[by].finditer(text))
+    elif isinstance(by, str) and by in _KINDS:
+        yield from ((by, m.start(), m.start() + len(m[0].rstrip())) for m in _KINDS[by].finditer(text))
     elif by == "json":
         try:
             json.loads(text)
             found = list(_values(text, _skip(text, 0), ()))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"spans by json need a text that is JSON: {error}") from error
         yield from sorted(found, key=lambda place: place[1])
     else:

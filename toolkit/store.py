@@ -25,11 +25,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from toolkit.choice import ARRAYS, PROMPT, Choice, Vocabulary, shaped
+from toolkit.choice import ARRAYS, PROMPT, Choice, Vocabulary, mode_of_prompt, shaped
 from toolkit.completion import Completion, Usage
 from toolkit.fingerprint import Fingerprint
 from toolkit.request import Request, digest
@@ -37,15 +37,22 @@ from toolkit.sampling import FIELDS
 from toolkit.schema import ResponseFormat, response_format
 from toolkit.tools import ToolCall
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _APPLICATION = 0x746B6974
 """SQLite's application_id of our files: "tkit"."""
-_VERSION = 3
+_VERSION = 4
 """SQLite's user_version: the format written here."""
 _UPGRADES = {
     1: ("ALTER TABLE completions ADD COLUMN notes TEXT",),
     2: (
         "ALTER TABLE completions ADD COLUMN tool_calls TEXT",
         "ALTER TABLE requests ADD COLUMN response_format TEXT",
+    ),
+    3: tuple(
+        f"ALTER TABLE failures ADD COLUMN {column}"
+        for column in ("prompt_tokens INTEGER", "completion_tokens INTEGER", "seconds REAL")
     ),
 }
 """From each older format to the next."""
@@ -75,7 +82,8 @@ CREATE TABLE arrays (
     token_ids BLOB NOT NULL, logprobs BLOB, ranks BLOB, top_ids BLOB, top_logprobs BLOB);
 CREATE TABLE failures (
     request TEXT NOT NULL, fingerprint TEXT NOT NULL, repeat INTEGER NOT NULL,
-    run INTEGER, created REAL NOT NULL, error TEXT NOT NULL);
+    run INTEGER, created REAL NOT NULL, error TEXT NOT NULL,
+    prompt_tokens INTEGER, completion_tokens INTEGER, seconds REAL);
 CREATE INDEX failures_by_request ON failures (request, fingerprint, repeat);
 CREATE TABLE sweeps (id TEXT PRIMARY KEY, created REAL NOT NULL, body TEXT NOT NULL);
 CREATE TABLE cells (
@@ -90,6 +98,15 @@ _COLUMNS = (
     "prompt_tokens, completion_tokens, cached_tokens, finish_reason, stop_reason, text, prompt, notes, "
     "tool_calls"
 )
+
+
+_RAN = """
+SELECT request, fingerprint AS system_fingerprint, repeat, min(prompt_tokens) AS prompt_tokens,
+       min(cached_tokens) AS cached_tokens, sum(completion_tokens) AS completion_tokens, min(seconds) AS seconds,
+       min(first_token_seconds) AS first_token_seconds, min(created) AS created
+FROM completions WHERE choice >= 0 AND fingerprint IN (SELECT value FROM json_each(?))
+GROUP BY request, fingerprint, repeat
+"""
 
 
 class StoreError(RuntimeError):
@@ -260,9 +277,9 @@ class Store:
         c, repeat, run = answer.completion, answer.repeat, answer.run
         known_by = (c.request.key, c.system_fingerprint, repeat)
         if c.error is not None:
-            self._db.execute(
-                "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?)", (*known_by, run, c.created, c.error)
-            )
+            used = (c.usage.prompt_tokens, c.usage.completion_tokens, c.seconds)
+            failed = (*known_by, run, c.created, c.error, *used)
+            self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", failed)
             return
         prompt = self._add_prompt(c.prompt_token_ids)
         for choice in (*c.choices, *([c.prompt] if c.prompt else [])):
@@ -366,6 +383,14 @@ class Store:
             found[key] = known[text]
         return found
 
+    def ran(self, fingerprints: Sequence[str]) -> pd.DataFrame:
+        """A row for each completion on some engines, its choices together: request, system_fingerprint, repeat, its
+        tokens (prompt, cached, completion), seconds, first_token_seconds, created."""
+        import pandas as pd
+
+        columns, rows = self.query(_RAN, [_dump(list(fingerprints))])
+        return pd.DataFrame(rows, columns=columns)
+
     def forms(self) -> dict[str, ResponseFormat]:
         """Request key → the form that its answer is held to, of those that are."""
         query = "SELECT key, response_format FROM requests WHERE response_format IS NOT NULL"
@@ -455,21 +480,30 @@ class Store:
             finish_reason=row["finish_reason"],
             stop_reason=json.loads(row["stop_reason"] or "null"),
             tool_calls=tuple(ToolCall(**call) for call in json.loads(row["tool_calls"] or "[]")),
-            logprobs_mode=mode if row["choice"] == PROMPT else request.logprobs_mode(mode),
+            logprobs_mode=mode_of_prompt(mode) if row["choice"] == PROMPT else request.logprobs_mode(mode),
             given=_given(row, request),
-            vocabulary=lambda: self.vocabulary(fingerprint),
+            # A table that came from a file has none: then a choice says so, as every other does.
+            vocabulary=(lambda: self.vocabulary(fingerprint)) if self._has_vocabulary(fingerprint) else None,
             **shaped(flat),
         )
 
     def vocabulary(self, fingerprint: str) -> Vocabulary:
         """The bytes of every token id of a fingerprint's tokenizer. Raises KeyError when not stored."""
-        tokenizer = self.fingerprint(fingerprint).components.get("tokenizer")
+        tokenizer = self._tokenizer(fingerprint)
         if tokenizer not in self._vocabularies:
             rows = self._all("SELECT body FROM vocabularies WHERE tokenizer = ?", tokenizer)
             if not rows:
                 raise KeyError(tokenizer)
             self._vocabularies[tokenizer] = _unpack(rows[0][0])
         return self._vocabularies[tokenizer]
+
+    def _has_vocabulary(self, fingerprint: str) -> bool:
+        tokenizer = self._tokenizer(fingerprint)
+        query = "SELECT 1 FROM vocabularies WHERE tokenizer = ?"
+        return tokenizer in self._vocabularies or bool(self._all(query, tokenizer))
+
+    def _tokenizer(self, fingerprint: str) -> str:
+        return str(self.fingerprint(fingerprint).components.get("tokenizer"))
 
 
 def _dump(value: object) -> str:

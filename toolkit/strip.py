@@ -12,8 +12,8 @@ Doubles = npt.NDArray[np.float64]
 
 TEXTS = 20
 """Texts that a page of strips shows."""
-_TOKENS = 4000
-"""Tokens of one text that are shown."""
+_PIECES = 4000
+"""Pieces of one text that are shown: mostly of one token each."""
 _COLOUR = "213,94,0"
 """Okabe and Ito's vermillion: one hue, so that only its strength has to be told apart; see-through, so that the light
 or dark text of a notebook's theme stays readable on it."""
@@ -39,14 +39,15 @@ def strength(values: Doubles, by: str) -> Doubles:
 
 def text(told: Sequence[tuple[str, Doubles, str]], by: str) -> str:
     """A text from (piece, its tokens' values, what to say of it)."""
-    marks = "".join(_mark(piece, values, title, by) for piece, values, title in told[:_TOKENS])
-    rest = f" … and {len(told) - _TOKENS:,} more tokens" if len(told) > _TOKENS else ""
+    marks = "".join(_mark(piece, values, title, by) for piece, values, title in told[:_PIECES])
+    left = sum(len(values) for _, values, _ in told[_PIECES:])
+    rest = f" … and {left:,} more tokens" if left else ""
     return f'<div style="white-space:pre-wrap;line-height:1.8;margin:0 0 .6em 0">{marks}{rest}</div>'
 
 
 def _mark(piece: str, values: Doubles, title: str, by: str) -> str:
     alpha = 0.75 * float(strength(values, by).max(initial=0))
-    shown = html.escape(piece).replace("\n", "⏎\n") if piece.strip(" ") else html.escape(piece)
+    shown = html.escape(piece).replace("\n", "⏎\n")
     style = f"background:rgba({_COLOUR},{alpha:.2f});border-radius:2px;box-shadow:inset 0 -1px 0 #8884"
     return f'<span style="{style}" title="{html.escape(f"{piece!r}: {title}")}">{shown}</span>'
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from toolkit.cells import Cells
 from toolkit.engine import Engine
 from toolkit.examples import SHOTS
+from toolkit.limits import Limits
 from toolkit.messages import Message, messages
 from toolkit.plan import STORE, Plan, plan, run
+from toolkit.prices import LocalPrice, ModelPrice, model_price
 from toolkit.prompt import Prompt, Rendered, dicts
 from toolkit.request import Request, digest
 from toolkit.results import Results
@@ -107,16 +109,29 @@ class Sweep:
         """What a run would ask, without asking it. Starts no engine whose fingerprint is known."""
         return plan(self.requests(engine.defaults), self.repeats, self._body, engine, store)
 
-    def run(self, engine: Engine, store: Store | str | Path = STORE) -> Results:
+    def run(
+        self,
+        engine: Engine,
+        store: Store | str | Path = STORE,
+        *,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        price: str | ModelPrice | LocalPrice | None = None,
+    ) -> Results:
         """Asks what is missing, as one batch, and returns everything that belongs to this sweep.
 
         Each completion is on disk within a second of its end. Interrupt it and run it again: only what is
         missing is asked. A request that cannot be answered is a row with an `error`, asked again next time.
 
+        max_tokens, max_cost: the most that this run may spend (see `Limits`): tokens of prompts and completions, and
+        US dollars at a price. What is stored costs nothing; what did not fit is asked by the next run.
+
         Raises StoreError when the store cannot be written, EngineError when the engine dies; what was
-        finished until then is kept.
+        finished until then is kept. PriceError for an unknown model, before anything is asked.
         """
-        return run(lambda: self.requests(engine.defaults), self.repeats, self._body, engine, store)
+        paid = price if isinstance(price, LocalPrice) or price is None else model_price(price)
+        limits = Limits(max_tokens, max_cost, paid)
+        return run(lambda: self.requests(engine.defaults), self.repeats, self._body, engine, store, limits)
 
     @property
     def _body(self) -> dict[str, Any]:

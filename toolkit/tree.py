@@ -26,11 +26,14 @@ _SHOWN = 60
 def tree(what: Completion | Choice | Iterable[Completion | Choice]) -> Tree:
     """The tree of the answers to one prompt: those of `explore`, of many samples, or of one completion's n choices.
 
-    Raises ValueError where logprobs were not asked for.
+    Raises ValueError where logprobs were not asked for, or when completions answer different prompts.
 
     >>> tk.tree(engine.chat("Name a colour.", n=50, temperature=1, logprobs=True))  # doctest: +SKIP
     """
-    return Tree(logprobs(what).choices)
+    many = [what] if isinstance(what, (Completion, Choice)) or not isinstance(what, Iterable) else list(what)
+    if len({one.prompt_token_ids.tobytes() for one in many if isinstance(one, Completion)}) > 1:
+        raise ValueError("these completions answer different prompts: a tree is of the answers to one")
+    return Tree(logprobs(many).choices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +46,19 @@ class Node:
     text: str
     probability: float
     """That of its first token at the fork, 0 to 1; NaN where it is not known, and 1 for the root."""
-    joint: float
-    """That of everything up to its end."""
+    logprob: float
+    """That of everything up to its end, nats; what is not known at the very front (a prefix) is not counted."""
     members: tuple[int, ...]
     """The answers that go through it, by number."""
     ended: tuple[int, ...]
     """Those that end with it."""
     children: tuple[Node, ...]
     """What comes after, the likeliest first."""
+
+    @property
+    def joint(self) -> float:
+        """The probability of everything up to its end."""
+        return float(np.exp(self.logprob))
 
     @property
     def last(self) -> int:
@@ -85,7 +93,10 @@ class Tree:
         last = first + _common([ids[first:] for ids in texts])
         own = self.choices[members[0]]
         assert own.logprobs is not None
-        total = (before or 0.0) + float(own.logprobs[first:last].astype(np.float64).sum())
+        known = own.logprobs[first:last].astype(np.float64)
+        if before is None:
+            known = known[np.logical_or.accumulate(~np.isnan(known))]
+        total = (before or 0.0) + float(known.sum())
         groups: dict[int, list[int]] = {}
         for i, ids in zip(members, texts, strict=True):
             if len(ids) > last:
@@ -99,7 +110,7 @@ class Tree:
                 "utf-8", "replace"
             ),
             probability=float(np.exp(own.logprobs[first].astype(np.float64))) if before is not None else 1.0,
-            joint=float(np.exp(total)),
+            logprob=total,
             members=tuple(members),
             ended=tuple(i for i, ids in zip(members, texts, strict=True) if len(ids) == last),
             children=tuple(children),
@@ -108,9 +119,13 @@ class Tree:
     @property
     def explored(self) -> float:
         """The probability of all different answers that came to their end, together, 0 to 1: how much of what the
-        model could say is here."""
-        frame = self.frame()
-        return float(frame.loc[frame["finish_reason"] == "stop", "probability"].sum())
+        model could say is here. Those of unknown probability are not counted."""
+        return self._ended(self.root)
+
+    def _ended(self, node: Node) -> float:
+        if any(self.choices[i].finish_reason in ("stop", "tool_calls") for i in node.ended):
+            return float(np.nan_to_num(node.joint))  # what goes on from there is part of it
+        return sum(map(self._ended, node.children), 0.0)
 
     def frame(self) -> pd.DataFrame:
         """A row for each different answer, the most probable first: text, probability and logprob of all its tokens,
@@ -124,14 +139,14 @@ class Tree:
                 {
                     "text": own.text,
                     "probability": node.joint,
-                    "logprob": np.log(node.joint) if node.joint > 0 else -np.inf,
+                    "logprob": node.logprob,
                     "count": len(node.ended),
                     "finish_reason": own.finish_reason,
                     "tokens": len(own.token_ids),
                     "forks": forks,
                 }
             )
-        return pd.DataFrame(rows).sort_values("probability", ascending=False, ignore_index=True)
+        return pd.DataFrame(rows).sort_values("logprob", ascending=False, ignore_index=True)
 
     def forks(self) -> pd.DataFrame:
         """A row for each branch of each fork: step, what comes before, the branch's first token, its probability
@@ -186,7 +201,8 @@ class Tree:
 
     def _repr_html_(self) -> str:
         lines = html.escape("\n".join(self._lines()))
-        return f'<p>{html.escape(self._head())}</p><pre style="white-space:pre-wrap">{lines}</pre>'
+        style = "white-space:pre-wrap;font-family:monospace"
+        return f'<p>{html.escape(self._head())}</p><pre style="{style}">{lines}</pre>'
 
 
 def _common(texts: Sequence[Ints]) -> int:
@@ -211,4 +227,6 @@ def _percent(probability: float) -> str:
 
 
 def _times(node: Node) -> str:
-    return f"×{len(node.members)} " if len(node.members) > 1 and not node.children else ""
+    """How many answers end here, unless it goes without saying."""
+    n = len(node.ended)
+    return f"×{n} " if n > 1 or (n and node.children) else ""

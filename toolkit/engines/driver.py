@@ -60,6 +60,8 @@ class Prompted:
     """vLLM's own input for a conversation with images, instead of the ids alone."""
     given: int = 0
     """Ids at the end that the answer begins with."""
+    within: bool = False
+    """The ids end within a character: then vLLM would write them all, and find stop strings there."""
     streaming: bool = False
 
     @property
@@ -242,7 +244,7 @@ class Driver:
         job.group = prompt.group
         name = str(next(self._ids))
         try:
-            params = _parameters(prompt.request, prompt.streaming)
+            params = _parameters(prompt.request, prompt.streaming, prompt.within)
             given = prompt.pictured or {"prompt_token_ids": list(prompt.token_ids)}
             self._llm.llm_engine.add_request(name, given, params)
         except Exception as error:
@@ -366,7 +368,7 @@ def fetch(url: str) -> bytes:
     return bytes(MediaConnector().fetch_image(url).original_bytes)
 
 
-def _parameters(request: Request, streaming: bool) -> Any:
+def _parameters(request: Request, streaming: bool, within: bool = False) -> Any:
     """vLLM's own SamplingParams, made fresh for each request since vLLM changes them."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -376,6 +378,8 @@ def _parameters(request: Request, streaming: bool) -> Any:
     # Flat lists of numbers in place of an object for each token: top-20 logprobs at nearly no cost.
     logprobs = top if options.pop("logprobs", False) else None
     of_prompt = options.pop("prompt_logprobs", logprobs if request.echo else None)
+    if within:
+        options.pop("stop", None)
     for name in ("stop", "bad_words", "stop_token_ids", "allowed_token_ids"):
         if name in options:
             options[name] = list(options[name])

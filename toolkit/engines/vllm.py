@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from toolkit.choice import PROMPT, Choice, Vocabulary
+from toolkit.choice import PROMPT, Choice, Vocabulary, mode_of_prompt
 from toolkit.completion import Completion, Delta, Usage
 from toolkit.engine import Engine, EngineError, RequestError
 from toolkit.engines.batches import batches
@@ -203,6 +203,8 @@ class VLLMEngine(Engine):
         prompt.streaming = True
         job, seen, done = Job(), dict[int, int](), False
         latest: dict[int, Any] = {}
+        stops = prompt.request.sampling.stop if prompt.given or prompt.within else ()  # else vLLM sees to it
+        held = max(map(len, stops or ("-",))) - 1
         try:
             driver.submit(job, prompt)
             while not done:
@@ -217,11 +219,16 @@ class VLLMEngine(Engine):
                 output.outputs = [latest[i] for i in sorted(latest)]
                 completion = self._completion(prompt, output) if done else None
                 for i, part in enumerate(news):
-                    text = part.text[seen.get(part.index, 0) :]
-                    seen[part.index] = len(part.text)
+                    whole, stop, _ = self._said(prompt, part)
+                    if not (part.finish_reason or stop):
+                        whole = whole.rstrip(_PART)  # its end may be part of a character,
+                        whole = whole[: max(0, len(whole) - held)]  # or of a stop string
+                    reason = part.finish_reason and ("stop" if stop else part.finish_reason)
+                    text = whole[seen.get(part.index, 0) :]
+                    seen[part.index] = len(whole)
                     last = done and i == len(news) - 1
-                    if text or part.finish_reason:
-                        yield Delta(text, part.index, part.finish_reason, completion if last else None)
+                    if text or reason:
+                        yield Delta(text, part.index, reason, completion if last else None)
         finally:
             if not done:
                 driver.cancel(job)
@@ -248,8 +255,6 @@ class VLLMEngine(Engine):
         token_ids = (*token_ids, *prefix)
         if not token_ids:
             raise ValueError("the prompt has no tokens: give some text")
-        if request.sampling.stop and self._prefix_text(request.prefix).endswith(_PART):
-            raise ValueError("a prefix that ends within a character does not go with stop: leave stop out")
         answer = request.sampling.max_tokens or DEFAULT_MAX_TOKENS
         if len(token_ids) + answer > window:
             room = window - len(token_ids)
@@ -258,17 +263,20 @@ class VLLMEngine(Engine):
                 f"the prompt has {len(token_ids)} tokens and max_tokens is {answer}: together they exceed the "
                 f"context window of {self.model}, {window} tokens. To answer, {fix} the prompt (Prompt.fit does)"
             )
-        return Prompted(request, token_ids, position, group, images, len(prefix))
+        within = self._ends_within(request)
+        return Prompted(request, token_ids, position, group, images, len(prefix), within)
 
     def _completion(self, prompt: Prompted, output: Any) -> Completion:
         if isinstance(output, Exception):
             return self._failure(prompt.request, output, prompt.position)
         request = prompt.request
         if any(part.finish_reason == "error" for part in output.outputs):
-            return self._failure(request, ValueError(_NO_TOKEN), prompt.position)
+            tokens = sum(len(part.token_ids) for part in output.outputs)
+            used = Usage(len(prompt.token_ids), tokens, output.num_cached_tokens or 0)
+            return self._failure(request, ValueError(_NO_TOKEN), prompt.position, used)
         own, prefix = self._given(prompt, output)
         before = own.text if own and request.echo else ""
-        made = (self._choice(part, prefix, before, request) for part in output.outputs)
+        made = (self._choice(part, prefix, before, prompt) for part in output.outputs)
         choices = tuple(self._called(request, choice) for choice in made)
         mode = request.logprobs_mode(self._mode)
         tokens = sum(len(c.token_ids) - c.given for c in choices)
@@ -293,18 +301,19 @@ class VLLMEngine(Engine):
     def _mode(self) -> str | None:
         return self.fingerprint.components.get("logprobs_mode")
 
-    def _choice(self, part: Any, prefix: Choice, before: str, request: Request) -> Choice:
+    def _choice(self, part: Any, prefix: Choice, before: str, prompt: Prompted) -> Choice:
         token_ids = np.array(part.token_ids, np.int32)
         arrays = {} if part.logprobs is None else _arrays(part.logprobs, len(token_ids))
+        text, stop, end = self._said(prompt, part)
+        arrays = {"token_ids": np.concatenate([prefix.token_ids, token_ids]), **_after(prefix, arrays)}
         return Choice(
             index=part.index,
-            text=before + self._text(prefix, part, request),
-            finish_reason=part.finish_reason,
-            stop_reason=part.stop_reason,
-            token_ids=np.concatenate([prefix.token_ids, token_ids]),
+            text=before + text,
+            finish_reason="stop" if stop else part.finish_reason,
+            stop_reason=stop or part.stop_reason,
             given=len(prefix.token_ids),
             vocabulary=lambda: self.vocabulary,
-            **_after(prefix, arrays),
+            **{name: array[:end] for name, array in arrays.items()},
         )
 
     def _called(self, request: Request, choice: Choice) -> Choice:
@@ -337,32 +346,67 @@ class VLLMEngine(Engine):
         first, last = (
             {name: a[part] for name, a in arrays.items()} for part in (slice(end), slice(end, None))
         )
-        prefix = Choice(PROMPT, self._prefix_text(request.prefix), "prefix", **last)
+        prefix = Choice(PROMPT, "", "prefix", **last)
         if not request.echo and request.sampling.prompt_logprobs is None:
             return None, prefix
         asked = request.prompt
         text = asked if isinstance(asked, str) else self.tokenizer.decode(first["token_ids"])
-        own = Choice(
-            PROMPT, text, "prompt", logprobs_mode=self._mode, vocabulary=lambda: self.vocabulary, **first
-        )
+        mode = mode_of_prompt(self._mode)
+        own = Choice(PROMPT, text, "prompt", logprobs_mode=mode, vocabulary=lambda: self.vocabulary, **first)
         return own, prefix
 
-    def _text(self, prefix: Choice, part: Any, request: Request) -> str:
-        """What the answer says, its prefix included."""
-        if not prefix.text.endswith(_PART):
-            return prefix.text + str(part.text)
-        # vLLM would write the whole prompt, when what is before the first token ends within a character.
-        ids = [*prefix.token_ids.tolist(), *part.token_ids]
-        return self.tokenizer.decode(ids, special=request.sampling.skip_special_tokens is False)
+    def _said(self, prompt: Prompted, part: Any) -> tuple[str, str | None, int | None]:
+        """What the answer says, its prefix included; and the stop string, with the number of tokens up to its end,
+        that ends it unknown to vLLM: it looks for them only in what it writes itself, from its first character on."""
+        request, sampling, ids = prompt.request, prompt.request.sampling, tuple(part.token_ids)
+        given, before, within = prompt.token_ids[len(prompt.token_ids) - prompt.given :], "", prompt.within
+        if not within:
+            given, before = (), self._before(request)
 
-    def _prefix_text(self, given: str | Sequence[int] | None) -> str:
-        return given if isinstance(given, str) else self.tokenizer.decode(given or (), special=False)
+        def written(tokens: int | None) -> str:
+            return before + self._decode((*given, *ids[:tokens]), request)
 
-    def _failure(self, request: Request, error: Exception, position: int | None) -> Completion:
+        # Within a character vLLM would write the whole prompt. Of what it leaves out only the last token matters.
+        hidden = part.finish_reason == "stop" and not sampling.include_stop_str_in_output
+        text = written(-1 if hidden else None) if within else before + str(part.text)
+        if not sampling.stop or not (before or within):
+            return text, None, None
+        first = len(written(sampling.min_tokens or 0).rstrip(_PART))
+        ends = []
+        for stop in sampling.stop:
+            last = None if within else len(before) + len(stop) - 1
+            if (place := text.find(stop, max(0, first - len(stop) + 1), last)) >= 0:
+                ends.append((place + len(stop), place, stop))
+        if not ends:
+            return text, None, None
+        end, place, stop = min(ends)
+        tokens = next((n for n in range(1, len(ids)) if written(n).startswith(text[:end])), len(ids))
+        return text[: end if sampling.include_stop_str_in_output else place], stop, prompt.given + tokens
+
+    def _before(self, request: Request) -> str:
+        """What the answer begins with."""
+        given = request.prefix or ""
+        return given if isinstance(given, str) else self._decode(given, request)
+
+    def _decode(self, token_ids: Sequence[int], request: Request) -> str:
+        """As vLLM writes them (see `driver`: calls of some families are marked by special tokens)."""
+        named = request.sampling.skip_special_tokens is False or request.tool_choice == "auto"
+        return self.tokenizer.decode(token_ids, special=named)
+
+    def _ends_within(self, request: Request) -> bool:
+        """What is before the first generated token ends within a character, as far as can be seen."""
+        last = request.prompt if request.prefix is None else request.prefix
+        # A character has four bytes at most, and so as many tokens.
+        text = self._decode(last[-4:], request) if isinstance(last, tuple) else last
+        return text is not None and text.endswith(_PART)
+
+    def _failure(
+        self, request: Request, error: Exception, position: int | None, used: Usage | None = None
+    ) -> Completion:
         return Completion(
             request=request,
             choices=(Choice(0, "", "error"),),
-            usage=Usage(),
+            usage=used or Usage(),
             model=self.model,
             system_fingerprint=self.fingerprint.id,
             id=uuid.uuid4().hex,

@@ -1,0 +1,184 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import toolkit as tk
+from toolkit.prices import PriceError
+from toolkit.store import Answer
+
+ROWS = [
+    {"c": "France", "expected": "Paris"},
+    {"c": "Japan", "expected": "Tokyo"},
+    {"c": "Peru", "expected": "Lima"},
+]
+SWEEP = tk.sweep(
+    "What is the capital of {c}?", ROWS, tk.grid(temperature=[0, 0.8], seed=range(2), max_tokens=12)
+)
+"""9 completions: three at temperature 0, six above it."""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("plan") / "run.db"
+
+
+@pytest.fixture(scope="module")
+def results(engine, path):
+    return SWEEP.run(engine, path)
+
+
+def test_a_plan_tells_everything_before_anything_runs(engine, db):
+    plan = SWEEP.plan(engine, db)
+    assert (plan.total, plan.stored, len(plan.missing)) == (9, 0, 9)
+    prompts = [engine.count(f"What is the capital of {row['c']}?") for row in ROWS]
+    assert plan.prompt_tokens == 3 * sum(prompts)
+    assert plan.completion_tokens == (9, 9 * 12)
+    assert plan.seconds is None
+    assert "not known before this engine's first run" in repr(plan)
+    assert "<table>" in plan._repr_html_()
+
+
+def test_the_rate_so_far_tells_how_long_the_rest_will_take(engine, path, results):
+    more = tk.sweep(
+        "What is the capital of {c}?", ROWS, tk.grid(temperature=1.2, seed=range(9), max_tokens=12)
+    )
+    plan = more.plan(engine, path)
+    ran = results.costs().total
+    used = ran["prompt_tokens"] - ran["cached_tokens"] + ran["completion_tokens"]
+    assert plan.rate == pytest.approx(used / ran["machine_seconds"])
+    least, most = plan.seconds
+    assert least == pytest.approx((plan.prompt_tokens + 27) / plan.rate)
+    assert most == pytest.approx((plan.prompt_tokens + 27 * 12) / plan.rate)
+    assert "tokens a second" in repr(plan)
+
+
+def test_bounds_of_what_it_costs(engine, db):
+    price = tk.ModelPrice("own", input=1, output=10, context_window=40)
+    sweep = tk.sweep(
+        "What is the capital of {c}?", ROWS, tk.grid(temperature=1, n=2, min_tokens=3, max_tokens=12)
+    )
+    plan = sweep.plan(engine, db)
+    costs = plan.costs([price, tk.LocalPrice(per_hour=1)])
+    assert costs["least"][0] == pytest.approx((plan.prompt_tokens * 1 + 3 * 2 * 3 * 10) / 1e6)
+    assert costs["most"][0] == pytest.approx((plan.prompt_tokens * 1 + 3 * 2 * 12 * 10) / 1e6)
+    assert costs["too_long"].tolist() == [3, 0]
+    assert costs["at"].tolist() == ["own", "this machine"]
+    assert np.isnan(costs["most"][1])  # no rate yet
+    with pytest.raises(PriceError, match="unknown model"):
+        plan.costs(["no-such"])
+
+
+def test_to_the_end_is_as_long_as_it_can_be(engine, db):
+    assert tk.sweep("Hi", tk.grid(ignore_eos=True, max_tokens=7)).plan(engine, db).completion_tokens == (7, 7)
+
+
+def test_what_will_not_fit_is_told(engine, db):
+    rows = [{"text": "short"}, {"text": "word " * engine.window}]
+    plan = tk.sweep("{text}", rows, tk.grid(max_tokens=4)).plan(engine, db)
+    assert [r.messages[0]["content"] for r in plan.refused] == [rows[1]["text"]]
+    assert "1 do not fit the window" in repr(plan)
+    assert plan.prompt_tokens == engine.count("short")
+    assert plan.completion_tokens == (1, 4)
+
+
+def test_a_run_stops_at_its_tokens_and_goes_on(engine, db, capsys):
+    results = SWEEP.run(engine, db, max_tokens=120)
+    used = results.costs().total
+    assert 0 < len(results) < 9
+    assert used["spent_tokens"] <= 120
+    assert (
+        f"{len(results)} of 9 missing completions were asked; run again to go on" in capsys.readouterr().out
+    )
+    assert len(SWEEP.run(engine, db)) == 9
+    assert "stopped" not in capsys.readouterr().out
+
+
+def test_a_run_stops_at_its_cost(engine, db):
+    price = tk.ModelPrice("own", input=1, output=10)
+    results = SWEEP.run(engine, db, max_cost=0.0004, price=price)
+    assert 0 < len(results) < 9
+    assert results.costs(price=price).total["spent"] <= 0.0004
+    again = SWEEP.run(engine, db, max_cost=1, price=price)  # what is stored costs nothing
+    assert len(again) == 9
+
+
+def test_a_run_stops_at_the_time_of_this_machine(engine, db):
+    results = SWEEP.run(engine, db, max_cost=1e-9, price=tk.LocalPrice(per_hour=1))
+    assert len(results) == 1  # the first answer has used it up
+    assert len(SWEEP.run(engine, db)) == 9
+
+
+def test_prices_are_looked_up_before_anything_is_asked(engine, db):
+    with pytest.raises(PriceError, match="unknown model 'gpt4o'"):
+        SWEEP.run(engine, db, max_cost=1, price="gpt4o")
+    with pytest.raises(ValueError, match="max_cost needs a price"):
+        SWEEP.run(engine, db, max_cost=1)
+    assert SWEEP.plan(engine, db).stored == 0
+
+
+def test_costs_by_setting(results):
+    right = [row["expected"] for row in ROWS]
+    found = results.costs(
+        price=tk.ModelPrice("own", 1, 10), at=["gpt-4o"], score=lambda row: right[row["row"]] in row["text"]
+    )
+    frame = results.frame()
+    for temperature, row in found.frame().iterrows():
+        part = frame[frame["temperature"] == temperature]
+        assert row["completions"] == len(part)
+        assert row["completion_tokens"] == part["completion_tokens"].sum()
+        assert row["cost"] == pytest.approx(
+            (part["prompt_tokens"] + 10 * part["completion_tokens"]).sum() / 1e6
+        )
+        assert row["correct"] == pytest.approx(
+            np.mean([right[r] in t for r, t in zip(part["row"], part["text"], strict=True)])
+        )
+    assert found.total["spent"] == pytest.approx(found.total["cost"])
+    assert found.total["saved"] == 0
+    assert found.total["machine_seconds"] == pytest.approx(found.frame()["machine_seconds"].sum())
+    assert "gpt-4o: 2.5 in" in repr(found)
+    assert "at gpt-4o" in found._repr_html_()
+    assert len(found.plot().axes) == 2
+    assert len(results.costs().plot().axes) == 1
+
+
+def test_what_another_sweep_had_asked_is_saved(engine, path, results):
+    wider = tk.sweep(
+        "What is the capital of {c}?", ROWS, tk.grid(temperature=[0, 0.8], seed=range(3), max_tokens=12)
+    )
+    found = wider.run(engine, path).costs(price=tk.LocalPrice(per_hour=1)).total
+    own = results.costs(price=tk.LocalPrice(per_hour=1)).total
+    assert found["completions"] == 12
+    assert found["saved_tokens"] == own["spent_tokens"]
+    assert found["saved"] + found["spent"] == pytest.approx(found["cost"])
+    assert tk.results(path).costs().total["saved_tokens"] == 0  # all of it was asked once
+
+
+def test_failed_attempts_are_counted_with_the_tokens_that_they_used(engine, db):
+    rows = [{"text": "short"}, {"text": "word " * engine.window}]
+    sweep = tk.sweep("{text}", rows, tk.grid(temperature=0, max_tokens=2))
+    sweep.run(engine, db)
+    found = sweep.run(engine, db).costs(price=tk.ModelPrice("own", 1, 1)).total
+    assert found["failed_attempts"] == 2  # asked again by the second run
+    assert found["spent_on_failures"] == 0  # refused before the model saw it
+    assert found["completions"] == 1
+
+
+def test_an_attempt_that_failed_half_way_has_used_tokens(engine, db):
+    results = SWEEP.run(engine, db)
+    c = results[0]
+    failed = replace(c, choices=(tk.Choice(0, "", "error"),), usage=tk.Usage(7, 3), error="it broke")
+    with tk.Store(db) as store:
+        store.add([Answer(failed, 0)])
+    found = SWEEP.run(engine, db).costs(price=tk.ModelPrice("own", 1, 10)).total
+    assert found["failed_attempts"] == 1
+    assert found["spent_on_failures"] == pytest.approx((7 + 30) / 1e6)
+    assert found["completions"] == 9
+
+
+def test_tables_from_files_know_what_they_cost_and_not_who_asked(results, tmp_path):
+    again = tk.Results.from_parquet(results.to_parquet(tmp_path / "r.parquet"))
+    price = tk.ModelPrice("own", 1, 10)
+    own, there = (r.costs(price=price).total for r in (results, again))
+    assert there["cost"] == pytest.approx(own["cost"])
+    assert np.isnan(there["spent"])

@@ -1,0 +1,176 @@
+import math
+import socket
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pytest
+
+from toolkit.prices import LocalPrice, ModelPrice, PriceError, Tier, model_price, model_prices
+
+# Prices of today change with the package; those of a day that is past do not.
+BEFORE, AFTER = date(2025, 6, 9), date(2025, 6, 10)
+
+
+@pytest.fixture
+def library():
+    """genai-prices' own reckoning, one request at a time, in decimals."""
+    from genai_prices import Usage
+    from genai_prices.data import providers
+
+    moment = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+    def models():
+        for provider in providers:
+            for model in provider.models:
+                yield provider.id, model, model.get_prices(moment)
+
+    def cost(rates, prompt, completion, cached):
+        usage = Usage(input_tokens=prompt, output_tokens=completion, cache_read_tokens=cached)
+        return float(rates.calc_price(usage)["total_price"])
+
+    return models, cost, moment
+
+
+def test_prices_of_requests_are_those_of_the_library_for_every_model_and_tier(library):
+    models, cost, moment = library
+    checked = 0
+    for provider, model, rates in models():
+        if rates.input_mtok is None or rates.output_mtok is None:
+            continue
+        price = model_price(model.id, provider, on=moment)
+        edges = [t.above + step for t in price.tiers for step in (0, 1)]
+        for prompt in (0, 1000, *edges):
+            cached = prompt // 4
+            own = float(price.of(prompt, 100, cached))
+            assert own == pytest.approx(cost(rates, prompt, 100, cached), abs=1e-12), (
+                provider,
+                model.id,
+                prompt,
+            )
+            checked += 1
+    assert checked > 3000
+
+
+def test_a_request_by_hand():
+    # 600 tokens at 2.5, 400 cached ones at 1.25 and 100 at 10, all per million.
+    price = ModelPrice("m", input=2.5, output=10, cached=1.25)
+    assert price.of(1000, 100, 400) == pytest.approx((600 * 2.5 + 400 * 1.25 + 100 * 10) / 1e6)
+    assert ModelPrice("m", 2.5, 10).of(1000, 100, 400) == pytest.approx((1000 * 2.5 + 100 * 10) / 1e6)
+    assert ModelPrice("m", 0, 0, per_request=0.01).of([1, 2], [3, 4]).tolist() == [0.01, 0.01]
+
+
+def test_a_tier_holds_for_all_tokens_of_a_prompt_that_is_longer():
+    price = ModelPrice("m", 1, 10, tiers=(Tier(above=200_000, input=2, output=15),))
+    assert price.of([200_000, 200_001], 1000) == pytest.approx([0.2 + 0.01, 200_001 * 2 / 1e6 + 0.015])
+    # So the price of two requests is not that of their sum.
+    assert price.of([150_000] * 2, 0).sum() < price.of(300_000, 0)
+
+
+@pytest.mark.parametrize(("on", "expected"), [(BEFORE, 50), (AFTER, 10), (datetime(2025, 6, 9, 1), 50)])
+def test_prices_go_by_the_day(on, expected):
+    assert model_price("o3", on=on).of(10**6, 10**6) == expected
+    assert model_price("o3", on=AFTER).since == AFTER
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("gpt-4o", "gpt-4o"),
+        ("gpt-4o-2024-08-06", "gpt-4o"),
+        ("openai/gpt-4o", "gpt-4o"),
+        (" gpt-4o ", "gpt-4o"),
+        ("ft:gpt-4o-2024-08-06:org::id", "ft:gpt-4o"),
+    ],
+)
+def test_models_are_found_by_the_names_of_the_api_and_say_where_the_price_is_from(name, found):
+    price = model_price(name)
+    assert price.source.startswith("genai-prices 0.2.")
+    assert "with prices up to 20" in price.source
+    assert price.url.startswith("https://")
+    assert price.model == found or price.source.endswith(f"as {found}")
+    assert str(price).startswith(price.model)
+
+
+def test_a_price_by_hand_is_taken_as_it_is():
+    own = ModelPrice("mine", 1, 2)
+    assert model_price(own) is own
+    assert "given by hand" in str(own)
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "message"),
+    [
+        ("gpt4o", None, "unknown model 'gpt4o': did you mean 'gpt-4o'.*toolkit.ModelPrice"),
+        ("no-such-thing", "openai", "unknown model 'no-such-thing'"),
+        ("gpt-4o", "opnai", "unknown provider 'opnai': did you mean 'openai'"),
+        ("text-embedding-3-small", None, "is sold by azure, openai: give provider="),
+        ("text-embedding-3-small", "openai", "lists no price for text tokens"),
+    ],
+)
+def test_what_has_no_price_says_what_to_do(name, provider, message):
+    with pytest.raises(PriceError, match=message):
+        model_price(name, provider)
+
+
+def test_names_and_days_of_other_kinds_are_refused():
+    with pytest.raises(TypeError, match="model must be a name or a ModelPrice, got 3"):
+        model_price(3)
+    with pytest.raises(TypeError, match="on must be a date, got '2025'"):
+        model_price("o3", on="2025")
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, "1", True])
+def test_a_rate_is_a_number_from_0_up(value):
+    with pytest.raises(ValueError, match="must be a number from 0 up, in US dollars"):
+        ModelPrice("m", value, 1)
+    with pytest.raises(ValueError, match="per_hour must be a number from 0 up"):
+        LocalPrice(per_hour=value)
+    with pytest.raises(ValueError, match="output must be a number from 0 up"):
+        ModelPrice("m", 1, 1, tiers=(Tier(10, 1, value),))
+
+
+def test_more_cached_tokens_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="cached_tokens are part of prompt_tokens"):
+        ModelPrice("m", 1, 1).of(10, 0, 11)
+
+
+def test_an_hour_of_this_machine_costs_rent_and_energy():
+    price = LocalPrice(per_hour=2, per_kwh=0.3, watts=500)
+    assert price.hourly == pytest.approx(2.15)
+    assert "500 W (given)" in str(price)
+    with pytest.raises(ValueError, match="per_kwh and watts go together"):
+        LocalPrice(per_kwh=0.3)
+
+
+def test_all_prices_are_a_table():
+    table = model_prices()
+    assert len(table) > 1500
+    assert {
+        "model",
+        "provider",
+        "input",
+        "cached",
+        "output",
+        "tiers",
+        "context_window",
+        "since",
+        "url",
+    } == set(table)
+    own = model_prices("openai")
+    assert set(own["provider"]) == {"openai"}
+    row = own[own["model"] == "gpt-4o"].iloc[0]
+    assert (row["input"], row["output"]) == (model_price("gpt-4o").input, model_price("gpt-4o").output)
+    with pytest.raises(PriceError, match="unknown provider"):
+        model_prices("opnai")
+
+
+def test_nothing_is_fetched_and_nobody_elses_update_counts(monkeypatch):
+    import genai_prices.data_snapshot as snapshots
+
+    def refuse(*_, **__):
+        raise AssertionError("a price was to be fetched")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(snapshots, "get_snapshot", refuse)
+    assert np.isfinite(model_price("gpt-4o").of(1, 1))
+    assert len(model_prices("anthropic"))

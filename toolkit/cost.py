@@ -1,0 +1,210 @@
+"""Cost: what completions cost, spent now or saved by the store, in tokens, seconds and money."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit import plots, report
+from toolkit.prices import LocalPrice, ModelPrice
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+ONE = ["request", "system_fingerprint", "repeat"]
+"""What makes a completion one: rows of a results table are choices, and several cells may share a request."""
+Doubles = npt.NDArray[np.float64]
+
+
+def asked(table: pd.DataFrame) -> pd.DataFrame:
+    """A row for each completion of a results table, its choices together: prompt and cached tokens are those of the
+    request, completion tokens a sum."""
+    once = table.drop_duplicates([*ONE, "choice"])
+    found = once.sort_values("choice").groupby(ONE, sort=False, dropna=False)
+    return found.agg(
+        prompt_tokens=("prompt_tokens", "first"),
+        cached_tokens=("cached_tokens", "first"),
+        completion_tokens=("completion_tokens", "sum"),
+        seconds=("seconds", "first"),
+        first_token_seconds=("first_token_seconds", "first"),
+        created=("created", "first"),
+    ).reset_index()
+
+
+def machine_seconds(completions: pd.DataFrame) -> Doubles:
+    """(R,) seconds of the machine that each completion of a table of `asked` took: while several ran at once they
+    share the time by their tokens (those of the prompt that were not cached, and the generated ones), so that the
+    sum is the time in which anything ran. Sums of `seconds` count that time once for each of them. NaN where the
+    seconds are not known. The table must hold all that ran then."""
+    shares = np.full(len(completions), np.nan)
+    for _, part in completions.groupby("system_fingerprint"):
+        known = part[part["seconds"].notna()].sort_values("created")
+        end = known["created"].to_numpy(np.float64)
+        begin = end - known["seconds"].to_numpy(np.float64)
+        order = np.argsort(begin, kind="stable")
+        begin, end = begin[order], end[order]
+        if not len(end):
+            continue
+        latest = np.maximum.accumulate(end)
+        burst = np.cumsum(np.concatenate([[0], (begin[1:] > latest[:-1]).astype(int)]))
+        first = np.flatnonzero(np.diff(burst, prepend=-1))
+        length = latest[np.append(first[1:], len(end)) - 1] - begin[first]
+        weights = known["prompt_tokens"] - known["cached_tokens"] + known["completion_tokens"]
+        weight = np.maximum(weights.to_numpy(np.float64)[order], 1e-9)
+        total = np.bincount(burst, weight)
+        places = completions.index.get_indexer(known.index[order])
+        shares[places] = weight / total[burst] * length[burst]
+    return shares
+
+
+def priced(completions: pd.DataFrame, price: ModelPrice | LocalPrice) -> Doubles:
+    """(R,) US dollars of each completion: of this machine's time, by the column `machine_seconds`, or of its tokens
+    at a provider, as if none had been in a provider's cache."""
+    if isinstance(price, LocalPrice):
+        return np.asarray(completions["machine_seconds"].to_numpy(np.float64) * price.hourly / 3600)
+    return price.of(completions["prompt_tokens"], completions["completion_tokens"])
+
+
+def pareto(cost: npt.ArrayLike, quality: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """(n,) True where no other point costs no more and is no worse, with one of the two better; equal points stay
+    together, and one with NaN is out. Raises ValueError for different lengths."""
+    costs, worth = np.asarray(cost, np.float64), np.asarray(quality, np.float64)
+    if costs.shape != worth.shape:
+        raise ValueError(f"cost and quality must be of one length, got {len(costs)} and {len(worth)}")
+    keep = np.zeros(len(costs), bool)
+    known = np.flatnonzero(~(np.isnan(costs) | np.isnan(worth)))
+    order = known[np.lexsort((-worth[known], costs[known]))]  # the cheap first, the best first among equals
+    if len(order):
+        c, q = costs[order], worth[order]
+        first = np.searchsorted(c, c)
+        before = np.concatenate([[-np.inf], np.maximum.accumulate(q)])
+        keep[order] = (q == q[first]) & (q > before[first])
+    return keep
+
+
+def costs(
+    table: pd.DataFrame,
+    by: list[str],
+    ran: pd.DataFrame,
+    failures: pd.DataFrame,
+    price: ModelPrice | LocalPrice | None,
+    at: Sequence[ModelPrice],
+) -> Costs:
+    """See `Results.costs`. table: that of results, with `own` (asked by a run of its sweep) and, where they are
+    known, `valid` and `correct`; ran: `asked` of all completions of these engines; failures: attempts that gave
+    nothing, by request, with their tokens."""
+    every = ran.assign(machine_seconds=machine_seconds(ran)).set_index(ONE)
+
+    def line(part: pd.DataFrame) -> dict[str, Any]:
+        return _line(part, every, failures, price, at)
+
+    import pandas as pd
+
+    names: Any = by if len(by) > 1 else (by[0] if by else (lambda _: "all"))
+    rows = {value: line(part) for value, part in table.groupby(names, dropna=False)}
+    found = pd.DataFrame.from_dict(rows, orient="index")
+    found.index = (
+        pd.MultiIndex.from_tuples(rows, names=by)
+        if len(by) > 1
+        else pd.Index(rows, name=by[0] if by else None)
+    )
+    prices = tuple(p for p in (price, *at) if p is not None)
+    return Costs(found, pd.Series(line(table), dtype=object), prices)
+
+
+def _line(
+    part: pd.DataFrame, every: pd.DataFrame, failures: pd.DataFrame, price: Any, at: Sequence[ModelPrice]
+) -> dict[str, Any]:
+    """The numbers of some rows of a table, each completion counted once."""
+    done = part[part["finish_reason"] != "error"]
+    once = asked(done)
+    once["machine_seconds"] = every["machine_seconds"].reindex(once.set_index(ONE).index).to_numpy()
+    own = done.groupby(ONE, sort=False)["own"].max().reindex(once.set_index(ONE).index).to_numpy(np.float64)
+    lost = failures[failures["request"].isin(set(part["request"]))]
+    tokens = (once["prompt_tokens"] + once["completion_tokens"]).to_numpy(np.float64)
+    seconds = once["machine_seconds"].sum(min_count=1)
+    found: dict[str, Any] = {
+        "completions": len(once),
+        "prompt_tokens": int(once["prompt_tokens"].sum()),
+        "cached_tokens": int(once["cached_tokens"].sum()),
+        "completion_tokens": int(once["completion_tokens"].sum()),
+        "spent_tokens": float((tokens * own).sum()),
+        "saved_tokens": float((tokens * (1 - own)).sum()),
+        "machine_seconds": seconds,
+        "first_token_seconds": once["first_token_seconds"].astype(float).median(),
+        "tokens_per_second": once["completion_tokens"].sum() / seconds if seconds else np.nan,
+        "failed_attempts": int(lost["attempts"].sum()),
+    }
+    first = done[done["choice"] == 0].drop_duplicates(ONE)
+    shares = {n: float(first[n].astype(float).mean()) for n in ("valid", "correct") if n in part}
+    if price is not None:
+        found |= _money(once, own, lost, price)
+        paid = found["spent"] + found["spent_on_failures"] if own.all() else found["cost"]
+        for name in shares:
+            good = first[name].astype(float).sum()
+            found[f"cost_per_{name}"] = paid / good if good else (np.inf if paid else np.nan)
+    return {**found, **shares, **{f"at {p.model}": float(priced(once, p).sum()) for p in at}}
+
+
+def _money(
+    once: pd.DataFrame, own: Doubles, lost: pd.DataFrame, price: ModelPrice | LocalPrice
+) -> dict[str, float]:
+    each = priced(once, price)
+    return {
+        "cost": float(each.sum()),
+        "spent": float((each * own).sum()),
+        "saved": float((each * (1 - own)).sum()),
+        "spent_on_failures": float(priced(lost, price).sum()),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """Tokens, seconds and money of a results table, by setting. Made by `Results.costs`."""
+
+    table: pd.DataFrame
+    """A row for each setting; see `Results.costs`."""
+    total: pd.Series[Any]
+    """The same columns over everything: not the sum of the rows where settings share completions."""
+    prices: tuple[ModelPrice | LocalPrice, ...]
+    """What was reckoned with."""
+
+    def frame(self) -> pd.DataFrame:
+        return self.table.copy()
+
+    def plot(self) -> Figure:
+        """Tokens by setting, and where there is a price and a quality, one against the other with the Pareto front
+        (see `plots.costs`)."""
+        quality: Sequence[str] = [n for n in ("correct", "valid") if n in self.table]
+        front = (
+            pareto(self.table["cost"], self.table[quality[0]]) if quality and "cost" in self.table else None
+        )
+        return plots.costs(self.table, quality[0] if quality else None, front)
+
+    def _notes(self) -> list[str]:
+        return [
+            f"{price}" + (f", {price.url}" if isinstance(price, ModelPrice) and price.url else "")
+            for price in self.prices
+        ]
+
+    def __repr__(self) -> str:
+        rows = self.table.to_string(max_rows=20)
+        return "\n".join(["Costs", rows, "all: " + _told(self.total), *self._notes()])
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        last = pd.DataFrame([self.total], index=["all"])
+        shown = pd.concat([self.table, last]).reset_index(names=self.table.index.name or "setting")
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self._notes())
+        return f"{report.table(shown)}<ul>{notes}</ul>"
+
+
+def _told(total: pd.Series[Any]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in total.items() if isinstance(value, (int, float)))

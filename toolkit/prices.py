@@ -1,0 +1,280 @@
+"""Prices: what tokens cost at a provider, and what the hours of one's own machine cost."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.sampling import unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Doubles = npt.NDArray[np.float64]
+Counts = Any
+"""Numbers of tokens: one, or an array of them."""
+
+
+class PriceError(LookupError):
+    """A model whose price is not known; the message names the nearest ones, and how to give a price."""
+
+
+def _amount(name: str, value: object) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:  # type: ignore[operator, arg-type]
+        raise ValueError(f"{name} must be a number from 0 up, in US dollars, got {value!r}")
+    return float(value)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Tier:
+    """The rates of a request whose prompt has more than `above` tokens; they hold for all its tokens."""
+
+    above: int
+    input: float
+    output: float
+    cached: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelPrice:
+    """What a model's tokens cost, in US dollars per million. From `model_price`, or made by hand for a price of one's
+    own: `ModelPrice("my-model", input=0.5, output=2)`.
+
+    Raises ValueError for a negative rate, or one that is no number.
+    """
+
+    model: str
+    input: float
+    output: float
+    cached: float | None = None
+    """Of prompt tokens that the provider had in its cache; None when they cost what others do."""
+    tiers: tuple[Tier, ...] = ()
+    """Rates of long prompts, in order of length."""
+    per_request: float = 0.0
+    """US dollars for each request, whatever its length."""
+    context_window: int | None = None
+    provider: str | None = None
+    since: date | None = None
+    """The day from which these rates hold; None when that is not recorded."""
+    source: str = "given by hand"
+    """Where the rates come from, and of which day."""
+    url: str | None = None
+    """The provider's own page of prices."""
+
+    def __post_init__(self) -> None:
+        for place in (self, *self.tiers):
+            for name in ("input", "output", "cached", "per_request"):
+                if (value := getattr(place, name, None)) is not None:
+                    object.__setattr__(place, name, _amount(name, value))
+
+    def of(self, prompt_tokens: Counts, completion_tokens: Counts, cached_tokens: Counts = 0) -> Doubles:
+        """US dollars of each request; the cached tokens are part of its prompt tokens. Tiers go by the length of each
+        single prompt, so prices are of requests, and sums are sums of prices."""
+        prompt, completion, cached = (
+            np.asarray(n, np.float64) for n in (prompt_tokens, completion_tokens, cached_tokens)
+        )
+        if (cached > prompt).any():
+            raise ValueError("cached_tokens are part of prompt_tokens, and cannot be more")
+        place = np.searchsorted([t.above for t in self.tiers], prompt, side="left")
+        steps = [Tier(0, self.input, self.output, self.cached), *self.tiers]
+        rates = np.array([[t.input, t.input if t.cached is None else t.cached, t.output] for t in steps])[
+            place
+        ]
+        tokens = (prompt - cached) * rates[..., 0] + cached * rates[..., 1] + completion * rates[..., 2]
+        return np.asarray(tokens / 1e6 + self.per_request)
+
+    def __str__(self) -> str:
+        since = f" since {self.since}" if self.since else ""
+        return (
+            f"{self.model}: {self.input:g} in, {self.output:g} out per million tokens{since} ({self.source})"
+        )
+
+
+@dataclass(frozen=True)
+class LocalPrice:
+    """What the time of one's own machine costs.
+
+    Raises ValueError for a negative rate, or when nothing costs anything.
+    """
+
+    per_hour: float = 0.0
+    """US dollars for each hour in which the engine works: rent, or what the machine costs over its life."""
+    per_kwh: float = 0.0
+    """US dollars for each kWh."""
+    watts: float = 0.0
+    """What the machine draws while it works, as you say: no meter is read."""
+
+    def __post_init__(self) -> None:
+        for name in ("per_hour", "per_kwh", "watts"):
+            object.__setattr__(self, name, _amount(name, getattr(self, name)))
+        if bool(self.per_kwh) != bool(self.watts):
+            raise ValueError("per_kwh and watts go together: energy is power by time")
+
+    @property
+    def hourly(self) -> float:
+        """US dollars for an hour, energy included."""
+        return self.per_hour + self.per_kwh * self.watts / 1000
+
+    def __str__(self) -> str:
+        energy = f" and {self.watts:g} W (given) at {self.per_kwh:g} a kWh" if self.watts else ""
+        return f"this machine: {self.per_hour:g} an hour{energy}, in US dollars"
+
+
+@cache
+def _book() -> Any:
+    """The prices that come with genai-prices. Not its global snapshot, which other packages may replace by one from
+    the network."""
+    from genai_prices.data import providers
+    from genai_prices.data_snapshot import DataSnapshot
+
+    return DataSnapshot(providers, from_auto_update=False)
+
+
+def model_price(model: str | ModelPrice, provider: str | None = None, on: date | None = None) -> ModelPrice:
+    """The price of a model by its name, as the API has it (dated names too), from the table in the genai-prices
+    package: nothing is fetched. provider: where several sell a model, as "azure". on: the day; today when left out. A
+    ModelPrice is returned as it is.
+
+    Raises PriceError for a model that is not listed, or not by text tokens, TypeError for what is no name.
+
+    >>> tk.model_price("gpt-4o").of(prompt_tokens=1000, completion_tokens=100)  # doctest: +SKIP
+    """
+    if isinstance(model, ModelPrice):
+        return model
+    if not isinstance(model, str):
+        raise TypeError(f"model must be a name or a ModelPrice, got {model!r}")
+    seller, found = _find(model.strip(), provider)
+    moment = _moment(on)
+    price = _made(seller, found, moment)
+    if price is None:
+        raise PriceError(f"genai-prices lists no price for text tokens of {model!r}: {_HOW}")
+    return (
+        price if found.id == model else replace(price, source=f"{price.source}, as {found.id}", model=model)
+    )
+
+
+_HOW = "give toolkit.ModelPrice(name, input=…, output=…), US dollars per million tokens"
+
+
+def _find(model: str, provider: str | None) -> tuple[Any, Any]:
+    book = _book()
+    sellers = {p.id: p for p in book.providers}
+    if provider is None and model.partition("/")[0] in sellers:
+        provider, _, model = model.partition("/")
+    if provider is None and model.startswith("ft:"):
+        provider = "openai"
+    if provider is not None and provider not in sellers:
+        raise PriceError(unknown("provider", provider, sellers))
+    exact = [(p, m) for p in book.providers for m in p.models if m.id == model and provider in (None, p.id)]
+    if len(exact) == 1:
+        return exact[0]
+    try:
+        return book.find_provider_model(model, None, provider, None)  # type: ignore[no-any-return]
+    except LookupError:
+        pass
+    if exact:
+        raise PriceError(f"{model!r} is sold by {', '.join(p.id for p, _ in exact)}: give provider=")
+    names = {m.id for p in book.providers for m in p.models if provider in (None, p.id)}
+    raise PriceError(f"{unknown('model', model, names)[:300]}; for one that is not listed {_HOW}")
+
+
+def _moment(on: date | None) -> datetime:
+    if on is None:
+        return datetime.now(UTC)
+    if isinstance(on, datetime):
+        return on if on.tzinfo else on.replace(tzinfo=UTC)
+    if not isinstance(on, date):
+        raise TypeError(f"on must be a date, got {on!r}")
+    return datetime.combine(on, time(12), UTC)
+
+
+def _made(seller: Any, model: Any, moment: datetime) -> ModelPrice | None:
+    """None for a model without a price for both text tokens in and out."""
+    rates = model.get_prices(moment)
+    if rates.input_mtok is None or rates.output_mtok is None:
+        return None
+    # Azure sells what OpenAI lists, and so on: then the page is the lender's.
+    own = next((p for p in _book().providers if any(m is model for m in p.models)), seller)
+    per_thousand = rates.requests_kcount
+    return ModelPrice(
+        model=model.id,
+        provider=seller.id,
+        input=_rate(rates.input_mtok),
+        output=_rate(rates.output_mtok),
+        cached=None if rates.cache_read_mtok is None else _rate(rates.cache_read_mtok),
+        tiers=_tiers(rates),
+        per_request=float(per_thousand) / 1000 if per_thousand is not None else 0.0,
+        context_window=model.context_window,
+        since=_since(model, rates),
+        source=_source(),
+        url=(own.pricing_urls or [None])[0],
+    )
+
+
+def _rate(value: Any, above: int | None = None) -> float:
+    """A rate at the base, or in the tier that begins above a length."""
+    if not hasattr(value, "tiers"):
+        return float(value)
+    tier = next((t for t in value.tiers if t.start == above), None)
+    return float(value.base if tier is None else tier.price)
+
+
+def _tiers(rates: Any) -> tuple[Tier, ...]:
+    parts = (rates.input_mtok, rates.output_mtok, rates.cache_read_mtok)
+    starts = sorted({t.start for part in parts if hasattr(part, "tiers") for t in part.tiers})
+    return tuple(
+        Tier(start, *(None if part is None else _rate(part, start) for part in parts))  # type: ignore[arg-type]
+        for start in starts
+    )
+
+
+def _since(model: Any, rates: Any) -> date | None:
+    """The first day of the entry that holds."""
+    if not isinstance(model.prices, list):
+        return None
+    held = next((entry for entry in model.prices if entry.prices is rates), None)
+    return getattr(getattr(held, "constraint", None), "start_date", None)
+
+
+@cache
+def _source() -> str:
+    """The package keeps no date of its own: the newest start of a price in it, up to today, is a lower bound."""
+    today = datetime.now(UTC).date()
+    starts = (
+        getattr(entry.constraint, "start_date", None)
+        for provider in _book().providers
+        for model in provider.models
+        if isinstance(model.prices, list)
+        for entry in model.prices
+    )
+    newest = max((start for start in starts if start is not None and start <= today), default=None)
+    return f"genai-prices {importlib.metadata.version('genai-prices')}, with prices up to {newest}"
+
+
+def model_prices(provider: str | None = None, on: date | None = None) -> pd.DataFrame:
+    """Every model that is sold by text tokens: model, provider, input, cached, output (US dollars per million
+    tokens), tiers (prompt lengths above which other rates hold), context_window, since, url."""
+    import pandas as pd
+
+    sellers = {p.id: p for p in _book().providers}
+    if provider is not None and provider not in sellers:
+        raise PriceError(unknown("provider", provider, sellers))
+    moment = _moment(on)
+    chosen: Iterable[Any] = sellers.values() if provider is None else [sellers[provider]]
+    made = (_made(seller, model, moment) for seller in chosen for model in seller.models)
+    columns = ["model", "provider", "input", "cached", "output", "tiers", "context_window", "since", "url"]
+    rows = [
+        {n: tuple(t.above for t in p.tiers) if n == "tiers" else getattr(p, n) for n in columns}
+        for p in made
+        if p
+    ]
+    return pd.DataFrame(rows, columns=columns).astype({"context_window": "Int64", "cached": float})
