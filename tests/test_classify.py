@@ -51,7 +51,7 @@ def test_each_row_says_what_is_predicted_and_how_sure_it_is(found):
     assert frame["covered_mass"].between(0, 1).all()
     right = [label == row["expected"] for label, row in zip(frame["predicted"], ROWS, strict=True)]
     assert frame["correct"].tolist() == right
-    assert frame["uncalibrated"].tolist() == ["good", "good", "good"]  # the model is biased: it says so to anything
+    assert set(frame["uncalibrated"]) == {"good"}  # the model is biased: it says so to anything
     assert f"{sum(right)} of 3 right" in repr(found)
     assert "<table>" in found._repr_html_()
 

@@ -197,9 +197,9 @@ def conversations(number, seed):
         first = chance.choice(["system", "developer"] * 20 + ["user", "assistant"])
         turns = [{"role": first, "content": f"{i}{scrap()}"}]
         if chance.random() < 0.6:
-            words = chance.choices(SCRAPS, k=40 if i % 50 == 0 else chance.choice([1, 1, 1, 2, 3]))
+            words = chance.choices(SCRAPS, k=30 if i % 100 == 0 else chance.choice([1, 1, 1, 2, 3]))
             turns.append({"role": "user", "content": " ".join(words) + "?"})
-        while chance.random() < (0.8 if i % 50 == 1 else 0.1):
+        while chance.random() < (0.8 if i % 100 == 1 else 0.05):
             if chance.random() < 0.5:
                 turns.append({"role": "assistant", "content": scrap(), "name": "bo"})
             else:
@@ -207,7 +207,7 @@ def conversations(number, seed):
                 turns.append({"role": "tool", "tool_call_id": "c1", "content": scrap()})
             if chance.random() < 0.7:
                 turns.append({"role": "user", "content": [{"type": "text", "text": scrap()}]})
-        tools = [FORECAST] if i % 100 == 0 else []
+        tools = [FORECAST] if i % 200 == 2 else []
         yield Request.chat(turns, tools=tools, max_tokens=1, temperature=0)
 
 
