@@ -64,8 +64,9 @@ def check(found, expected, top=0):
     assert np.abs(named - found.top_logprobs).max(initial=0) < 1e-3
 
 
-@pytest.mark.parametrize("top", [0, 5])
-@pytest.mark.parametrize("text", ["The capital of France is", "def fib(n):\n    return", "日本の首都は"])
+@pytest.mark.parametrize(
+    ("text", "top"), [("The capital of France is", 5), ("def fib(n):\n    return", 0), ("日本の首都は", 1)]
+)
 def test_after_plain_text(engine, theirs, forced, text, top):
     continuations = [" Paris", " a large city in Europe.", "\n", "東京です 🎉", " Zxqvy"]
     for one, found in zip(continuations, engine.score(text, continuations, top_logprobs=top), strict=True):

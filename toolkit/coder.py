@@ -148,7 +148,7 @@ class TokenizerCoder(Coder):
 
 def _remote(request: Request) -> bool:
     parts = (p for m in request.messages or () if not isinstance(m["content"], str) for p in m["content"])
-    return any(str(p.get("image_url", {}).get("url", "")).startswith("http") for p in parts)
+    return any(str(p.get("image_url", {}).get("url", "")).lower().startswith("http") for p in parts)
 
 
 _SHAPES = {"gpt-3.5-turbo-0301": (4, -1)}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ONE = ["request", "system_fingerprint", "repeat"]
 """What makes a completion one: rows of a results table are choices, and several cells may share a request."""
 Doubles = npt.NDArray[np.float64]
+_ACROSS = 8
+"""Settings that are shown side by side."""
 
 
 def asked(table: pd.DataFrame) -> pd.DataFrame:
@@ -200,8 +202,13 @@ class Costs:
     def _repr_html_(self) -> str:
         import pandas as pd
 
-        last = pd.DataFrame([self.total], index=["all"])
-        shown = pd.concat([self.table, last]).reset_index(names=self.table.index.name or "setting")
+        shown = pd.concat([self.table.astype(object), self.total.to_frame("all").T])
+        names = [str(value) for value in shown.index]
+        axes = ", ".join(str(name) for name in self.table.index.names if name is not None)
+        if len(shown) <= _ACROSS:  # numbers of a setting below each other are read more easily
+            shown = shown.T.set_axis(names, axis=1).reset_index(names=axes)
+        else:
+            shown = shown.set_axis(names, axis=0).reset_index(names=axes)
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self._notes())
         return f"{report.table(shown)}<ul>{notes}</ul>"
 
