@@ -32,7 +32,7 @@ def bare(engine: tk.Engine, cells: Cells) -> float:
     prompts = [{"prompt_token_ids": list(engine.tokenizer.encode(r))} for r in requests]
 
     def run(llm: Any) -> float:
-        parameters = [_parameters(r.sampling, streaming=False) for r in requests]
+        parameters = [_parameters(r, streaming=False) for r in requests]
         for p in parameters:
             p.flat_logprobs = False  # as users of vLLM have it
         began = time.perf_counter()

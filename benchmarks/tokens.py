@@ -1,8 +1,8 @@
 """How fast many texts are counted: toolkit.count_many beside tiktoken in one thread, over 100 MB.
 
 The texts are sources and documents of the installed packages, once as files and once joined into one text. Both ways
-of counting take turns, three times each, when nobody else keeps the processors busy (or after two minutes of waiting
-for that); the best round counts. Written to benchmarks/results/tokens.json.
+of counting take turns, three times each; the best round counts. A timing during which others keep the processors busy
+is taken anew, a few times. Written to benchmarks/results/tokens.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ ROUNDS = 3
 QUIET = 0.1
 """Processors that others may keep busy."""
 PATIENCE = 120
-"""Seconds to wait for that."""
+"""Seconds to wait for that before each timing."""
+TRIES = 8
 
 
 def texts() -> Iterator[str]:
@@ -57,10 +58,14 @@ def wait_until_quiet() -> None:
 
 def timed(function: Callable[[], int]) -> dict[str, float]:
     """Seconds of a call, and how many processors others kept busy meanwhile."""
-    before, began = processor_seconds(), time.perf_counter()
-    tokens = function()
-    seconds = time.perf_counter() - began
-    others = max(0.0, processor_seconds() - before) / seconds
+    for _ in range(TRIES):
+        wait_until_quiet()
+        before, began = processor_seconds(), time.perf_counter()
+        tokens = function()
+        seconds = time.perf_counter() - began
+        others = max(0.0, processor_seconds() - before) / seconds
+        if others < QUIET:
+            break
     return {"tokens": tokens, "seconds": round(seconds, 3), "others": round(others, 2)}
 
 
@@ -73,10 +78,7 @@ def compared(name: str, given: list[str]) -> dict[str, object]:
     def ours() -> int:
         return int(tk.count_many(given, name).sum())
 
-    rounds = []
-    for _ in range(ROUNDS):
-        wait_until_quiet()
-        rounds.append((timed(one_thread), timed(ours)))
+    rounds = [(timed(one_thread), timed(ours)) for _ in range(ROUNDS)]
     assert len({side["tokens"] for pair in rounds for side in pair}) == 1
     single, parallel = (min(side[i]["seconds"] for side in rounds) for i in (0, 1))
     return {

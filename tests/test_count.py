@@ -196,10 +196,10 @@ def conversations(number, seed):
     for i in range(number):
         first = chance.choice(["system", "developer"] * 20 + ["user", "assistant"])
         turns = [{"role": first, "content": f"{i}{scrap()}"}]
-        if chance.random() < 0.6:
+        if chance.random() < 0.4:
             words = chance.choices(SCRAPS, k=30 if i % 100 == 0 else chance.choice([1, 1, 1, 2, 3]))
             turns.append({"role": "user", "content": " ".join(words) + "?"})
-        while chance.random() < (0.8 if i % 100 == 1 else 0.05):
+        while chance.random() < (0.8 if i % 100 == 1 else 0.03):
             if chance.random() < 0.5:
                 turns.append({"role": "assistant", "content": scrap(), "name": "bo"})
             else:

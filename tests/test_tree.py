@@ -62,6 +62,11 @@ def test_branches_of_each_fork():
     assert table["not_taken"].tolist() == pytest.approx([0.2, 0.2, 0, 0], abs=1e-6)
 
 
+def test_nothing_is_left_where_rounding_gives_more_than_one():
+    tree = tk.tree([answer("a", [0.6]), answer("b", [0.41])])
+    assert tree.forks()["not_taken"].tolist() == [0, 0]
+
+
 def test_nodes_are_runs_between_forks():
     root = tk.tree(colours()).root
     assert (root.text, root.probability, root.joint, root.members) == ("", 1, 1, (0, 1, 2, 3))
