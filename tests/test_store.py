@@ -124,7 +124,7 @@ def _newer(path):
     [
         (_text, "is not a store"),
         (_foreign, "is an SQLite file of something else"),
-        (_newer, r"written by a newer toolkit \(format 99, this one knows 3\): update toolkit"),
+        (_newer, r"written by a newer toolkit \(format 99, this one knows 4\): update toolkit"),
         (lambda path: path.mkdir(), "is a folder: name a file in it"),
         (lambda path: path.parent.joinpath("file").write_text("x"), None),
     ],
@@ -227,14 +227,15 @@ def test_unknown_names_raise_key_errors(db):
             ask("nothing")
 
 
-OLDER = {
-    1: (("completions", "notes"), ("completions", "tool_calls"), ("requests", "response_format")),
+ADDED = {
+    1: (("completions", "notes"),),
     2: (("completions", "tool_calls"), ("requests", "response_format")),
+    3: (("failures", "prompt_tokens"), ("failures", "completion_tokens"), ("failures", "seconds")),
 }
-"""Columns that came after each format."""
+"""Columns that came after each format, and are in all later ones."""
 
 
-@pytest.mark.parametrize("version", OLDER)
+@pytest.mark.parametrize("version", ADDED)
 def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
     import dataclasses
 
@@ -244,7 +245,7 @@ def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
         store.begin("s", FINGERPRINT, [b"t"])
         store.add([Answer(dataclasses.replace(made(), system_fingerprint=FINGERPRINT.id), 0, 1)])
     with sqlite3.connect(db) as bare:
-        for table, column in OLDER[version]:
+        for table, column in (pair for since, pairs in ADDED.items() if since >= version for pair in pairs):
             bare.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         bare.execute(f"PRAGMA user_version = {version}")
     new = made(messages="Other", response_format={"type": "object"})
@@ -259,3 +260,7 @@ def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
             again = store.completion(new.request.key, FINGERPRINT.id, 0)
             assert (again.notes, again.tool_calls) == (new.notes, new.tool_calls)
             assert again.request.response_format == new.request.response_format
+            usage = dataclasses.replace(new.usage, prompt_tokens=7, completion_tokens=3)
+            failed = dataclasses.replace(made(error="broke"), system_fingerprint=FINGERPRINT.id, usage=usage)
+            store.add([Answer(failed, 1, 1)])
+            assert store.query("SELECT prompt_tokens, completion_tokens FROM failures")[1][-1] == (7, 3)
