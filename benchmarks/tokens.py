@@ -24,9 +24,9 @@ SIZE = 100_000_000
 ROUNDS = 3
 QUIET = 0.1
 """Processors that others may keep busy."""
-PATIENCE = 120
+PATIENCE = 30
 """Seconds to wait for that before each timing."""
-TRIES = 8
+TRIES = 3
 
 
 def texts() -> Iterator[str]:
