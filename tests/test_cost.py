@@ -97,7 +97,7 @@ def test_the_shares_add_up_to_the_time_in_which_anything_ran(drawn, random):
 
 def test_prices_of_a_machine_and_of_a_provider():
     table = completions([(0, 3600, 1000), (7200, 9000, 500)]).assign(prompt_tokens=[100, 0])
-    table = table.assign(machine_seconds=machine_seconds(table))
+    table = table.assign(machine_seconds=machine_seconds(table), watts=np.nan)
     assert priced(table, LocalPrice(per_hour=2)) == pytest.approx([2, 1])
     assert priced(table, ModelPrice("m", 1, 10)) == pytest.approx([(100 + 10_000) / 1e6, 5000 / 1e6])
 

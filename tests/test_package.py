@@ -39,6 +39,7 @@ FLOORS = [
         "branching",
         "encoding",
         "coder",
+        "energy",
     ],
     ["store"],
     [

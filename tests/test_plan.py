@@ -142,6 +142,22 @@ def test_costs_by_setting(results):
     assert len(results.costs().plot().axes) == 1
 
 
+def test_energy_is_power_by_the_time_of_each_completion(engine, path, results):
+    with pytest.raises(ValueError, match=r"what the device drew is not known of 3 of 3 completions: give"):
+        results.costs(price=tk.LocalPrice(per_kwh=0.3))
+    given = results.costs(price=tk.LocalPrice(per_kwh=0.3, watts=60)).total
+    assert given["kwh"] == pytest.approx(given["machine_seconds"] * 60 / 3.6e6)
+    assert given["cost"] == pytest.approx(given["kwh"] * 0.3)
+    with tk.Store(path) as store:  # this machine does not tell: a run that was measured elsewhere
+        for number, seconds in store.query("SELECT id, seconds FROM runs")[1]:
+            assert seconds > 0
+            store.end(number, seconds, 45 * seconds)
+    told = results.costs(price=tk.LocalPrice(per_kwh=0.3))
+    assert told.total["kwh"] == pytest.approx(told.total["machine_seconds"] * 45 / 3.6e6)
+    assert told.frame()["kwh"].sum() == pytest.approx(told.total["kwh"])
+    assert told.total["cost"] == pytest.approx(told.total["kwh"] * 0.3)
+
+
 def test_what_another_sweep_had_asked_is_saved(engine, path, results):
     wider = tk.sweep(
         "What is the capital of {c}?", ROWS, tk.grid(temperature=[0, 0.8], seed=range(3), max_tokens=12)

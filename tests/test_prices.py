@@ -136,10 +136,21 @@ def test_more_cached_tokens_than_there_are_is_refused():
 
 def test_an_hour_of_this_machine_costs_rent_and_energy():
     price = LocalPrice(per_hour=2, per_kwh=0.3, watts=500)
-    assert price.hourly == pytest.approx(2.15)
+    assert price.of([3600, 60]) == pytest.approx([2.15, 2.15 / 60])
+    assert price.of(3600, watts=100) == pytest.approx(2.15)  # what the user says holds
     assert "500 W (given)" in str(price)
-    with pytest.raises(ValueError, match="per_kwh and watts go together"):
-        LocalPrice(per_kwh=0.3)
+    with pytest.raises(ValueError, match="watts without per_kwh cost nothing"):
+        LocalPrice(per_hour=1, watts=500)
+    with pytest.raises(ValueError, match="watts must be a number from 0 up, in watts, got -1"):
+        LocalPrice(per_kwh=1, watts=-1)
+
+
+def test_energy_is_what_the_device_told():
+    price = LocalPrice(per_hour=1, per_kwh=0.5)
+    assert price.of([3600, 7200, 0], [1000, 200, math.nan]) == pytest.approx([1.5, 2.2, 0])
+    assert "as measured at 0.5 a kWh" in str(price)
+    with pytest.raises(ValueError, match=r"not known of 1 of 2 completions: give LocalPrice\(watts=…\)"):
+        price.of([1, 2], [math.nan, 3])
 
 
 def test_all_prices_are_a_table():

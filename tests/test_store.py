@@ -230,7 +230,13 @@ def test_unknown_names_raise_key_errors(db):
 ADDED = {
     1: (("completions", "notes"),),
     2: (("completions", "tool_calls"), ("requests", "response_format")),
-    3: (("failures", "prompt_tokens"), ("failures", "completion_tokens"), ("failures", "seconds")),
+    3: (
+        ("failures", "prompt_tokens"),
+        ("failures", "completion_tokens"),
+        ("failures", "seconds"),
+        ("runs", "seconds"),
+        ("runs", "joules"),
+    ),
 }
 """Columns that came after each format, and are in all later ones."""
 

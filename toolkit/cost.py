@@ -66,10 +66,12 @@ def machine_seconds(completions: pd.DataFrame) -> Doubles:
 
 
 def priced(completions: pd.DataFrame, price: ModelPrice | LocalPrice) -> Doubles:
-    """(R,) US dollars of each completion: of this machine's time, by the column `machine_seconds`, or of its tokens
-    at a provider, as if none had been in a provider's cache."""
+    """(R,) US dollars of each completion: of this machine's time, by the columns `machine_seconds` and `watts`, or
+    of its tokens at a provider, as if none had been in a provider's cache."""
     if isinstance(price, LocalPrice):
-        return np.asarray(completions["machine_seconds"].to_numpy(np.float64) * price.hourly / 3600)
+        return price.of(
+            completions["machine_seconds"].to_numpy(np.float64), completions["watts"].to_numpy(np.float64)
+        )
     return price.of(completions["prompt_tokens"], completions["completion_tokens"])
 
 
@@ -126,7 +128,8 @@ def _line(
     """The numbers of some rows of a table, each completion counted once."""
     done = part[part["finish_reason"] != "error"]
     once = asked(done)
-    once["machine_seconds"] = every["machine_seconds"].reindex(once.set_index(ONE).index).to_numpy()
+    measured = ["machine_seconds", "watts"]
+    once[measured] = every[measured].reindex(once.set_index(ONE).index).to_numpy(np.float64)
     own = done.groupby(ONE, sort=False)["own"].max().reindex(once.set_index(ONE).index).to_numpy(np.float64)
     lost = failures[failures["request"].isin(set(part["request"]))]
     tokens = (once["prompt_tokens"] + once["completion_tokens"]).to_numpy(np.float64)
@@ -142,6 +145,7 @@ def _line(
         "first_token_seconds": once["first_token_seconds"].astype(float).median(),
         "tokens_per_second": once["completion_tokens"].sum() / seconds if seconds else np.nan,
         "failed_attempts": int(lost["attempts"].sum()),
+        **_energy(once, price),
     }
     first = done[done["choice"] == 0].drop_duplicates(ONE)
     shares = {n: float(first[n].astype(float).mean()) for n in ("valid", "correct") if n in part}
@@ -152,6 +156,14 @@ def _line(
             good = first[name].astype(float).sum()
             found[f"cost_per_{name}"] = paid / good if good else (np.inf if paid else np.nan)
     return {**found, **shares, **{f"at {p.model}": float(priced(once, p).sum()) for p in at}}
+
+
+def _energy(once: pd.DataFrame, price: ModelPrice | LocalPrice | None) -> dict[str, float]:
+    """What was drawn while these ran; nothing when it is not known."""
+    given = price.watts if isinstance(price, LocalPrice) else None
+    watts = once["watts"] if given is None else given
+    joules = float((once["machine_seconds"] * watts).sum(skipna=False))
+    return {} if np.isnan(joules) else {"kwh": joules / 3.6e6}
 
 
 def _money(

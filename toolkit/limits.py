@@ -34,7 +34,8 @@ class Limits:
     sold by tokens, never go over. The money of this machine is its time: it is looked at with every answer, and what
     runs then is given up.
 
-    Raises ValueError for a limit that is no number above 0, and for max_cost without a price.
+    Raises ValueError for a limit that is no number above 0, and for max_cost without a price, or with one of energy
+    without its watts.
     """
 
     max_tokens: int | None = None
@@ -49,6 +50,7 @@ class Limits:
         Real(0, math.inf, "US dollars", open_low=True)("max_cost", self.max_cost)
         if self.price is None:
             raise ValueError("max_cost needs a price: the name of a model, a ModelPrice or a LocalPrice")
+        self.used_up(0)  # a price of this machine must be known while it runs
 
     def affordable(self, prompt_tokens: Any, completion_tokens: Any, spent: Spent) -> int:
         """How many of the next requests, of at most so many tokens each, can be handed out at once: (M,) each."""
@@ -65,7 +67,7 @@ class Limits:
         """Whether this machine's time has cost what it may."""
         if self.max_cost is None or not isinstance(self.price, LocalPrice):
             return False
-        return seconds * self.price.hourly / 3600 >= self.max_cost
+        return float(self.price.of(seconds)) >= self.max_cost
 
     def __str__(self) -> str:
         parts = [f"max_tokens={self.max_tokens:,}"] if self.max_tokens is not None else []

@@ -171,7 +171,7 @@ class Plan:
         answers = [tokens[self._fits] for tokens in self._answers]
         if isinstance(price, LocalPrice):
             seconds = self.seconds or (float("nan"),) * 2
-            least, most = (s * price.hourly / 3600 for s in seconds)
+            least, most = price.of(seconds).tolist()
             name, too_long = "this machine", 0
         else:
             least, most = (float(price.of(prompts, tokens).sum()) for tokens in answers)

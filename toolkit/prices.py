@@ -27,10 +27,10 @@ class PriceError(LookupError):
     """A model whose price is not known; the message names the nearest ones, and how to give a price."""
 
 
-def _amount(name: str, value: object) -> float:
+def _amount(name: str, value: object, unit: str = "US dollars") -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value < 0:  # type: ignore[operator, arg-type]
-        raise ValueError(f"{name} must be a number from 0 up, in US dollars, got {value!r}")
+        raise ValueError(f"{name} must be a number from 0 up, in {unit}, got {value!r}")
     return float(value)  # type: ignore[arg-type]
 
 
@@ -103,29 +103,44 @@ class ModelPrice:
 class LocalPrice:
     """What the time of one's own machine costs.
 
-    Raises ValueError for a negative rate, or when nothing costs anything.
+    Raises ValueError for a negative rate, or watts of energy that costs nothing.
     """
 
     per_hour: float = 0.0
     """US dollars for each hour in which the engine works: rent, or what the machine costs over its life."""
     per_kwh: float = 0.0
     """US dollars for each kWh."""
-    watts: float = 0.0
-    """What the machine draws while it works, as you say: no meter is read."""
+    watts: float | None = None
+    """What the machine draws while it works, as you say. None for what the device told of each run: by NVML, or
+    by RAPL, which most systems let only root read."""
 
     def __post_init__(self) -> None:
-        for name in ("per_hour", "per_kwh", "watts"):
+        for name in ("per_hour", "per_kwh"):
             object.__setattr__(self, name, _amount(name, getattr(self, name)))
-        if bool(self.per_kwh) != bool(self.watts):
-            raise ValueError("per_kwh and watts go together: energy is power by time")
+        if self.watts is not None:
+            object.__setattr__(self, "watts", _amount("watts", self.watts, "watts"))
+            if not self.per_kwh:
+                raise ValueError("watts without per_kwh cost nothing: give per_kwh, US dollars for each kWh")
 
-    @property
-    def hourly(self) -> float:
-        """US dollars for an hour, energy included."""
-        return self.per_hour + self.per_kwh * self.watts / 1000
+    def of(self, seconds: npt.ArrayLike, watts: npt.ArrayLike = math.nan) -> Doubles:
+        """US dollars of each stretch of time; watts: what the device told of it, NaN where it did not.
+
+        Raises ValueError when energy costs something and how much was drawn is not known.
+        """
+        time = np.asarray(seconds, np.float64)
+        told = np.asarray(watts if self.watts is None else self.watts, np.float64)
+        drawn = np.where(time > 0, told, 0.0)
+        if self.per_kwh and np.isnan(drawn).any():
+            raise ValueError(
+                f"what the device drew is not known of {np.isnan(drawn).sum()} of {drawn.size} completions: give "
+                "LocalPrice(watts=…), what the machine draws while it works"
+            )
+        energy = self.per_kwh * drawn / 1000 if self.per_kwh else 0.0
+        return np.asarray(time / 3600 * (self.per_hour + energy))
 
     def __str__(self) -> str:
-        energy = f" and {self.watts:g} W (given) at {self.per_kwh:g} a kWh" if self.watts else ""
+        drawn = "as measured" if self.watts is None else f"{self.watts:g} W (given)"
+        energy = f" and {drawn} at {self.per_kwh:g} a kWh" if self.per_kwh else ""
         return f"this machine: {self.per_hour:g} an hour{energy}, in US dollars"
 
 

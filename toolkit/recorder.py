@@ -9,6 +9,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
+from toolkit import energy
 from toolkit.completion import Completion
 from toolkit.engine import Engine
 from toolkit.store import Answer, Store, StoreBusy, StoreError
@@ -31,6 +32,7 @@ class Recorder:
         self._done = self._failed = 0
         self._began = time.monotonic()
         self._tokens = engine.generated_tokens
+        self._meter = energy.meter(engine.fingerprint.components["device"])
         self._thread = threading.Thread(target=self._work, name="toolkit-recorder", daemon=True)
 
     def put(self, completion: Completion, repeat: int) -> None:
@@ -56,6 +58,7 @@ class Recorder:
         self._thread.join()
         try:
             self._finish()
+            self._store.end(self._run, time.monotonic() - self._began, self._drawn())
         finally:
             self._bar.close()
         if kind is not None and value is not self._error:
@@ -74,7 +77,16 @@ class Recorder:
                 continue  # another process has the file; the answers wait here, the engine goes on
             except StoreError as error:
                 self._error = error
+            self._drawn()
             self._show()
+
+    def _drawn(self) -> float | None:
+        """Joules since the run began."""
+        try:
+            return None if self._meter is None else self._meter.read()
+        except OSError:
+            self._meter = None  # half a count is none
+            return None
 
     def _write(self, patience: float) -> None:
         while not self._incoming.empty():

@@ -61,8 +61,10 @@ WHERE (?1 IS NULL OR cells.sweep = ?1) AND (?2 IS NULL OR x.fingerprint = ?2) AN
 GROUP BY cells.sweep, cells.position, x.request, x.fingerprint, x.repeat
 """
 _LOST = """
-SELECT request, count(*), total(prompt_tokens), total(completion_tokens), total(seconds)
-FROM failures WHERE fingerprint IN (SELECT value FROM json_each(?)) GROUP BY request
+SELECT request, count(*), total(prompt_tokens), total(completion_tokens), total(x.seconds),
+       sum(x.seconds * r.joules / r.seconds) / sum(x.seconds)
+FROM failures x LEFT JOIN runs r ON r.id = x.run
+WHERE x.fingerprint IN (SELECT value FROM json_each(?)) GROUP BY request
 """
 
 
@@ -260,11 +262,12 @@ class Results:
         Columns: completions, prompt_tokens, cached_tokens, completion_tokens; spent_tokens and saved_tokens (prompt
         and completion, asked by a run of this sweep, or found in the store); machine_seconds (the time in which the
         engine ran, shared by those that ran at once); first_token_seconds (median), tokens_per_second;
-        failed_attempts; with a price, in US dollars, cost (of all, as if asked here), spent, saved,
-        spent_on_failures; valid (share of answers that have the form asked for), correct, and what one such answer
-        cost. What is not known, as in a table that was read from a file, is NaN.
+        failed_attempts; kwh (by the watts of `price`, or as the device told of each run; left out when neither is
+        known); with a price, in US dollars, cost (of all, as if asked here), spent, saved, spent_on_failures; valid
+        (share of answers that have the form asked for), correct, and what one such answer cost. What is not known, as
+        in a table that was read from a file, is NaN.
 
-        Raises PriceError for an unknown model.
+        Raises PriceError for an unknown model, ValueError for a price of energy where what was drawn is not known.
         """
         offers = tuple(model_price(model) for model in at)
         paid = price if isinstance(price, LocalPrice) or price is None else model_price(price)
@@ -300,9 +303,10 @@ class Results:
         import pandas as pd
 
         engines = list(map(str, self._table["system_fingerprint"].unique()))
-        lost = ["request", "attempts", "prompt_tokens", "completion_tokens", "machine_seconds"]
+        lost = ["request", "attempts", "prompt_tokens", "completion_tokens", "machine_seconds", "watts"]
         failures = pd.DataFrame(self._query(_LOST, json.dumps(engines)), columns=lost)
-        return asked(self._table) if self._store is None else self._store.ran(engines), failures
+        ran = asked(self._table).assign(watts=np.nan) if self._store is None else self._store.ran(engines)
+        return ran, failures
 
     def _query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return [] if self._store is None else self._store.query(sql, values)[1]

@@ -5,7 +5,7 @@ requests      key → input, sampling, form of the answer
 fingerprints  id → record of the engine
 vocabularies  tokenizer hash → bytes of each token id
 prompts       hash → token ids that the model was given
-runs          when, on which fingerprint, in which order requests were handed to the engine
+runs          when, on which fingerprint, for how long, and what the device drew
 completions   one row a choice, known by (request, fingerprint, repeat, choice); choice −1 is the prompt
 failures      every attempt that gave no completion
 sweeps, cells what was asked together, and the labels of each cell
@@ -51,8 +51,14 @@ _UPGRADES = {
         "ALTER TABLE requests ADD COLUMN response_format TEXT",
     ),
     3: tuple(
-        f"ALTER TABLE failures ADD COLUMN {column}"
-        for column in ("prompt_tokens INTEGER", "completion_tokens INTEGER", "seconds REAL")
+        f"ALTER TABLE {column}"
+        for column in (
+            "failures ADD COLUMN prompt_tokens INTEGER",
+            "failures ADD COLUMN completion_tokens INTEGER",
+            "failures ADD COLUMN seconds REAL",
+            "runs ADD COLUMN seconds REAL",
+            "runs ADD COLUMN joules REAL",
+        )
     ),
 }
 """From each older format to the next."""
@@ -67,7 +73,8 @@ CREATE TABLE fingerprints (id TEXT PRIMARY KEY, model TEXT NOT NULL, body TEXT N
 CREATE TABLE vocabularies (tokenizer TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE prompts (id TEXT PRIMARY KEY, token_ids BLOB NOT NULL);
 CREATE TABLE runs (
-    id INTEGER PRIMARY KEY, created REAL NOT NULL, fingerprint TEXT NOT NULL, sweep TEXT NOT NULL);
+    id INTEGER PRIMARY KEY, created REAL NOT NULL, fingerprint TEXT NOT NULL, sweep TEXT NOT NULL,
+    seconds REAL, joules REAL);
 CREATE TABLE completions (
     number INTEGER PRIMARY KEY,
     request TEXT NOT NULL, fingerprint TEXT NOT NULL, repeat INTEGER NOT NULL, choice INTEGER NOT NULL,
@@ -101,11 +108,14 @@ _COLUMNS = (
 
 
 _RAN = """
-SELECT request, fingerprint AS system_fingerprint, repeat, min(prompt_tokens) AS prompt_tokens,
-       min(cached_tokens) AS cached_tokens, sum(completion_tokens) AS completion_tokens, min(seconds) AS seconds,
-       min(first_token_seconds) AS first_token_seconds, min(created) AS created
-FROM completions WHERE choice >= 0 AND fingerprint IN (SELECT value FROM json_each(?))
-GROUP BY request, fingerprint, repeat
+SELECT request, completions.fingerprint AS system_fingerprint, repeat, min(prompt_tokens) AS prompt_tokens,
+       min(cached_tokens) AS cached_tokens, sum(completion_tokens) AS completion_tokens,
+       min(completions.seconds) AS seconds,
+       min(first_token_seconds) AS first_token_seconds, min(completions.created) AS created,
+       min(runs.joules / runs.seconds) AS watts
+FROM completions LEFT JOIN runs ON runs.id = run
+WHERE choice >= 0 AND completions.fingerprint IN (SELECT value FROM json_each(?))
+GROUP BY request, completions.fingerprint, repeat
 """
 
 
@@ -246,6 +256,11 @@ class Store:
             cursor = self._db.execute("INSERT INTO runs (created, fingerprint, sweep) VALUES (?, ?, ?)", row)
             return int(cursor.lastrowid or 0)
 
+    def end(self, run: int, seconds: float, joules: float | None) -> None:
+        """Records how long a run took, and what its device drew, where it tells."""
+        with self._writing():
+            self._db.execute("UPDATE runs SET seconds = ?, joules = ? WHERE id = ?", (seconds, joules, run))
+
     def add_engine(self, fingerprint: Fingerprint, vocabulary: Vocabulary | None) -> None:
         """Records a fingerprint and its tokenizer's vocabulary."""
         components = fingerprint.components
@@ -385,7 +400,8 @@ class Store:
 
     def ran(self, fingerprints: Sequence[str]) -> pd.DataFrame:
         """A row for each completion on some engines, its choices together: request, system_fingerprint, repeat, its
-        tokens (prompt, cached, completion), seconds, first_token_seconds, created."""
+        tokens (prompt, cached, completion), seconds, first_token_seconds, created, watts (of the device in its run;
+        missing where it does not tell)."""
         import pandas as pd
 
         columns, rows = self.query(_RAN, [_dump(list(fingerprints))])
