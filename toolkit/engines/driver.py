@@ -32,10 +32,10 @@ import numpy as np
 from toolkit import models
 from toolkit.engine import EngineError
 from toolkit.engines.process import status
-from toolkit.engines.spec import Spec, device, versions
+from toolkit.engines.spec import Spec, device, folder, plain, versions
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import Messages
-from toolkit.request import Request
+from toolkit.request import Request, digest
 from toolkit.schema import ResponseFormat
 from toolkit.tools import Tool, ToolCall, call_id
 
@@ -119,9 +119,11 @@ class Driver:
         if not self.alive:
             raise self._end()
 
-    def submit(self, job: Job, prompt: Prompted) -> None:
+    def submit(self, job: Job, *prompts: Prompted) -> None:
+        """Queues prompts in this order; those of one call start in one step, as far as there are places."""
+
         def add() -> None:
-            job.waiting.append(prompt)
+            job.waiting.extend(prompts)
             self._jobs[job] = None
 
         self._inbox.put(add)
@@ -436,19 +438,62 @@ def compile_form(llm: Any, form: ResponseFormat) -> None:
 
 
 def _fingerprint(spec: Spec, llm: Any, tokenizer: dict[str, str]) -> Fingerprint:
+    """What the engine is made of, as vLLM resolved it; `COMPONENTS` says what each part is."""
     config = llm.llm_engine.vllm_config
-    model, cache, scheduler = config.model_config, config.cache_config, config.scheduler_config
-    parallel, compilation = config.parallel_config, config.compilation_config
-    folder = Path(spec.path) if Path(spec.path).is_dir() else _snapshot(spec)
-    own = model.get_diff_sampling_param()
+    inside = hasattr(llm.llm_engine.engine_core, "engine_core")
+    environment = dict(spec.environment)
+    invariant = environment.pop("VLLM_BATCH_INVARIANT", None) or "0"
     components = {
         "engine": "vllm",
         "versions": versions(),
+        **_of_model(spec, config.model_config),
+        **tokenizer,
+        **_of_computing(config),
+        **_of_batches(config),
+        "batch_invariant": bool(int(invariant)),
+        **_of_answers(config),
+        "options": spec.options,
+        "own_processes": not inside,
+        "device": {**device(), **(_threads() if inside and device()["kind"] == "cpu" else {})},
+        "environment": environment,
+    }
+    notes = {
+        "path": spec.path,
+        "arguments": spec.stated,
+        "kv_cache_memory_bytes": config.cache_config.kv_cache_memory_bytes,
+        "vllm_fingerprint": _vllm_fingerprint(config),
+    }
+    # Through JSON once, so that the record equals the stored one.
+    data = json.loads(json.dumps({"components": components, "notes": notes}, default=str))
+    return Fingerprint.from_json(data)
+
+
+def _of_model(spec: Spec, model: Any) -> dict[str, Any]:
+    files = folder(spec.path, spec.arguments.get("revision"))
+    own = model.get_diff_sampling_param()
+    return {
         "model": spec.model,
         "revision": model.revision,
-        "weights": models.weights_hash(folder) if folder else None,
-        **tokenizer,
+        "weights": models.weights_hash(files) if files else None,
+        "config": _config_hash(model),
         "generation_config": {k: 0 if (k, v) == ("top_k", -1) else v for k, v in own.items()},
+    }
+
+
+def _config_hash(model: Any) -> str:
+    """Of the model's configuration and of its image processor's, without the names of places and versions in them.
+    16 hex digits."""
+
+    def content(found: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in found.items() if not k.startswith("_") and k != "transformers_version"}
+
+    parts = [model.hf_config.to_dict(), getattr(model, "hf_image_processor_config", None)]
+    return digest(json.loads(json.dumps(parts, default=str), object_hook=content), 8)
+
+
+def _of_computing(config: Any) -> dict[str, Any]:
+    model, cache, compilation = config.model_config, config.cache_config, config.compilation_config
+    return {
         "dtype": str(model.dtype).removeprefix("torch."),
         "quantization": model.quantization,
         "kv_cache_dtype": str(cache.cache_dtype),
@@ -456,29 +501,72 @@ def _fingerprint(spec: Spec, llm: Any, tokenizer: dict[str, str]) -> Fingerprint
         "max_model_len": model.max_model_len,
         "enforce_eager": model.enforce_eager,
         "compilation": int(getattr(compilation, "mode", 0) or 0),
-        "attention_backend": str(config.attention_config.backend or "auto"),
-        "prefix_caching": bool(cache.enable_prefix_caching),
+        "cudagraph_mode": getattr(compilation.cudagraph_mode, "name", None),
+        "custom_ops": sorted(compilation.custom_ops),
+        "attention_backend": _attention(config),
+        "speculative": _speculative(config.speculative_config),
+        "lora": _lora(config.lora_config),
+    }
+
+
+def _attention(config: Any) -> str:
+    """The kernels that the layers took; where they are in another process, what was asked for."""
+    layers = config.compilation_config.static_forward_context.values()
+    found = {layer.attn_backend.get_name() for layer in layers if hasattr(layer, "attn_backend")}
+    asked = config.attention_config.backend
+    return " ".join(sorted(found)) or getattr(asked, "name", asked) or "auto"
+
+
+def _speculative(config: Any) -> dict[str, Any] | None:
+    """How drafts are made and judged; None where there are none."""
+    if config is None:
+        return None
+    files = folder(config.model, config.revision) if config.model else None
+    numbers = ("num_speculative_tokens", "prompt_lookup_min", "prompt_lookup_max")
+    ways = ("method", "quantization", "rejection_sample_method", "draft_sample_method")
+    said = {
+        "model": files.resolve().name if files and Path(config.model).is_dir() else config.model,
+        "weights": models.weights_hash(files) if files else None,
+        **{name: plain(getattr(config, name, None)) for name in (*ways, *numbers)},
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _lora(config: Any) -> dict[str, Any] | None:
+    names = ("max_lora_rank", "max_loras", "lora_dtype", "target_modules", "fully_sharded_loras")
+    return None if config is None else {name: plain(getattr(config, name, None)) for name in names}
+
+
+def _of_batches(config: Any) -> dict[str, Any]:
+    scheduler, parallel = config.scheduler_config, config.parallel_config
+    return {
+        "prefix_caching": bool(config.cache_config.enable_prefix_caching),
         "chunked_prefill": bool(scheduler.enable_chunked_prefill),
+        "async_scheduling": bool(scheduler.async_scheduling),
         "max_num_seqs": scheduler.max_num_seqs,
         "max_num_batched_tokens": scheduler.max_num_batched_tokens,
         "tensor_parallel_size": parallel.tensor_parallel_size,
         "pipeline_parallel_size": parallel.pipeline_parallel_size,
+        "data_parallel_size": parallel.data_parallel_size,
+        "expert_parallel": bool(parallel.enable_expert_parallel),
+    }
+
+
+def _of_answers(config: Any) -> dict[str, Any]:
+    model, forms = config.model_config, config.structured_outputs_config
+    return {
         "logprobs_mode": str(model.logprobs_mode),
         "max_logprobs": model.max_logprobs,
-        "structured_outputs_backend": str(config.structured_outputs_config.backend),
-        "compact_json": bool(config.structured_outputs_config.disable_any_whitespace),
-        "own_processes": not hasattr(llm.llm_engine.engine_core, "engine_core"),
-        "device": device(),
-        "environment": dict(spec.environment),
+        "structured_outputs_backend": str(forms.backend),
+        "compact_json": bool(forms.disable_any_whitespace),
     }
-    notes = {
-        "path": spec.path,
-        "kv_cache_memory_bytes": cache.kv_cache_memory_bytes,
-        "vllm_fingerprint": _vllm_fingerprint(config),
-    }
-    # Through JSON once, so that the record equals the stored one.
-    data = json.loads(json.dumps({"components": components, "notes": notes}, default=str))
-    return Fingerprint.from_json(data)
+
+
+def _threads() -> dict[str, int]:
+    """What vLLM made of the cores, seen from the thread that runs it: fewer than their number with hyperthreading."""
+    import torch
+
+    return {"threads": torch.get_num_threads()}
 
 
 def _vllm_fingerprint(config: Any) -> str | None:
@@ -488,15 +576,3 @@ def _vllm_fingerprint(config: Any) -> str | None:
     except ImportError:  # before vLLM 0.30 it lived elsewhere, or nowhere
         return None
     return str(build_system_fingerprint(config))
-
-
-def _snapshot(spec: Spec) -> Path | None:
-    """The local folder of a hub model; None for one that vLLM streams from elsewhere."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(spec.path, revision=spec.arguments.get("revision"), local_files_only=True)
-        )
-    except (OSError, ValueError):
-        return None

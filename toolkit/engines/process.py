@@ -14,11 +14,15 @@ from toolkit import models
 from toolkit.engines.spec import device
 
 _LOGS_KEPT = 20
+_before: dict[str, str] = {}
+"""The environment before the first engine was made here."""
 
 
 def prepare() -> Path:
     """Sets up this process before vLLM or torch is imported (either reads these only once); what the user has
     set stays. Returns the file that vLLM logs to."""
+    if not _before:
+        _before.update(os.environ)
     log = _log_file()
     settings = {
         "VLLM_NO_USAGE_STATS": "1",
@@ -36,6 +40,12 @@ def prepare() -> Path:
     logging.getLogger("vllm").addHandler(logging.NullHandler())
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(vllm|torch|transformers)\b")
     return log
+
+
+def untouched() -> dict[str, str]:
+    """The environment as it was before `prepare` and vLLM wrote into it, which sets some thirty variables, LD_PRELOAD
+    among them: a new process must not take them for the user's."""
+    return dict(_before or os.environ)
 
 
 def _log_file() -> Path:

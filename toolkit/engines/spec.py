@@ -8,8 +8,9 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,27 +18,69 @@ from typing import Any
 
 from toolkit import models
 from toolkit.engine import EngineError, installed
-from toolkit.fingerprint import Fingerprint
+from toolkit.fingerprint import COMPONENTS, Fingerprint, leaves
 from toolkit.request import digest
 from toolkit.sampling import unknown
 
 _CPU_CONTEXT = 8192
 """Longer windows need more KV cache than our default for one request; max_model_len asks for them."""
-_NEUTRAL_ENV = (
-    "LOG",
-    "CACHE",
-    "CONFIG_ROOT",
-    "HOST",
-    "PORT",
-    "URL",
-    "KEY",
-    "TOKEN",
-    "USAGE",
-    "TRACK",
-    "PATH",
-    "DIR",
+_FORM = 2
+"""Goes up when a component keeps its name and is recorded in another way: what was remembered before is not used."""
+_RESOLVED = frozenset((
+    "dtype", "quantization", "kv_cache_dtype", "block_size", "max_model_len", "enforce_eager",
+    "attention_backend", "attention_config.backend", "compilation_config.mode",
+    "compilation_config.cudagraph_mode", "compilation_config.custom_ops", "enable_prefix_caching",
+    "enable_chunked_prefill", "async_scheduling", "max_num_seqs", "max_num_batched_tokens",
+    "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "enable_expert_parallel",
+    "logprobs_mode", "max_logprobs", "structured_outputs_config.backend",
+    "structured_outputs_config.disable_any_whitespace", "revision", "tokenizer", "tokenizer_revision",
+    "hf_config_path", "hf_overrides", "generation_config", "override_generation_config",
+    "speculative_config", "spec_method", "spec_model", "spec_tokens", "enable_lora", "max_lora_rank",
+    "max_loras", "lora_dtype", "lora_target_modules", "fully_sharded_loras",
+))  # fmt: skip
+"""Engine arguments that a component of the fingerprint shows as vLLM resolved them."""
+_NEUTRAL = frozenset((
+    "kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override", "max_num_queued_reqs",
+    "max_num_queued_tokens", "download_dir", "hf_token", "served_model_name", "allowed_local_media_path",
+    "allowed_media_domains", "disable_log_stats", "use_tqdm_on_load", "max_parallel_loading_workers",
+    "safetensors_load_strategy", "safetensors_prefetch_block_size", "safetensors_prefetch_num_threads",
+    "renderer_num_workers", "stream_interval", "shutdown_timeout", "log_config_file", "log_level",
+    "logging_config", "aggregate_engine_logging", "enable_logging_iteration_details",
+    "otlp_traces_endpoint", "collect_detailed_traces", "show_hidden_metrics_for_version",
+    "kv_cache_metrics", "kv_cache_metrics_sample", "cudagraph_metrics", "enable_mfu_metrics",
+    "enable_mm_processor_stats", "custom_histogram_buckets", "profiler_config", "ray_workers_use_nsight",
+    "distributed_timeout_seconds", "cpu_distributed_timeout_seconds", "master_addr", "master_port",
+    "data_parallel_address", "data_parallel_rpc_port",
+))  # fmt: skip
+"""Engine arguments that change no output: sizes of memory, places, logs. Any that is not known here counts."""
+_SECRET = ("hf_token",)
+_NUMERIC_ENV = frozenset((
+    "ATEN_CPU_CAPABILITY", "DNNL_CPU_ISA_HINTS", "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA",
+    "ONEDNN_CPU_ISA_HINTS", "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR",
+    "MKL_DISABLE_FAST_MM", "MKL_DOMAIN_NUM_THREADS", "MKL_DYNAMIC", "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_NUM_STRIPES", "MKL_NUM_THREADS", "OMP_DYNAMIC", "OMP_THREAD_LIMIT", "KMP_DETERMINISTIC_REDUCTION",
+    "OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "TORCH_MKLDNN_MATMUL_MIN_DIM",
+    "TORCH_MKLDNN_MATMUL_MIN_SIZE", "TORCH_LINEAR_FLATTEN_3D", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "TORCH_BLAS_PREFER_CUBLASLT", "TORCH_BLAS_PREFER_HIPBLASLT", "TORCH_ROCM_FA_PREFER_CK",
+    "TORCH_CUDNN_USE_HEURISTIC_MODE_B", "TORCH_CUDNN_V8_API_DISABLED", "TORCH_COMPILE_DISABLE",
+    "PYTORCH_TUNABLEOP_ENABLED", "TRITON_F32_DEFAULT", "TRITON_INTERPRET", "NVIDIA_TF32_OVERRIDE",
+    "CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE", "NCCL_ALGO", "NCCL_PROTO", "NCCL_LAUNCH_MODE",
+    "NCCL_NTHREADS", "NCCL_MIN_NCHANNELS", "NCCL_MAX_NCHANNELS", "NCCL_MIN_CTAS", "NCCL_MAX_CTAS",
+    "NCCL_NVLS_ENABLE",
+))  # fmt: skip
+"""Variables by which the libraries below vLLM choose kernels, precision, or the order in which they add."""
+_NUMERIC_PREFIXES = ("VLLM_", "TORCHINDUCTOR_")
+_NEUTRAL_ENV = re.compile(
+    r"_(LOG|LOGGING|LOGPATH|DEBUG|USAGE|TRACK|HOST|IP|PORT|URL|ROOT|DIR|PATH|TIMEOUT|KVCACHE|KEYS?)(_|$)"
+    r"|_(TOKEN|SECRET|PASSWORD)(_FILE)?$|(?<!KV)_CACHE(_|$)"
 )
-"""Parts of names of VLLM_* settings that change no output, or must not be recorded."""
+"""Parts of names of such settings that change no output, or must not be recorded."""
+_INSTRUCTIONS = re.compile(
+    r"avx2|fma4?|f16c|avx512\w*|avx_vnni\w*|avx_ne_convert|avx10\w*|amx_\w+|"
+    r"asimd\w*|fphp|bf16|i8mm|sve\w*|sme([2fib]\w*)?|altivec|vsx"
+)
+"""Flags of a CPU by which libraries choose kernels that round, or add, in another way."""
+_COMPUTE = ("torch", "transformers", "tokenizers", "llguidance", "xgrammar", "flashinfer-python")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +93,7 @@ class Spec:
     arguments: Mapping[str, Any]
     """All engine arguments that are set, ours included."""
     environment: Mapping[str, str] = field(default_factory=lambda: environment())
-    """VLLM_* settings, read before vLLM loads: it adds to them."""
+    """Variables that change numbers, read before vLLM loads: it adds to them."""
 
     @classmethod
     def of(cls, model: str, given: Mapping[str, Any]) -> Spec:
@@ -76,17 +119,41 @@ class Spec:
 
     @cached_property
     def key(self) -> str:
-        """Hash of the model's files, the arguments, versions, hardware and environment."""
+        """Hash of all that a fingerprint is found from: the model's files, the arguments and the files that they
+        name, versions, hardware and environment; and of the form of the record."""
+        texts = {value for _, value in leaves(plain(self.arguments)) if isinstance(value, str)}
+        named = sorted(text for text in texts if "/" in text or os.path.exists(text))
         return digest(
             [
+                _FORM,
+                sorted(COMPONENTS),
                 self.path,
-                _stats(Path(self.path)),
+                _content(self.path, self.arguments.get("revision")),
+                [_content(name) for name in named],
                 repr(sorted(self.arguments.items())),
                 versions(),
                 device(),
+                _cores(),
+                _multiprocessing(),
                 dict(self.environment),
             ]
         )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The set arguments that change outputs and that no other component shows, by name with dots."""
+        shown = _RESOLVED | _NEUTRAL
+        found = leaves(plain(self.arguments))
+        return {
+            name: value
+            for name, value in found
+            if value is not None and name not in shown and name.partition(".")[0] not in shown
+        }
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """The arguments as plain data, for the record; without secrets."""
+        return {name: plain(value) for name, value in self.arguments.items() if name not in _SECRET}
 
     @property
     def _note(self) -> Path:
@@ -146,9 +213,43 @@ def _window(path: str) -> int:
     return int(config.get("max_position_embeddings") or _CPU_CONTEXT)
 
 
-def _stats(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of the model's files; empty for a hub id."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
+def plain(value: Any) -> Any:
+    """Plain data that reads the same in every process: functions and types by their names, objects as text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, set | frozenset):
+        return sorted(str(plain(part)) for part in value)
+    name = getattr(value, "__qualname__", None)  # the text of a function has its address
+    return f"{value.__module__}.{name}" if name else str(value)
+
+
+def folder(name: str, revision: str | None = None) -> Path | None:
+    """The files of a model on this machine; None for a hub model that is not here, and what is no model."""
+    if os.path.isdir(name):  # False for any text, where Path would refuse a long one
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (OSError, ValueError):
+        return None
+
+
+def _content(name: str, revision: str | None = None) -> Any:
+    """What changes with the files that a path or a hub id stands for; None for any other text."""
+    if os.path.exists(name):
+        return _stats(Path(name))
+    found = folder(name, revision)
+    return found.name if found else None  # a snapshot's folder is named after its commit
+
+
+def _stats(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of a file, or of the files in a folder."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
     return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
 
 
@@ -168,44 +269,87 @@ def engine_arguments() -> frozenset[str]:
     return frozenset(t.id for t in fields if isinstance(t, ast.Name)) - {"model"}
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Versions of the packages that compute: vLLM's distribution, torch, transformers."""
-    names = [name for name in (installed(), "torch", "transformers") if name]
-    return {name: importlib.metadata.version(name) for name in names}
+    """Versions of the packages that compute, where installed, and of CUDA or ROCm."""
+    found = {name: _version(name) for name in (installed(), *_COMPUTE) if name}
+    return {name: version for name, version in (found | _toolkits()).items() if version}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _toolkits() -> dict[str, str]:
+    """The version of CUDA or ROCm that torch was built for, read from its source: importing it takes a second."""
+    torch = importlib.util.find_spec("torch")
+    sources = (Path(folder) / "version.py" for folder in (torch and torch.submodule_search_locations) or ())
+    texts = [source.read_text() for source in sources if source.is_file()]
+    return dict(re.findall(r"^(cuda|hip)\b.*= ['\"](.+)['\"]", "\n".join(texts), re.MULTILINE))
 
 
 @cache
 def device() -> dict[str, Any]:
-    """The hardware that the model runs on: kind, name, count; driver of a GPU, threads of a CPU."""
+    """The hardware that the model runs on: kind, name, count; driver of a GPU, instruction set and threads of a
+    CPU."""
     if installed() == "vllm":
         query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
         lines = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip().splitlines()
         name, _, driver = (lines or ["unknown GPU, "])[0].partition(", ")
         return {"kind": "cuda", "name": name, "count": len(lines), "driver": driver}
-    info = Path("/proc/cpuinfo")
-    names = [
-        line.partition(":")[2].strip() for line in info.read_text().splitlines() if line[:10] == "model name"
-    ]
-    threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    return {"kind": "cpu", "name": (names or ["unknown CPU"])[0], "count": 1, "threads": threads}
+    info = Path("/proc/cpuinfo").read_text()
+    threads = int((os.environ.get("OMP_NUM_THREADS") or "0").partition(",")[0]) or len(_cores())
+    return {"kind": "cpu", "count": 1, **cpu(info), "threads": threads}
+
+
+def cpu(info: str) -> dict[str, Any]:
+    """Name of a CPU, and those of its flags that change numbers, out of the text of /proc/cpuinfo."""
+    fields: dict[str, str] = {}
+    for name, _, value in (line.partition(":") for line in info.splitlines()):
+        fields.setdefault(name.strip(), value.strip())  # the first core speaks for all
+    flags = fields.get("flags") or fields.get("Features") or ""  # x86; arm
+    found = {flag for flag in flags.split() if _INSTRUCTIONS.fullmatch(flag)}
+    return {"name": fields.get("model name", "unknown CPU"), "instructions": sorted(found)}
+
+
+@cache
+def _cores() -> list[int]:
+    """The cores that this process may use; read once, since vLLM binds its threads."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def _multiprocessing() -> str:
+    """Whether vLLM will run in processes of its own, as `process.prepare` and vLLM have it: "1" or "0"."""
+    return os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") or ("0" if device()["kind"] == "cpu" else "1")
 
 
 def environment() -> dict[str, str]:
-    """The VLLM_* settings of this process that may change outputs."""
-    return {
-        name: value
-        for name, value in sorted(os.environ.items())
-        if name.startswith("VLLM_") and not any(part in name for part in _NEUTRAL_ENV) and name not in _OURS
-    }
+    """The variables of this process that may change outputs: settings of vLLM and of the libraries below it."""
+    counted = _that_count(os.environ)
+    return {name: os.environ[name] for name in sorted(counted)}
 
 
-_OURS = (
-    "VLLM_ENABLE_V1_MULTIPROCESSING",
-    "VLLM_DIST_IDENT",
-    "VLLM_PLUGINS",
-    "VLLM_DISABLE_SHARED_EXPERTS_STREAM",
-    "VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME",
-    "VLLM_SSM_CONV_STATE_LAYOUT",
-    "VLLM_WORKER_MULTIPROC_METHOD",
+def _that_count(names: Iterable[str]) -> set[str]:
+    """Those of some variables that may change outputs."""
+    settings = {n for n in names if n.startswith(_NUMERIC_PREFIXES) and not _NEUTRAL_ENV.search(n)}
+    return (settings - _OURS) | _NUMERIC_ENV.intersection(names)
+
+
+_OURS = frozenset(
+    (
+        "VLLM_ENABLE_V1_MULTIPROCESSING",
+        "VLLM_DIST_IDENT",
+        "VLLM_PLUGINS",
+        "VLLM_NO_USAGE_STATS",
+        "VLLM_DISABLE_SHARED_EXPERTS_STREAM",
+        "VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME",
+        "VLLM_SSM_CONV_STATE_LAYOUT",
+        "VLLM_WORKER_MULTIPROC_METHOD",
+        "TORCHINDUCTOR_COMPILE_THREADS",
+        "TORCHINDUCTOR_CPP_DYNAMIC_THREADS",
+    )
 )
 """Set by this package or by vLLM while it loads; the first is a component of its own."""
