@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from toolkit.calibration import _wilson, calibration
+from toolkit.agreement import interval
+from toolkit.calibration import calibration
 from toolkit.plots import reliability
 
 shares = st.floats(0, 1, allow_subnormal=False)
@@ -166,7 +167,7 @@ def test_the_order_of_equal_confidences_changes_nothing():
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (0, 5), (5, 5), (1, 3), (60, 80), (9999, 10000)])
 def test_wilson_as_scipy_has_it(right, n):
     theirs = binomtest(right, n).proportion_ci(method="wilson")
-    assert _wilson(right, n).tolist() == pytest.approx([theirs.low, theirs.high], abs=1e-12)
+    assert interval(right, n).tolist() == pytest.approx([theirs.low, theirs.high], abs=1e-12)
     found = calibration([0.55] * n, [True] * right + [False] * (n - right))
     assert found.interval("accuracy") == pytest.approx((theirs.low, theirs.high), abs=1e-12)
     (row,) = found.frame().to_dict("records")
@@ -175,9 +176,9 @@ def test_wilson_as_scipy_has_it(right, n):
 
 def test_wilson_stays_between_0_and_1():
     n = np.arange(1, 500)
-    assert (_wilson(0 * n, n) >= 0).all()
-    assert (_wilson(n, n) <= 1).all()
-    assert np.isnan(_wilson(0, 0)).all()
+    assert (interval(0 * n, n) >= 0).all()
+    assert (interval(n, n) <= 1).all()
+    assert np.isnan(interval(0, 0)).all()
 
 
 @pytest.mark.parametrize("equal", ["width", "mass"])

@@ -1,11 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import toolkit as tk
+from toolkit.choice import Choice
+from toolkit.completion import Usage
 from toolkit.cost import asked, machine_seconds, pareto, priced
-from toolkit.prices import LocalPrice, ModelPrice
+from toolkit.fingerprint import Fingerprint
+from toolkit.prices import LocalPrice, ModelPrice, model_price
+from toolkit.store import Answer, Cell, Store
 
 
 def completions(rows, fingerprint="fp_a"):
@@ -132,3 +139,182 @@ def test_nothing_on_the_front_is_beaten_and_all_else_is(drawn):
 def test_points_need_both_numbers():
     with pytest.raises(ValueError, match="must be of one length, got 2 and 1"):
         pareto([1, 2], [1])
+
+
+FINGERPRINT = Fingerprint({"model": "by-hand", "tokenizer": "t", "generation_config": {}})
+PRICE = ModelPrice("own", input=1_000_000, output=10_000_000)  # dollars: 1 a prompt token, 10 a generated one
+ONE = 7 + 3 * 10
+"""What an answer of `made` costs at PRICE, with a choice of three tokens."""
+LOST = 5 + 10
+"""What a failed attempt of `ran` costs."""
+
+
+def ran(store, sweep, answers, rows=(), failed=()):
+    """Stores [(labels, completion)] as a run of a sweep would that finds some there, and attempts that failed."""
+    run = store.begin(sweep, FINGERPRINT, [])
+    own = [(labels, replace(c, system_fingerprint=FINGERPRINT.id)) for labels, c in answers]
+    store.add([Answer(c, 0, run) for _, c in own])
+    broken = {"choices": (Choice(0, "", "error"),), "usage": Usage(5, 1), "error": "it broke"}
+    store.add([Answer(replace(c, system_fingerprint=FINGERPRINT.id, **broken), 0, run) for c in failed])
+    cells = [Cell(c.request.key, 1, labels) for labels, c in own]
+    store.define(sweep, {"rows": list(rows), "prompts": ["?"]}, [c.request for _, c in own], cells)
+    return tk.Results.of(store, sweep=sweep)
+
+
+@pytest.fixture
+def store(db):
+    return Store(db)
+
+
+def said(word):
+    return lambda row: float(row["text"] == word)
+
+
+def test_an_answer_costs_what_failed_too_whether_it_was_stored_or_not(store, made):
+    old, new = made("yes", messages="a"), made("yes", messages="b")
+    ran(store, "before", [({}, old)])
+    found = ran(store, "s", [({}, old), ({}, new)], failed=[new, new]).costs(price=PRICE, score=said("yes"))
+    assert found.total["saved"] == found.total["spent"] == ONE
+    assert found.total["spent_on_failures"] == 2 * LOST
+    for name in ("cost_per_completion", "cost_per_correct"):
+        assert found.total[name] == (2 * ONE + 2 * LOST) / 2
+    nothing = ran(store, "s", []).costs(price=PRICE, score=said("no")).total
+    assert nothing["cost_per_correct"] == np.inf
+
+
+def test_failures_are_charged_to_the_sweep_and_the_completion_that_had_them(store, made):
+    one, two = made(messages="a"), made(messages="b")
+    first = ran(store, "first", [({"case": "x"}, one), ({"case": "y"}, two)], failed=[one])
+    second = ran(store, "second", [({}, one)], failed=[one, one])
+    assert [r.costs().total["failed_attempts"] for r in (first, second)] == [1, 2]
+    assert second.costs(price=PRICE).total["spent_on_failures"] == 2 * LOST
+    assert first.costs(by="case").frame()["failed_attempts"].to_dict() == {"x": 1, "y": 0}
+    everything = tk.results(store)
+    assert everything.costs(by="sweep").frame()["failed_attempts"].to_dict() == {"first": 1, "second": 2}
+    assert everything.costs().total["failed_attempts"] == 3
+
+
+def test_every_choice_is_an_answer(store, made):
+    found = ran(store, "s", [({}, made(n=3, temperature=1))])
+    total = found.costs(price=PRICE, score=lambda row: float(row["choice"] > 0)).total
+    assert total["correct"] == pytest.approx(2 / 3)
+    assert total["cost"] == 7 + 9 * 10
+    assert total["cost_per_correct"] == (7 + 9 * 10) / 2
+    assert total["cost_per_completion"] == total["cost"]
+
+
+def test_an_answer_to_two_rows_of_data_can_be_right_for_one(store, made):
+    answer = made("Paris.")
+    rows = [{"expected": "Paris."}, {"expected": "Rome."}, {"expected": "Paris."}]
+    found = ran(store, "s", [({"row": i}, answer) for i in range(3)], rows)
+    ran(store, "again", [({"row": i}, answer) for i in range(3)], rows)
+    for results in (found, tk.results(store)):  # of two sweeps the same answers, paid once
+        total = results.costs(price=PRICE, score=lambda row: row["text"] == row["row.expected"]).total
+        assert total["correct"] == pytest.approx(2 / 3)
+        assert total["cost_per_correct"] == ONE / 2
+
+
+def test_what_a_valid_answer_costs(store, made):
+    form = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    texts = ['{"a": 1}', '{"a": "x"}', "prose", '{"a": 2}']
+    answers = [({}, made(text, messages=text, response_format=form)) for text in texts]
+    plain = ({}, made("no form"))
+    total = ran(store, "s", [*answers, plain]).costs(price=PRICE).total
+    assert total["valid"] == 0.5  # of those that have a form
+    assert total["cost_per_valid"] == 5 * ONE / 2
+    assert "correct" not in total
+
+
+def test_errors_are_not_scored(store, made):
+    def score(row):
+        assert row["text"]
+        return np.float32(0.5)
+
+    results = ran(store, "s", [({}, made("yes", messages="a")), ({}, made(messages="b", error="too long"))])
+    assert results.costs(score=score).total["correct"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (3, r"score must be a function from a row of frame\(\) to a number, got 3"),
+        (lambda row: None, "score must give a number from 0 to 1, got None for 'Paris.'"),
+        (lambda row: "good", "score must give a number from 0 to 1, got 'good' for 'Paris.'"),
+    ],
+)
+def test_bad_scores(store, made, score, message):
+    with pytest.raises(TypeError, match=message):
+        ran(store, "s", [({}, made())]).costs(score=score)
+
+
+def test_one_model_may_be_given_by_itself(store, made):
+    results = ran(store, "s", [({}, made())])
+    expected = float(model_price("gpt-4o").of(7, 3))
+    assert results.costs(at="gpt-4o").total["at gpt-4o"] == expected
+    assert results.costs(at=PRICE).total["at own"] == ONE
+
+
+def test_two_sellers_of_a_model_have_a_column_each(store, made):
+    results = ran(store, "s", [({}, made())])
+    offers = [ModelPrice("m", 1e6, 0, provider="a"), ModelPrice("m", 2e6, 0, provider="b"), PRICE]
+    total = results.costs(at=offers).total
+    assert {n: v for n, v in total.items() if n.startswith("at ")} == {
+        "at m (a)": 7, "at m (b)": 14, "at own": ONE,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"at must name different models or providers, got own: .*, own: "):
+        results.costs(at=[PRICE, ModelPrice("own", 1, 1)])
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
+def test_a_table_from_a_file_does_not_know_what_failed(store, made, tmp_path, kind):
+    failed = made(messages="b", error="too long")
+    results = ran(store, "s", [({}, made("yes", messages="a")), ({}, failed)], failed=[failed])
+    assert results.costs(price=PRICE).total["failed_attempts"] == 2
+    path = getattr(results, f"to_{kind}")(tmp_path / f"r.{kind}")
+    total = getattr(tk.Results, f"from_{kind}")(path).costs(price=PRICE, score=said("yes")).total
+    assert np.isnan(total[["failed_attempts", "spent_on_failures", "spent", "saved"]].astype(float)).all()
+    assert total["cost"] == total["cost_per_correct"] == ONE  # what is known of it
+
+
+@pytest.mark.parametrize("by", [None, "case", ["case", "model"]])
+def test_no_completions_cost_nothing(store, made, by):
+    empty = ran(store, "s", [({"case": "x"}, made())]).filter(model="none")
+    full, none = (r.costs(by, PRICE, ["gpt-4o"], said("x")) for r in (tk.results(store), empty))
+    assert set(full.table) <= set(none.table)
+    assert len(none.table) == 0
+    assert none.total["cost"] == 0
+    assert none.plot().axes
+    assert "Costs" in repr(none)
+    assert "<table" in none._repr_html_()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("by", "index"),
+    [
+        ("row.tags", [("a",), ("a", "b")]),
+        (["row.tags", "case"], [(("a",), "x"), (("a", "b"), "x")]),
+    ],
+)
+def test_lists_of_the_data_may_be_settings(store, made, by, index):
+    rows = [{"tags": ["a"]}, {"tags": ["a", "b"]}]
+    answers = [({"row": i, "case": "x"}, made(messages=f"{i}")) for i in range(2)]
+    found = ran(store, "s", answers, rows).costs(by, PRICE, score=said("Paris."))
+    assert found.table.index.tolist() == index
+    assert found.table["completions"].tolist() == [1, 1]
+    assert "row.tags ('a', 'b')" in found.plot().axes[0].get_yticklabels()[1].get_text()
+    assert "(&#x27;a&#x27;, &#x27;b&#x27;)" in found._repr_html_()
+
+
+def test_the_front_is_of_the_cost_of_a_completion(store, made):
+    few = [({}, made("no", messages="few", temperature=0, steps=4))]
+    many = [({}, made("yes", messages="many", temperature=1, seed=seed)) for seed in range(4)]
+    found = ran(store, "s", [*few, *many]).costs("temperature", PRICE, score=said("yes"))
+    assert found.table["cost"].tolist() == [47, 4 * ONE]
+    assert found.table["cost_per_completion"].tolist() == [47, ONE]
+    axis = found.plot().axes[1]
+    assert axis.get_xlabel() == "cost of a completion (US dollars)"
+    dots, front = (c.get_offsets().tolist() for c in axis.collections)
+    assert dots == [[47, 0], [ONE, 1]]
+    assert front == [[ONE, 1]]  # though all four of them cost more
+    assert [text.get_text() for text in axis.texts] == ["temperature 1.0"]

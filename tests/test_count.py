@@ -7,6 +7,7 @@ import random
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +74,12 @@ WEATHER = [
     },
     {"role": "user", "content": "What's the weather like in San Francisco?"},
 ]
+WORLD_SERIES = [
+    {"role": "system", "content": "You are a helpful assistant."},
+    {"role": "user", "content": "Who won the world series in 2020?"},
+    {"role": "assistant", "content": "The Los Angeles Dodgers won the World Series in 2020."},
+    {"role": "user", "content": "Where was it played?"},
+]
 FORECAST = {
     "type": "function",
     "function": {
@@ -105,6 +112,27 @@ def test_messages_as_openai_billed_them(model, billed):
         assert found.estimate
 
 
+# The examples of OpenAI's guide to text generation. Its example response says gpt-3.5-turbo-0613, by whose rule the
+# conversation has 53 tokens; but it was created at 1677664795, in March 2023, when the model was -0301.
+@pytest.mark.parametrize(
+    ("what", "model", "usage"),
+    [
+        (WORLD_SERIES, "gpt-3.5-turbo-0301", 57),
+        (WORLD_SERIES, "openai/gpt-3.5-turbo-0301", 57),
+        (WORLD_SERIES, "gpt-3.5-turbo-0613", 53),
+        (
+            "The 2020 World Series was played in Texas at Globe Life Field in Arlington.",
+            "gpt-3.5-turbo-0301",
+            17,
+        ),
+        ("Write a tagline for an ice cream shop.", "gpt-3.5-turbo-instruct", 10),
+        (Request(prompt="Write a tagline for an ice cream shop."), "gpt-3.5-turbo-instruct", 10),
+    ],
+)
+def test_usage_that_openai_published(what, model, usage):
+    assert tk.count_tokens(what, model) == usage
+
+
 @pytest.mark.parametrize(
     ("model", "billed"), [("gpt-3.5-turbo", 105), ("gpt-4", 105), ("gpt-4o", 101), ("gpt-4o-mini", 101)]
 )
@@ -114,6 +142,20 @@ def test_tools_as_openai_billed_them(model, billed):
     assert "tools as published for gpt-4 and gpt-4o" in found.how
     silent = Request.chat(WEATHER, tools=[FORECAST], tool_choice="none")
     assert tk.count_tokens(silent, model) == tk.count_tokens(WEATHER, model)
+
+
+def tool_of(parameters):
+    return {"type": "function", "function": {"name": "f", "parameters": parameters}}
+
+
+@pytest.mark.parametrize("inside", [True, {}, {"properties": {"deep": {"type": "string"}}}])
+def test_what_lies_inside_a_parameter_is_not_counted_and_the_count_says_so(inside):
+    found = tk.count_tokens(
+        Request.chat("Hi", tools=[tool_of({"type": "object", "properties": {"x": inside}})]), "gpt-4"
+    )
+    bare = tk.count_tokens(Request.chat("Hi", tools=[tool_of({"type": "object", "properties": {}})]), "gpt-4")
+    assert found - bare == 3 + 3 + tk.count_tokens("x::", "gpt-4")
+    assert "without what lies inside their parameters" in found.how
 
 
 def test_calls_count_by_name_and_arguments():
@@ -242,6 +284,15 @@ def test_many_texts_have_the_counts_of_each(model, texts):
     assert found.tolist() == [tk.count_tokens(text, model) for text in texts]
 
 
+@pytest.mark.parametrize("kind", [list, tuple, iter, np.array, pd.Series])
+def test_texts_may_be_any_list(kind):
+    texts = ["Hi", "Some words"]
+    assert tk.count_many(kind(texts), "gpt-4").tolist() == [1, 2]
+    found = tk.compare_tokenizers(kind(texts), kind(["gpt-4"]))
+    assert found["text"].tolist() == [0, 1]
+    assert found["tokens"].tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("name", ["cl100k_base", "o200k_base"])
 def test_long_texts_are_counted_by_several_threads_and_exactly(name, monkeypatch):
     monkeypatch.setattr(coder, "_BATCH", 500)
@@ -274,6 +325,7 @@ def test_tokenizers_compared():
     assert list(found["model"]) == ["gpt-4", "gpt-4o", DEFAULT] * 4
     assert found.groupby("text", sort=False)["words"].first().tolist() == [4, 4, 2, 0]
     assert found["overhead"].tolist() == [7, 7, 30] * 4
+    assert found["estimate"].tolist() == [True, True, False] * 4
     for row in found.itertuples():
         text = texts[row.text]
         assert row.tokens == tk.count_tokens(text, row.model)
@@ -288,6 +340,7 @@ def test_a_tokenizer_without_a_chat_template_has_no_overhead(tmp_path, engine):
     bare.save_pretrained(tmp_path)
     found = tk.compare_tokenizers(["Hi", "Ho"], [str(tmp_path), None, engine])
     assert found["overhead"].isna().tolist() == [True, False, False] * 2
+    assert found["estimate"].isna().tolist() == [True, False, False] * 2
     assert found["model"].tolist() == [str(tmp_path), "loaded", engine.model] * 2
     assert found["text"].tolist() == [0, 0, 0, 1, 1, 1]
     with pytest.raises(ValueError, match="has no chat template"):
@@ -325,6 +378,8 @@ FAR = [
         ),
         ("Hi", "acme/none", tk.ModelError, "'acme/none' is not on this machine: .*hf download acme/none"),
         ("Hi", "", tk.ModelError, "unknown model ''"),
+        ("Hi", "a" * 5000, tk.ModelError, "unknown model 'aaa.*a'…: File name too long"),
+        ("Hi", "a/" * 5000, tk.ModelError, "unknown model 'a/a.*…: File name too long"),
         ("Hi", "p50k_base", tk.ModelError, "tiktoken's p50k_base is not in .*data/tiktoken"),
         ("Hi", 4, TypeError, "model must be a name or an engine, got 4"),
         ("Hi", os.path.dirname(__file__), tk.ModelError, "has no tokenizer that transformers can load"),
@@ -352,14 +407,29 @@ def test_without_an_engine_a_model_must_be_named(monkeypatch):
         (
             lambda: tk.count_many("Hi", "gpt-4"),
             TypeError,
-            "texts must be a list of texts: .*count_tokens counts one",
+            "texts must be a list, not str: toolkit.count_tokens counts one text",
         ),
+        (lambda: tk.count_many({"a": "some words"}, "gpt-4"), TypeError, "texts must be a list, not dict"),
+        (lambda: tk.count_many(None, "gpt-4"), TypeError, "texts must be a list, not NoneType"),
+        (lambda: tk.count_many(3, "gpt-4"), TypeError, "texts must be a list, not int"),
+        (
+            lambda: tk.count_many(pd.DataFrame({"a": ["x"]}), "gpt-4"),
+            TypeError,
+            "texts must be a list, not DataFrame",
+        ),
+        (lambda: tk.count_many(np.array("Hi"), "gpt-4"), TypeError, "texts must be a list, not ndarray"),
+        (lambda: tk.compare_tokenizers(5, ["gpt-4"]), TypeError, "texts must be a list, not int"),
+        (lambda: tk.compare_tokenizers(["Hi"], 5), TypeError, "models must be a list, not int"),
+        (lambda: tk.compare_tokenizers(["Hi"], {}), TypeError, "models must be a list, not dict"),
         (lambda: tk.count_many(["Hi", 3], "gpt-4"), TypeError, r"texts\[1\] must be a string, got 3"),
         (lambda: tk.count_many(["Hi", None], DEFAULT), TypeError, r"texts\[1\] must be a string, got None"),
         (lambda: tk.count_many(["a\ud800"], "gpt-4"), ValueError, r"texts\[0\] is not valid Unicode"),
-        (lambda: tk.compare_tokenizers("Hi", ["gpt-4"]), TypeError, "texts must be a list of at least one"),
-        (lambda: tk.compare_tokenizers(["Hi"], "gpt-4"), TypeError, "models must be a list of at least one"),
-        (lambda: tk.compare_tokenizers([], ["gpt-4"]), TypeError, r"texts must be a list .*got \[\]"),
+        (lambda: tk.compare_tokenizers("Hi", ["gpt-4"]), TypeError, r"not str: one text is \[text\]"),
+        (lambda: tk.compare_tokenizers(["Hi"], "gpt-4"), TypeError, r"not str: one model is \[model\]"),
+        (lambda: tk.compare_tokenizers([], ["gpt-4"]), ValueError, "give at least one text and one model"),
+        (lambda: tk.compare_tokenizers({}, ["gpt-4"]), ValueError, "give at least one text and one model"),
+        (lambda: tk.compare_tokenizers(iter(()), ["gpt-4"]), ValueError, "give at least one text and one"),
+        (lambda: tk.compare_tokenizers(["Hi"], []), ValueError, "give at least one text and one model"),
         (
             lambda: tk.compare_tokenizers({"a": ""}, ["gpt-4"]),
             TypeError,

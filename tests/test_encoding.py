@@ -87,6 +87,13 @@ def test_an_encoding_is_tiktokens_own(name, last, monkeypatch):
         ("gpt2", "r50k_base"),
         ("p50k_edit", "p50k_edit"),
         ("o200k_base", "o200k_base"),
+        (" gpt-4o ", "o200k_base"),
+        ("GPT-4o", "o200k_base"),
+        ("openai/gpt-4", "cl100k_base"),
+        ("azure/gpt-4o-2024-08-06", "o200k_base"),
+        (" o200k_base", "o200k_base"),
+        ("openai/gpt-oss-20b", None),  # a Hugging Face repository, with a chat template
+        ("openai/clip-vit-base-patch32", None),
         ("claude-3", None),
         ("Qwen/Qwen3-0.6B", None),
         ("ft:llama", None),

@@ -69,14 +69,35 @@ def test_the_money_of_this_machine_is_its_time():
     [
         ({"max_tokens": 0}, "max_tokens must be a whole number from 1 up, got 0"),
         ({"max_tokens": 1.5}, "max_tokens must be a whole number"),
-        ({"max_cost": 0, "price": PRICE}, "max_cost must be a number above 0"),
-        ({"max_cost": math.nan, "price": PRICE}, "max_cost must be a number above 0"),
+        ({"max_cost": 0, "price": PRICE}, "max_cost must be a number above 0, got 0: US dollars"),
+        ({"max_cost": math.nan, "price": PRICE}, "max_cost must be a number above 0, got nan"),
+        ({"max_cost": 10**400, "price": PRICE}, "max_cost must be a number above 0, got 10"),
         ({"max_cost": 1}, "max_cost needs a price"),
     ],
 )
 def test_bad_limits(options, message):
     with pytest.raises(ValueError, match=message):
         Limits(**options)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float32])
+def test_limits_may_be_numbers_of_numpy(kind):
+    limits = Limits(max_tokens=np.int64(30), max_cost=kind(51), price=PRICE)
+    assert limits.affordable(np.full(3, 3), np.full(3, 7), Spent()) == 3
+    assert str(limits) == "stopped at max_tokens=30 and max_cost=51"
+
+
+@pytest.mark.parametrize(
+    ("limits", "needed"),
+    [
+        (Limits(max_tokens=5), "1,010 tokens"),
+        (Limits(max_cost=5, price=PRICE), "2.01e+03 US dollars"),
+        (Limits(5, 5, PRICE), "1,010 tokens and 2.01e+03 US dollars"),
+        (Limits(5, 5, LocalPrice(per_hour=1)), "1,010 tokens"),  # its time is not known before
+    ],
+)
+def test_limits_say_what_a_request_needs_at_most(limits, needed):
+    assert limits.needed(10, 1000) == needed
 
 
 def test_limits_say_what_they_are():

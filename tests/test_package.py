@@ -40,6 +40,8 @@ FLOORS = [
         "encoding",
         "coder",
         "energy",
+        "variant",
+        "apart",
     ],
     ["store"],
     [
@@ -58,8 +60,23 @@ FLOORS = [
         "prices",
         "cost",
         "limits",
+        "agreement",
+        "runs",
+        "determinism",
     ],
-    ["records", "results", "recorder", "plan", "sweep", "price", "classify", "explore"],
+    [
+        "records",
+        "results",
+        "recorder",
+        "plan",
+        "sweep",
+        "price",
+        "classify",
+        "explore",
+        "ladder",
+        "explain",
+        "protocols",
+    ],
     ["__init__", "demo", "__main__"],
 ]
 """From the ground up; a module imports from its own floor or below."""

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import toolkit as tk
@@ -39,7 +40,7 @@ def test_a_plan_tells_everything_before_anything_runs(engine, db):
     assert "<table>" in plan._repr_html_()
 
 
-def test_the_rate_so_far_tells_how_long_the_rest_will_take(engine, path, results):
+def test_the_rate_so_far_bounds_how_long_the_rest_will_take(engine, path, results):
     more = tk.sweep(
         "What is the capital of {c}?", ROWS, tk.grid(temperature=1.2, seed=range(9), max_tokens=12)
     )
@@ -48,29 +49,58 @@ def test_the_rate_so_far_tells_how_long_the_rest_will_take(engine, path, results
     used = ran["prompt_tokens"] - ran["cached_tokens"] + ran["completion_tokens"]
     assert plan.rate == pytest.approx(used / ran["machine_seconds"])
     least, most = plan.seconds
-    assert least == pytest.approx((plan.prompt_tokens + 27) / plan.rate)
+    assert least == pytest.approx(27 / plan.rate)  # every prompt in the prefix cache
     assert most == pytest.approx((plan.prompt_tokens + 27 * 12) / plan.rate)
     assert "tokens a second" in repr(plan)
 
 
+def test_a_run_takes_what_the_plan_said_though_its_prompts_are_cached(engine, db):
+    rows = [{"text": f"{name}: " + "a long story of many words, " * 24} for name in ("Ann", "Ben")]
+
+    def asked(temperature):
+        return tk.sweep("{text}", rows, tk.grid(temperature=temperature, seed=range(8), max_tokens=8))
+
+    asked(1.0).run(engine, db)
+    again = asked(1.1)
+    least, most = again.plan(engine, db).seconds
+    found = again.run(engine, db).costs().total
+    assert found["cached_tokens"] > 0.9 * found["prompt_tokens"]
+    assert least < found["machine_seconds"] < most
+
+
 def test_bounds_of_what_it_costs(engine, db):
-    price = tk.ModelPrice("own", input=1, output=10, context_window=40)
+    longest = max(engine.count(f"What is the capital of {row['c']}?") for row in ROWS) + 12
+    price = tk.ModelPrice("own", input=1, output=10, context_window=longest)
     sweep = tk.sweep(
         "What is the capital of {c}?", ROWS, tk.grid(temperature=1, n=2, min_tokens=3, max_tokens=12)
     )
     plan = sweep.plan(engine, db)
-    costs = plan.costs([price, tk.LocalPrice(per_hour=1)])
+    tight, unknown = replace(price, context_window=20), replace(price, context_window=None)
+    costs = plan.costs([price, tk.LocalPrice(per_hour=1), tight, unknown])
     assert costs["least"][0] == pytest.approx((plan.prompt_tokens * 1 + 3 * 2 * 3 * 10) / 1e6)
     assert costs["most"][0] == pytest.approx((plan.prompt_tokens * 1 + 3 * 2 * 12 * 10) / 1e6)
-    assert costs["too_long"].tolist() == [3, 0]
-    assert costs["at"].tolist() == ["own", "this machine"]
+    assert costs["too_long"].tolist() == [0, 0, 3, pd.NA]  # of the two choices each has 12 tokens to itself
+    assert costs["at"].tolist() == ["own", "this machine", "own", "own"]
     assert np.isnan(costs["most"][1])  # no rate yet
     with pytest.raises(PriceError, match="unknown model"):
         plan.costs(["no-such"])
+    assert plan.costs([]).empty
 
 
-def test_to_the_end_is_as_long_as_it_can_be(engine, db):
-    assert tk.sweep("Hi", tk.grid(ignore_eos=True, max_tokens=7)).plan(engine, db).completion_tokens == (7, 7)
+@pytest.mark.parametrize("at", ["gpt-4o", tk.ModelPrice("own", 1, 10), tk.LocalPrice(per_hour=1)])
+def test_one_price_may_be_given_by_itself(engine, db, at):
+    plan = SWEEP.plan(engine, db)
+    assert plan.costs(at).equals(plan.costs([at]))
+
+
+@pytest.mark.parametrize(
+    ("options", "least"), [({}, 30), ({"stop": ["e"]}, 1), ({"stop_token_ids": [2]}, 1), ({"stop": []}, 30)]
+)
+def test_to_the_end_is_as_long_as_it_can_be_unless_it_may_stop(engine, db, options, least):
+    cells = tk.cases({"temperature": 0, "ignore_eos": True, "max_tokens": 30, **options})
+    sweep = tk.sweep("What is the capital of France?", cells)
+    assert sweep.plan(engine, db).completion_tokens == (least, 30)
+    assert least <= sweep.run(engine, db).costs().total["completion_tokens"] <= 30
 
 
 def test_what_will_not_fit_is_told(engine, db):
@@ -94,13 +124,34 @@ def test_a_run_stops_at_its_tokens_and_goes_on(engine, db, capsys):
     assert "stopped" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("limits", "needed"),
+    [
+        ({"max_tokens": 20}, "{tokens} tokens"),
+        ({"max_cost": 1e-5}, "{cost:.3g} US dollars"),
+        ({"max_tokens": 20, "max_cost": 1e-5}, "{tokens} tokens and {cost:.3g} US dollars"),
+    ],
+)
+def test_a_limit_below_the_next_request_says_what_it_needs(engine, db, capsys, limits, needed):
+    price = tk.ModelPrice("own", input=1, output=10)
+    assert len(SWEEP.run(engine, db, **limits, price=price)) == 0
+    prompt = engine.count("What is the capital of France?")
+    told = needed.format(tokens=prompt + 12, cost=(prompt + 120) / 1e6)
+    assert (
+        f"0 of 9 missing completions were asked; the next one alone may need {told}: raise the limit"
+        in capsys.readouterr().out
+    )
+
+
 def test_a_run_stops_at_its_cost(engine, db):
     price = tk.ModelPrice("own", input=1, output=10)
+    whole = SWEEP.plan(engine, db).costs(price)["most"][0]
     results = SWEEP.run(engine, db, max_cost=0.0004, price=price)
     assert 0 < len(results) < 9
     assert results.costs(price=price).total["spent"] <= 0.0004
-    again = SWEEP.run(engine, db, max_cost=1, price=price)  # what is stored costs nothing
-    assert len(again) == 9
+    rest = 1.001 * SWEEP.plan(engine, db).costs(price)["most"][0]
+    assert rest < whole
+    assert len(SWEEP.run(engine, db, max_cost=rest, price=price)) == 9  # what is stored costs nothing
 
 
 def test_a_run_stops_at_the_time_of_this_machine(engine, db):
@@ -136,7 +187,7 @@ def test_costs_by_setting(results):
     assert found.total["spent"] == pytest.approx(found.total["cost"])
     assert found.total["saved"] == 0
     assert found.total["machine_seconds"] == pytest.approx(found.frame()["machine_seconds"].sum())
-    assert "gpt-4o: 2.5 in" in repr(found)
+    assert "gpt-4o from openai: 2.5 in" in repr(found)
     assert "at gpt-4o" in found._repr_html_()
     assert len(found.plot().axes) == 2
     assert len(results.costs().plot().axes) == 1
@@ -185,7 +236,8 @@ def test_an_attempt_that_failed_half_way_has_used_tokens(engine, db):
     c = results[0]
     failed = replace(c, choices=(tk.Choice(0, "", "error"),), usage=tk.Usage(7, 3), error="it broke")
     with tk.Store(db) as store:
-        store.add([Answer(failed, 0)])
+        ((run,),) = store.query("SELECT id FROM runs")[1]
+        store.add([Answer(failed, 0, run)])
     found = SWEEP.run(engine, db).costs(price=tk.ModelPrice("own", 1, 10)).total
     assert found["failed_attempts"] == 1
     assert found["spent_on_failures"] == pytest.approx((7 + 30) / 1e6)

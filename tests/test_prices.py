@@ -3,6 +3,7 @@ import socket
 from datetime import UTC, date, datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from toolkit.prices import LocalPrice, ModelPrice, PriceError, Tier, model_price, model_prices
@@ -77,8 +78,10 @@ def test_prices_go_by_the_day(on, expected):
     [
         ("gpt-4o", "gpt-4o"),
         ("gpt-4o-2024-08-06", "gpt-4o"),
-        ("openai/gpt-4o", "gpt-4o"),
+        ("openai/gpt-4o-2024-08-06", "gpt-4o"),
+        ("azure/gpt-4o", "gpt-4o"),
         (" gpt-4o ", "gpt-4o"),
+        ("GPT-4o", "gpt-4o"),
         ("ft:gpt-4o-2024-08-06:org::id", "ft:gpt-4o"),
     ],
 )
@@ -103,7 +106,11 @@ def test_a_price_by_hand_is_taken_as_it_is():
         ("gpt4o", None, "unknown model 'gpt4o': did you mean 'gpt-4o'.*toolkit.ModelPrice"),
         ("no-such-thing", "openai", "unknown model 'no-such-thing'"),
         ("gpt-4o", "opnai", "unknown provider 'opnai': did you mean 'openai'"),
-        ("text-embedding-3-small", None, "is sold by azure, openai: give provider="),
+        ("openai/gpt-oss-120b", None, "is sold at several rates, by baseten, groq, .*: give provider="),
+        ("moonshotai/kimi-k2-instruct", None, "is sold at several rates, by groq, novita: give provider="),
+        ("gpt-4p", "openai", "unknown model 'gpt-4p'"),
+        ("openai/", None, "unknown model 'openai/'"),
+        ("text-embedding-3-small", None, "lists no price for text tokens"),
         ("text-embedding-3-small", "openai", "lists no price for text tokens"),
     ],
 )
@@ -115,18 +122,123 @@ def test_what_has_no_price_says_what_to_do(name, provider, message):
 def test_names_and_days_of_other_kinds_are_refused():
     with pytest.raises(TypeError, match="model must be a name or a ModelPrice, got 3"):
         model_price(3)
-    with pytest.raises(TypeError, match="on must be a date, got '2025'"):
-        model_price("o3", on="2025")
+    for ask in (model_price, model_prices):
+        for day, told in (("2025", "'2025'"), (pd.NaT, "NaT")):
+            with pytest.raises(TypeError, match=f"on must be a date, got {told}"):
+                ask("openai" if ask is model_prices else "o3", on=day)
+    with pytest.raises(TypeError, match="provider must be a name, got 3"):
+        model_price("gpt-4o", 3)
+    with pytest.raises(TypeError, match="provider must be a name, got 3"):
+        model_prices(3)
 
 
-@pytest.mark.parametrize("value", [-1, math.nan, math.inf, "1", True])
+def test_every_listed_model_is_found_or_asks_who_sells_it():
+    for model, listed in model_prices().groupby("model"):
+        rates = {row.provider: (row.input, row.output) for row in listed.itertuples()}
+        for seller, expected in rates.items():
+            price = model_price(model, seller)
+            assert (price.provider, price.input, price.output) == (seller, *expected)
+        try:
+            price = model_price(model)
+        except PriceError as error:
+            sellers = str(error).removeprefix(f"{model!r} is sold at several rates, by ")
+            found, several = sellers.removesuffix(": give provider=").split(", "), len(rates) > 1
+        else:
+            found, several = [price.provider], True
+            assert (price.input, price.output) == rates[price.provider]
+        assert several
+        assert set(found) <= set(rates), model
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "seller"),
+    [
+        ("deepseek/deepseek-r1-distill-llama-8b", None, "novita"),  # the one that lists this name
+        ("deepseek/deepseek-v4.1-flash", "openrouter", "openrouter"),
+        ("claude-sonnet-4", None, "github-copilot"),
+        ("claude-sonnet-5", None, "anthropic"),  # of several, its maker
+        ("claude-3-5-sonnet", None, "anthropic"),
+        ("google/gemini-2.5-flash", "google", "google"),
+        ("gpt-4o", "azure", "azure"),
+    ],
+)
+def test_a_price_says_whose_it_is(name, provider, seller):
+    price = model_price(name, provider)
+    assert price.provider == seller
+    assert str(price).startswith(f"{name} from {seller}: ")
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, "1", True, 10**400, 1j])
 def test_a_rate_is_a_number_from_0_up(value):
-    with pytest.raises(ValueError, match="must be a number from 0 up, in US dollars"):
+    with pytest.raises(ValueError, match=r"input must be a number from 0 up, got .*: US dollars"):
         ModelPrice("m", value, 1)
+    with pytest.raises(ValueError, match="cached must be a number from 0 up"):
+        ModelPrice("m", 1, 1, value)
     with pytest.raises(ValueError, match="per_hour must be a number from 0 up"):
         LocalPrice(per_hour=value)
     with pytest.raises(ValueError, match="output must be a number from 0 up"):
-        ModelPrice("m", 1, 1, tiers=(Tier(10, 1, value),))
+        Tier(10, 1, value)
+
+
+@pytest.mark.parametrize("name", ["input", "output", "per_request"])
+def test_a_rate_is_needed(name):
+    with pytest.raises(ValueError, match=f"{name} must be a number from 0 up, got None"):
+        ModelPrice("m", **{"input": 1, "output": 1, name: None})
+
+
+def test_rates_may_be_numbers_of_numpy():
+    price = ModelPrice("m", np.float32(1), np.int64(2), tiers=[Tier(np.int64(10), np.int32(1), 1)])
+    assert price == ModelPrice("m", 1.0, 2.0, tiers=(Tier(10, 1.0, 1.0),))
+    assert type(price.input) is float
+
+
+def test_tiers_are_kept_in_order():
+    long, longer = Tier(100, 2, 2), Tier(1000, 3, 3)
+    price = ModelPrice("m", 1, 1, tiers=[longer, long])
+    assert price.tiers == (long, longer)
+    assert price.of([100, 101, 1001], 0) == pytest.approx(np.array([100, 202, 3003]) / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: ModelPrice("m", 1, 1, tiers=((100, 2, 2),)),
+            TypeError,
+            r"tiers must be a list of toolkit.prices.Tier\(above, input, output\), got \(\(100, 2, 2\),\)",
+        ),
+        (lambda: ModelPrice("m", 1, 1, tiers=Tier(1, 1, 1)), TypeError, "tiers must be a list of"),
+        (
+            lambda: ModelPrice("m", 1, 1, tiers=(Tier(1, 1, 1), Tier(1, 2, 2))),
+            ValueError,
+            "tiers must begin at different lengths",
+        ),
+        (lambda: Tier("x", 1, 1), ValueError, "above must be a whole number, got 'x'"),
+        (lambda: Tier(-1, 1, 1), ValueError, "above must be a whole number from 0 up, got -1"),
+        (lambda: Tier(1, 1, None), ValueError, "output must be a number from 0 up, got None"),
+        (lambda: ModelPrice("m", 1, 1, context_window="big"), ValueError, "context_window must be a whole"),
+    ],
+)
+def test_bad_prices_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize("tokens", [(-1, 0, 0), (0, [1, -1], 0), (0, 0, -1)])
+def test_tokens_are_never_negative(tokens):
+    with pytest.raises(ValueError, match="numbers of tokens must be from 0 up"):
+        ModelPrice("m", 1, 1).of(*tokens)
+
+
+def test_a_price_says_all_that_it_reckons_with():
+    price = ModelPrice(
+        "m", 1, 2, tiers=(Tier(200_000, 2, 3),), per_request=0.01, provider="us", since=date(2026, 1, 2)
+    )
+    assert str(price) == (
+        "m from us: 1 in, 2 out per million tokens + tiers above 200,000 + 0.01 a request since 2026-01-02 "
+        "(given by hand)"
+    )
+    assert str(ModelPrice("m", 1, 2)) == "m: 1 in, 2 out per million tokens (given by hand)"
 
 
 def test_more_cached_tokens_than_there_are_is_refused():
@@ -141,7 +253,7 @@ def test_an_hour_of_this_machine_costs_rent_and_energy():
     assert "500 W (given)" in str(price)
     with pytest.raises(ValueError, match="watts without per_kwh cost nothing"):
         LocalPrice(per_hour=1, watts=500)
-    with pytest.raises(ValueError, match="watts must be a number from 0 up, in watts, got -1"):
+    with pytest.raises(ValueError, match="watts must be a number from 0 up, got -1: what the machine draws"):
         LocalPrice(per_kwh=1, watts=-1)
 
 
@@ -165,8 +277,10 @@ def test_all_prices_are_a_table():
         "tiers",
         "context_window",
         "since",
+        "source",
         "url",
     } == set(table)
+    assert table["source"].str.startswith("genai-prices 0.2.").all()
     own = model_prices("openai")
     assert set(own["provider"]) == {"openai"}
     row = own[own["model"] == "gpt-4o"].iloc[0]

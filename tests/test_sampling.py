@@ -9,6 +9,9 @@ BAD = [
     ({"temperature": 3}, "temperature must be a number from 0 to 2, got 3: 0 is greedy"),
     ({"temperature": "hot"}, "temperature must be a number from 0 to 2, got 'hot'"),
     ({"temperature": True}, "temperature must be a number from 0 to 2, got True"),
+    ({"temperature": np.True_}, "temperature must be a number from 0 to 2, got "),
+    ({"temperature": 10**400}, "temperature must be a number from 0 to 2, got 1000"),
+    ({"repetition_penalty": float("inf")}, "repetition_penalty must be a number above 0, got inf"),
     ({"temperature": float("nan")}, "temperature must be a number from 0 to 2, got nan"),
     ({"top_p": 0}, "top_p must be a number above 0 to 1, got 0"),
     ({"frequency_penalty": -5}, "frequency_penalty must be a number from -2 to 2, got -5"),
@@ -31,7 +34,7 @@ BAD = [
     ({"logit_bias": {"five": 1}}, "logit_bias must be a whole number, got 'five'"),
     ({"stop_token_ids": "12"}, "stop_token_ids must be a list of token ids, got '12'"),
     ({"min_tokens": 300}, r"min_tokens must be at most max_tokens \(256\), got 300"),
-    ({"repetition_penalty": 0}, "repetition_penalty must be a number above 0 up, got 0"),
+    ({"repetition_penalty": 0}, "repetition_penalty must be a number above 0, got 0: 1 is off"),
 ]
 
 
@@ -53,6 +56,8 @@ def test_unknown_option_names_the_nearest(name, near):
     ("given", "field", "kept"),
     [
         ({"temperature": 1}, "temperature", 1.0),
+        ({"temperature": np.float32(0.5)}, "temperature", 0.5),
+        ({"temperature": np.int64(2)}, "temperature", 2.0),
         ({"seed": np.int64(7)}, "seed", 7),
         ({"stop": "END"}, "stop", ("END",)),
         ({"stop": ["a", "b"]}, "stop", ("a", "b")),

@@ -235,7 +235,7 @@ ADDED = {
         ("failures", "completion_tokens"),
         ("failures", "seconds"),
         ("runs", "seconds"),
-        ("runs", "joules"),
+        ("runs", "joules"), ("cells", "first"),
     ),
 }
 """Columns that came after each format, and are in all later ones."""

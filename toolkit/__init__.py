@@ -6,7 +6,7 @@
 >>> results = sweep.run(engine, store="runs/haiku.db")          # doctest: +SKIP
 """
 
-from toolkit import examples, models
+from toolkit import examples, models, protocols
 from toolkit.calibration import Calibration, calibration
 from toolkit.cells import Cells, cases, grid, zipped
 from toolkit.choice import Choice, Token
@@ -14,12 +14,15 @@ from toolkit.classify import Classification, classify
 from toolkit.completion import Completion, Delta, Usage
 from toolkit.conversation import Conversation
 from toolkit.count import Count, compare_tokenizers, count_many, count_tokens
+from toolkit.determinism import Determinism
 from toolkit.engine import Engine, EngineError, RequestError, load
+from toolkit.explain import Explanation, explain_difference
 from toolkit.explore import explore
 from toolkit.fingerprint import Fingerprint
 from toolkit.fork import Fork, fork
 from toolkit.gallery import gallery
 from toolkit.image import image
+from toolkit.ladder import Ladder, determinism_ladder
 from toolkit.logprobs import Logprobs, logprobs
 from toolkit.messages import fold_system
 from toolkit.microscope import Microscope, microscope
@@ -38,6 +41,7 @@ from toolkit.tokens import Tokens, tokens
 from toolkit.toolrun import ToolRun, run_tools
 from toolkit.tools import Tool, ToolCall, tool
 from toolkit.tree import Tree, tree
+from toolkit.variant import Variant, variants
 from toolkit.verdict import Verdict, Violation, verdict
 
 __version__ = "0.1.0"
@@ -51,10 +55,13 @@ __all__ = [
     "Conversation",
     "Count",
     "Delta",
+    "Determinism",
     "Engine",
     "EngineError",
+    "Explanation",
     "Fingerprint",
     "Fork",
+    "Ladder",
     "LocalPrice",
     "Logprobs",
     "Microscope",
@@ -81,6 +88,7 @@ __all__ = [
     "ToolRun",
     "Tree",
     "Usage",
+    "Variant",
     "Verdict",
     "Violation",
     "calibration",
@@ -89,7 +97,9 @@ __all__ = [
     "compare_tokenizers",
     "count_many",
     "count_tokens",
+    "determinism_ladder",
     "examples",
+    "explain_difference",
     "explore",
     "fold_system",
     "fork",
@@ -103,6 +113,7 @@ __all__ = [
     "model_prices",
     "models",
     "price_of_schema",
+    "protocols",
     "removed_mass",
     "response_format",
     "results",
@@ -112,6 +123,7 @@ __all__ = [
     "tokens",
     "tool",
     "tree",
+    "variants",
     "verdict",
     "zipped",
 ]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit import plots, report
+from toolkit.agreement import interval
 from toolkit.sampling import Whole, unknown
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Calibration:
         if name not in INTERVALS:
             raise ValueError(unknown("interval", name, INTERVALS))
         if name == "accuracy":
-            low, high = _wilson(self.correct.sum(), self.n)
+            low, high = interval(self.correct.sum(), self.n)
             return float(low), float(high)
         return self._bootstrapped[name]
 
@@ -215,19 +216,8 @@ def _ece(residual: Floats, starts: Positions) -> Floats:
     return found
 
 
-def _wilson(right: Any, n: Any) -> Floats:
-    """(2, …) low and high, 95 %, of shares right / n (Wilson 1927); NaN where n is 0."""
-    z = 1.959963984540054
-    n = np.where(np.asarray(n) > 0, n, np.nan)
-    p = right / n
-    half = z * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
-    middle = p + z**2 / (2 * n)
-    found: Floats = np.clip(np.stack([middle - half, middle + half]) / (1 + z**2 / n), 0, 1)
-    return found
-
-
 def _shares(right: Positions, n: Positions) -> dict[str, Floats]:
-    low, high = _wilson(right, n)
+    low, high = interval(right, n)
     return {"accuracy": right / np.where(n > 0, n, np.nan), "accuracy_low": low, "accuracy_high": high}
 
 

@@ -83,13 +83,15 @@ def coder(model: str | Engine | None) -> Coder:
     if not isinstance(asked, str):
         raise TypeError(f"model must be a name or an engine, got {asked!r}")
     if (name := encodings.encoding_name(asked)) is not None:
-        return OpenAICoder(asked, name)
+        return OpenAICoder(encodings.bare(asked), name)
     return TokenizerCoder(_tokenizer(_folder(asked)), asked)
 
 
 def _folder(name: str) -> str:
     try:
         return models.local(name)
+    except OSError as error:  # longer than a file's name can be
+        raise models.ModelError(f"unknown model {name[:60]!r}…: {error.strerror}") from error
     except models.ModelError as error:
         if "/" in name or name == models.DEFAULT:
             raise
@@ -209,7 +211,7 @@ class OpenAICoder(Coder):
         )
         if request.tools and request.tool_choice != "none":
             total += 12 + sum(self._tool(t.to_openai()["function"]) for t in request.tools)
-            how += "; tools as published for gpt-4 and gpt-4o"
+            how += "; tools as published for gpt-4 and gpt-4o, without what lies inside their parameters"
         return total, True, how
 
     def _count(self, text: Any) -> int:
@@ -223,17 +225,24 @@ class OpenAICoder(Coder):
         return self._around + sum(map(self._count, texts)) + (self._named if "name" in turn else 0)
 
     def _tool(self, function: Mapping[str, Any]) -> int:
-        """The names, types, descriptions and enums of a function and its parameters, with what is put around them."""
+        """The names, types, descriptions and enums of a function and its parameters, with what is put around them.
+        What lies inside a parameter (the properties of an object) is not counted: no rule is published."""
         described = function["description"].removesuffix(".")
         total = self._function + self._count(f"{function['name']}:{described}")
-        properties = function["parameters"].get("properties", {})
+        properties = _mapping(function["parameters"]).get("properties", {})
         total += 3 if properties else 0
-        for name, about in properties.items():
+        for name, schema in properties.items():
+            about = _mapping(schema)
             described = about.get("description", "").removesuffix(".")
             total += 3 + self._count(f"{name}:{about.get('type', '')}:{described}")
             if "enum" in about:
                 total += sum(3 + self._count(value) for value in about["enum"]) - 3
         return total
+
+
+def _mapping(schema: Any) -> Mapping[str, Any]:
+    """A JSON Schema; True and False, which are ones too, say nothing."""
+    return schema if isinstance(schema, Mapping) else {}
 
 
 Batch = tuple[list[int], list[str]]

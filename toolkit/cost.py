@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 ONE = ["request", "system_fingerprint", "repeat"]
 """What makes a completion one: rows of a results table are choices, and several cells may share a request."""
+_ATTEMPT = ["sweep", *ONE]
+"""Whose failed attempts are counted together."""
 Doubles = npt.NDArray[np.float64]
+_JUDGED = ("valid", "correct")
+"""Columns of a table that say whether an answer is good, 0 to 1."""
 _ACROSS = 8
 """Settings that are shown side by side."""
 
@@ -96,34 +100,49 @@ def costs(
     table: pd.DataFrame,
     by: list[str],
     ran: pd.DataFrame,
-    failures: pd.DataFrame,
+    failures: pd.DataFrame | None,
     price: ModelPrice | LocalPrice | None,
     at: Sequence[ModelPrice],
 ) -> Costs:
     """See `Results.costs`. table: that of results, with `own` (asked by a run of its sweep) and, where they are
     known, `valid` and `correct`; ran: `asked` of all completions of these engines; failures: attempts that gave
-    nothing, by request, with their tokens."""
+    nothing, by sweep and completion, with their tokens; None when not known."""
+    import pandas as pd
+
     every = ran.assign(machine_seconds=machine_seconds(ran)).set_index(ONE)
+    offers = _columns(at)
 
     def line(part: pd.DataFrame) -> dict[str, Any]:
-        return _line(part, every, failures, price, at)
-
-    import pandas as pd
+        return _line(part, every, failures, price, offers)
 
     names: Any = by if len(by) > 1 else (by[0] if by else (lambda _: "all"))
     rows = {value: line(part) for value, part in table.groupby(names, dropna=False)}
-    found = pd.DataFrame.from_dict(rows, orient="index")
+    total = line(table)
+    found = pd.DataFrame([total, *rows.values()])[1:]  # a table without rows has all columns too
     found.index = (
         pd.MultiIndex.from_tuples(rows, names=by)
         if len(by) > 1
-        else pd.Index(rows, name=by[0] if by else None)
+        else pd.Index(list(rows), name=by[0] if by else None, tupleize_cols=False)
     )
     prices = tuple(p for p in (price, *at) if p is not None)
-    return Costs(found, pd.Series(line(table), dtype=object), prices)
+    return Costs(found, pd.Series(total, dtype=object), prices)
+
+
+def _columns(at: Sequence[ModelPrice]) -> dict[str, ModelPrice]:
+    """Prices at providers by the names of their columns: with the provider where several have a model's name."""
+    models = [p.model for p in at]
+    found = {f"at {p.model}" + (f" ({p.provider})" if models.count(p.model) > 1 else ""): p for p in at}
+    if len(found) < len(at):
+        raise ValueError(f"at must name different models or providers, got {', '.join(map(str, at))}")
+    return found
 
 
 def _line(
-    part: pd.DataFrame, every: pd.DataFrame, failures: pd.DataFrame, price: Any, at: Sequence[ModelPrice]
+    part: pd.DataFrame,
+    every: pd.DataFrame,
+    failures: pd.DataFrame | None,
+    price: ModelPrice | LocalPrice | None,
+    at: Mapping[str, ModelPrice],
 ) -> dict[str, Any]:
     """The numbers of some rows of a table, each completion counted once."""
     done = part[part["finish_reason"] != "error"]
@@ -131,7 +150,7 @@ def _line(
     measured = ["machine_seconds", "watts"]
     once[measured] = every[measured].reindex(once.set_index(ONE).index).to_numpy(np.float64)
     own = done.groupby(ONE, sort=False)["own"].max().reindex(once.set_index(ONE).index).to_numpy(np.float64)
-    lost = failures[failures["request"].isin(set(part["request"]))]
+    lost = None if failures is None else _of(failures, part)
     tokens = (once["prompt_tokens"] + once["completion_tokens"]).to_numpy(np.float64)
     seconds = once["machine_seconds"].sum(min_count=1)
     found: dict[str, Any] = {
@@ -144,18 +163,33 @@ def _line(
         "machine_seconds": seconds,
         "first_token_seconds": once["first_token_seconds"].astype(float).median(),
         "tokens_per_second": once["completion_tokens"].sum() / seconds if seconds else np.nan,
-        "failed_attempts": int(lost["attempts"].sum()),
+        "failed_attempts": np.nan if lost is None else int(lost["attempts"].sum()),
         **_energy(once, price),
     }
-    first = done[done["choice"] == 0].drop_duplicates(ONE)
-    shares = {n: float(first[n].astype(float).mean()) for n in ("valid", "correct") if n in part}
     if price is not None:
         found |= _money(once, own, lost, price)
-        paid = found["spent"] + found["spent_on_failures"] if own.all() else found["cost"]
-        for name in shares:
-            good = first[name].astype(float).sum()
-            found[f"cost_per_{name}"] = paid / good if good else (np.inf if paid else np.nan)
-    return {**found, **shares, **{f"at {p.model}": float(priced(once, p).sum()) for p in at}}
+        found |= _per_answer(found["cost"] + np.nan_to_num(found["spent_on_failures"]), len(once), done)
+    found |= {name: float(done[name].astype(float).mean()) for name in _JUDGED if name in part}
+    return {**found, **{name: float(priced(once, offer).sum()) for name, offer in at.items()}}
+
+
+def _of(failures: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
+    """The failed attempts at what stands in some rows of a table."""
+    wanted = part.set_index(_ATTEMPT).index
+    return failures[failures.set_index(_ATTEMPT).index.isin(wanted)]
+
+
+def _per_answer(paid: float, completions: int, done: pd.DataFrame) -> dict[str, float]:
+    """What one completion cost, and one valid and one right answer. An answer counts for each row of data that it was
+    given to, and once however many sweeps and settings show it."""
+    data = [name for name in map(str, done) if name == "row" or name.startswith("row.")]
+    answers = done.drop_duplicates([*ONE, "choice", *data])
+    good = {name: float(answers[name].astype(float).sum()) for name in _JUDGED if name in done}
+    numbers = {"completion": completions, **good}
+    return {
+        f"cost_per_{name}": paid / number if number else (np.inf if paid else np.nan)
+        for name, number in numbers.items()
+    }
 
 
 def _energy(once: pd.DataFrame, price: ModelPrice | LocalPrice | None) -> dict[str, float]:
@@ -167,14 +201,14 @@ def _energy(once: pd.DataFrame, price: ModelPrice | LocalPrice | None) -> dict[s
 
 
 def _money(
-    once: pd.DataFrame, own: Doubles, lost: pd.DataFrame, price: ModelPrice | LocalPrice
+    once: pd.DataFrame, own: Doubles, lost: pd.DataFrame | None, price: ModelPrice | LocalPrice
 ) -> dict[str, float]:
     each = priced(once, price)
     return {
         "cost": float(each.sum()),
         "spent": float((each * own).sum()),
         "saved": float((each * (1 - own)).sum()),
-        "spent_on_failures": float(priced(lost, price).sum()),
+        "spent_on_failures": np.nan if lost is None else float(priced(lost, price).sum()),
     }
 
 
@@ -193,13 +227,14 @@ class Costs:
         return self.table.copy()
 
     def plot(self) -> Figure:
-        """Tokens by setting, and where there is a price and a quality, one against the other with the Pareto front
-        (see `plots.costs`)."""
-        quality: Sequence[str] = [n for n in ("correct", "valid") if n in self.table]
-        front = (
-            pareto(self.table["cost"], self.table[quality[0]]) if quality and "cost" in self.table else None
+        """Tokens by setting, and where there is a price and a quality, the quality against the cost of a completion
+        with the Pareto front (see `plots.costs`)."""
+        quality = next((name for name in reversed(_JUDGED) if name in self.table), None)
+        if quality is None or "cost" not in self.table:
+            return plots.costs(self.table, None, None)
+        return plots.costs(
+            self.table, quality, pareto(self.table["cost_per_completion"], self.table[quality])
         )
-        return plots.costs(self.table, quality[0] if quality else None, front)
 
     def _notes(self) -> list[str]:
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -72,36 +73,46 @@ def count_many(texts: Iterable[str], model: str | Engine | None = None) -> Longs
 
     Raises TypeError for what is no list of texts, and as `count_tokens` does.
     """
-    if isinstance(texts, str):
-        raise TypeError("texts must be a list of texts: toolkit.count_tokens counts one")
-    return coder(model).counts(list(texts))
+    return coder(model).counts(_listed("texts", texts, "toolkit.count_tokens counts one text"))
+
+
+def _listed(name: str, given: Any, fix: str) -> list[Any]:
+    """A list, of anything that goes through its values in order: a Series or an array of one axis too."""
+    single = isinstance(given, (str, bytes, Mapping, Engine)) or not isinstance(given, Iterable)
+    if single or getattr(given, "ndim", 1) != 1:  # a table goes through its columns, a dict through its keys
+        raise TypeError(f"{name} must be a list, not {type(given).__name__}: {fix}")
+    return list(given)
 
 
 def compare_tokenizers(
-    texts: Mapping[str, str] | Sequence[str], models: Sequence[str | Engine | None]
+    texts: Mapping[str, str] | Iterable[str], models: Iterable[str | Engine | None]
 ) -> pd.DataFrame:
     """The same texts in several models' tokens: a row for each text and model.
 
     texts: by name (a language, say), or a list. models: as for `count_tokens`. Columns: words (by Unicode's default
     rules, UAX #29, of letters or digits; scripts that put no space between words fall into characters), tokens,
-    fertility (tokens a word), characters and bytes (of UTF-8) a token, and overhead: the tokens of the text as one
-    user message, less its own; missing where the model has no chat template.
+    fertility (tokens a word), characters and bytes (of UTF-8) a token, overhead (the tokens of the text as one user
+    message, less its own) and estimate (whether the overhead is one, as it is for OpenAI's models); the last two are
+    missing where the model has no chat template.
 
     Raises TypeError and ValueError for bad or empty texts, and as `count_tokens` does.
     """
     import pandas as pd
 
-    for name, given in (("texts", texts), ("models", models)):
-        if isinstance(given, (str, Engine)) or not given:
-            raise TypeError(f"{name} must be a list of at least one, got {given!r}")
-    named = texts if isinstance(texts, Mapping) else dict(enumerate(texts))
-    coders = [(_label(model), coder(model)) for model in models]
+    named = (
+        texts
+        if isinstance(texts, Mapping)
+        else dict(enumerate(_listed("texts", texts, "one text is [text]")))
+    )
+    coders = [(_label(model), coder(model)) for model in _listed("models", models, "one model is [model]")]
+    if not named or not coders:
+        raise ValueError("give at least one text and one model to compare")
     rows = [
         {"text": name, "model": label, **_measured(f"texts[{name!r}]", text, found)}
         for name, text in named.items()
         for label, found in coders
     ]
-    return pd.DataFrame(rows).astype({"overhead": "Int64"})
+    return pd.DataFrame(rows).astype({"overhead": "Int64", "estimate": "boolean"})
 
 
 def _label(model: str | Engine | None) -> str:
@@ -112,10 +123,10 @@ def _measured(where: str, text: Any, found: Coder) -> dict[str, Any]:
     if not isinstance(text, str) or not text:
         raise TypeError(f"{where} must be a text that is not empty, got {text!r}")
     number, words = len(found.ids(encodable(where, text))), len(_WORD.findall(text))
-    try:
-        overhead = found.prompt(Request.chat(text))[0] - number
-    except ValueError:  # no chat template, or one that refuses a user message alone
-        overhead = None
+    overhead, estimate = None, None
+    with contextlib.suppress(ValueError):  # no chat template, or one that refuses a user message alone
+        whole, estimate, _ = found.prompt(Request.chat(text))
+        overhead = whole - number
     return {
         "words": words,
         "tokens": number,
@@ -123,4 +134,5 @@ def _measured(where: str, text: Any, found: Coder) -> dict[str, Any]:
         "characters_per_token": len(text) / number if number else float("nan"),
         "bytes_per_token": len(text.encode()) / number if number else float("nan"),
         "overhead": overhead,
+        "estimate": estimate,
     }

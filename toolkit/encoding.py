@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import itertools
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
@@ -36,9 +37,19 @@ _SAME = {"gpt2": "r50k_base"}
 """The same tokens in another format of files."""
 
 
+def bare(model: str) -> str:
+    """A model's name as OpenAI's API has it: without spaces around it, capitals, and the seller's name before it.
+
+    >>> bare(" openai/GPT-4o")
+    'gpt-4o'
+    """
+    # openai/gpt-oss-20b is a Hugging Face repository, with a chat template.
+    return re.sub(r"^(openai|azure)/(?!gpt-oss)", "", model.strip().lower())
+
+
 def encoding_name(model: str) -> str | None:
     """The encoding of one of OpenAI's models, dated and fine-tuned ones as well, or of an encoding's own name; None
-    for all others. As tiktoken has it.
+    for all others. As tiktoken has it, of the `bare` name.
 
     >>> encoding_name("ft:gpt-4.1-mini-2025-04-14:my-org::7p4lURel")
     'o200k_base'
@@ -46,7 +57,8 @@ def encoding_name(model: str) -> str | None:
     from tiktoken.model import encoding_name_for_model
 
     # tiktoken knows the prefix "ft:gpt-4" only, and would take fine-tuned models of gpt-4.1 for those of gpt-4.
-    asked = model.split(":")[1] if model.startswith("ft:") else model
+    asked = bare(model)
+    asked = asked.split(":")[1] if asked.startswith("ft:") else asked
     if asked not in _source().ENCODING_CONSTRUCTORS:
         try:
             asked = encoding_name_for_model(asked)

@@ -69,6 +69,13 @@ class Limits:
             return False
         return float(self.price.of(seconds)) >= self.max_cost
 
+    def needed(self, prompt_tokens: int, completion_tokens: int) -> str:
+        """The most that a request can use of what is limited, in words."""
+        parts = [f"{prompt_tokens + completion_tokens:,} tokens"] if self.max_tokens is not None else []
+        if self.max_cost is not None and isinstance(self.price, ModelPrice):
+            parts += [f"{float(self.price.of(prompt_tokens, completion_tokens)):.3g} US dollars"]
+        return " and ".join(parts)
+
     def __str__(self) -> str:
         parts = [f"max_tokens={self.max_tokens:,}"] if self.max_tokens is not None else []
         parts += [f"max_cost={self.max_cost:g}"] if self.max_cost is not None else []

@@ -118,19 +118,26 @@ class Plan:
         return np.array([found[request.input] for request, _ in self.missing], np.int64)
 
     @cached_property
+    def _longest(self) -> Wholes:
+        """(M,) the most tokens that one choice of each missing request can have."""
+        asked = [request.sampling.max_tokens or DEFAULT_MAX_TOKENS for request, _ in self.missing]
+        return np.array(asked, np.int64)
+
+    @cached_property
     def _answers(self) -> tuple[Wholes, Wholes]:
-        """(M,) the least and the most tokens that each missing request can generate."""
+        """(M,) the least and the most tokens that each missing request can generate, its choices together."""
         asked = [request.sampling for request, _ in self.missing]
-        most = np.array([(s.max_tokens or DEFAULT_MAX_TOKENS) * (s.n or 1) for s in asked], np.int64)
-        least = np.array([max(1, s.min_tokens or 0) * (s.n or 1) for s in asked], np.int64)
-        to_the_end = np.array([bool(s.ignore_eos) for s in asked], bool)
-        return np.where(to_the_end, most, least), most
+        shortest = np.array([max(1, s.min_tokens or 0) for s in asked], np.int64)
+        to_the_end = np.array(
+            [bool(s.ignore_eos and not s.stop and not s.stop_token_ids) for s in asked], bool
+        )
+        choices = np.array([s.n or 1 for s in asked], np.int64)
+        return np.where(to_the_end, self._longest, shortest) * choices, self._longest * choices
 
     @cached_property
     def _fits(self) -> npt.NDArray[np.bool_]:
         """(M,) whether the engine will take each missing request."""
-        single = np.array([r.sampling.max_tokens or DEFAULT_MAX_TOKENS for r, _ in self.missing], np.int64)
-        return np.asarray((self._prompts >= 0) & (self._prompts + single <= self.window))
+        return np.asarray((self._prompts >= 0) & (self._prompts + self._longest <= self.window))
 
     @property
     def refused(self) -> tuple[Request, ...]:
@@ -151,32 +158,41 @@ class Plan:
 
     @property
     def seconds(self) -> tuple[float, float] | None:
-        """The least and the most seconds that the run may take at the rate so far; None before there is one."""
+        """The least and the most seconds that the run may take at the rate so far; None before there is one. The
+        least: every prompt is in the prefix cache, and answers are as short as they can be. The most: no prompt is,
+        and answers are as long as they can be."""
         if self.rate is None:
             return None
-        least, most = ((self.prompt_tokens + tokens) / self.rate for tokens in self.completion_tokens)
-        return least, most
+        least, most = self.completion_tokens
+        return least / self.rate, (self.prompt_tokens + most) / self.rate
 
-    def costs(self, at: Sequence[str | ModelPrice | LocalPrice]) -> pd.DataFrame:
+    def costs(
+        self, at: str | ModelPrice | LocalPrice | Sequence[str | ModelPrice | LocalPrice]
+    ) -> pd.DataFrame:
         """What the missing requests would cost, in US dollars: a row for each price, with least and most (a model
-        sold by tokens: as if it counted tokens as this one does; this machine: by the rate so far), and how many of
-        them do not fit its context window. Raises PriceError for an unknown model."""
+        sold by tokens: as if it counted tokens as this one does; this machine: by the rate so far), and too_long: how
+        many of them do not fit its context window, missing where that is not known. Raises PriceError for an unknown
+        model."""
         import pandas as pd
 
-        prices = [price if isinstance(price, LocalPrice) else model_price(price) for price in at]
-        return pd.DataFrame([self._cost(price) for price in prices])
+        asked = [at] if isinstance(at, (str, ModelPrice, LocalPrice)) else at
+        prices = [price if isinstance(price, LocalPrice) else model_price(price) for price in asked]
+        columns = ["at", "least", "most", "too_long", "price"]
+        table = pd.DataFrame([self._cost(price) for price in prices], columns=columns)
+        return table.astype({"too_long": "Int64"})
 
     def _cost(self, price: ModelPrice | LocalPrice) -> dict[str, Any]:
         prompts = self._prompts[self._fits]
-        answers = [tokens[self._fits] for tokens in self._answers]
+        too_long: int | None
         if isinstance(price, LocalPrice):
             seconds = self.seconds or (float("nan"),) * 2
             least, most = price.of(seconds).tolist()
-            name, too_long = "this machine", 0
+            name, too_long = "this machine", 0  # those that do not fit are refused, and cost nothing
         else:
-            least, most = (float(price.of(prompts, tokens).sum()) for tokens in answers)
+            least, most = (float(price.of(prompts, tokens[self._fits]).sum()) for tokens in self._answers)
             name, window = price.model, price.context_window
-            too_long = 0 if window is None else int((prompts + answers[1] > window).sum())
+            longest = prompts + self._longest[self._fits]
+            too_long = None if window is None else int((longest > window).sum())
         return {"at": name, "least": least, "most": most, "too_long": too_long, "price": str(price)}
 
     def note(self) -> str:
@@ -212,17 +228,27 @@ class Plan:
                 if limits.used_up(time.monotonic() - began):
                     break
         if asked < len(self.missing):
-            print(
-                f"{limits}: {asked} of {len(self.missing)} missing completions were asked; run again to go on"
-            )
+            have = f"{asked} of {len(self.missing)} missing completions were asked"
+            print(f"{limits}: {have}; {self._onward(asked, limits)}")
+
+    def _onward(self, asked: int, limits: Limits) -> str:
+        """How the rest gets asked, in words."""
+        prompts, most = (numbers[:1] for numbers in self._most(asked))
+        if limits.affordable(prompts, most, Spent()):
+            return "run again to go on"
+        return f"the next one alone may need {limits.needed(int(prompts[0]), int(most[0]))}: raise the limit"
 
     def _affordable(self, first: int, limits: Limits, spent: Spent) -> int:
         """How many of the missing requests, from a place on, can be handed out at once."""
         if limits == NO_LIMITS:
             return len(self.missing) - first  # they need not be counted before they run
+        return limits.affordable(*self._most(first), spent)
+
+    def _most(self, first: int) -> tuple[Wholes, Wholes]:
+        """(M − first,) the most prompt and completion tokens of missing requests, from a place on."""
         fits = self._fits[first:]  # those that will be refused cost nothing
         prompts, most = (np.where(fits, n[first:], 0) for n in (self._prompts, self._answers[1]))
-        return limits.affordable(prompts, most, spent)
+        return prompts, most
 
     def _record(
         self, answers: Iterator[Completion], recorder: Recorder, limits: Limits, spent: Spent, asked: int, upto: int,

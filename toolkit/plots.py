@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,12 +77,12 @@ def agreement(table: pd.DataFrame) -> float:
 
 def costs(table: pd.DataFrame, quality: str | None, front: Any) -> Figure:
     """Tokens of each setting as bars (prompt and completion), and where there is a price and a quality, the quality
-    against the cost: the settings that no other beats (the Pareto front) are joined and named.
+    against the cost of a completion: the settings that no other beats (the Pareto front) are joined and named.
     """
     import matplotlib.pyplot as plt
 
     shown = table.head(_SETTINGS_SHOWN)
-    labels = [_label([*map(str, table.index.names)], value) for value in shown.index]
+    labels = _labels(shown)
     figure = plt.figure(
         figsize=(11 if front is not None else 7, 1.6 + 0.4 * len(shown)), layout="constrained"
     )
@@ -108,14 +108,25 @@ def costs(table: pd.DataFrame, quality: str | None, front: Any) -> Figure:
 
 
 def _against(axis: Any, table: pd.DataFrame, quality: str, front: Any) -> None:
-    axis.scatter(table["cost"], table[quality], color=PALETTE[4], edgecolor=PALETTE[0], zorder=3)
-    best = table[front].sort_values("cost")
-    axis.plot(best["cost"], best[quality], drawstyle="steps-post", color=PALETTE[5], lw=1.2)
-    axis.scatter(best["cost"], best[quality], color=PALETTE[5], zorder=4)
-    for value, cost, worth in zip(best.index, best["cost"], best[quality], strict=True):
-        name = _label([*map(str, table.index.names)], value)
+    each = "cost_per_completion"  # settings have different numbers of them
+    axis.scatter(table[each], table[quality], color=PALETTE[4], edgecolor=PALETTE[0], zorder=3)
+    best = table[front].sort_values(each)
+    axis.plot(best[each], best[quality], drawstyle="steps-post", color=PALETTE[5], lw=1.2)
+    axis.scatter(best[each], best[quality], color=PALETTE[5], zorder=4)
+    for name, cost, worth in zip(_labels(best), best[each], best[quality], strict=True):
         axis.annotate(name, (cost, worth), xytext=(4, 5), textcoords="offset points", size=8)
-    axis.set(xlabel="cost (US dollars)", ylabel=f"share {quality}", ylim=(-0.03, 1.08), xlim=(0, None))
+    axis.set(
+        xlabel="cost of a completion (US dollars)",
+        ylabel=f"share {quality}",
+        ylim=(-0.03, 1.08),
+        xlim=(0, None),
+    )
+
+
+def _labels(table: pd.DataFrame) -> list[str]:
+    """What each row of a table of settings is called; the value of a single column may be a tuple itself."""
+    names, values = [*map(str, table.index.names)], table.index
+    return [_label(names, value if len(names) > 1 else (value,)) for value in values]
 
 
 def _groups(table: pd.DataFrame, names: list[str]) -> list[tuple[str, pd.DataFrame]]:
@@ -313,3 +324,119 @@ def _branch(axis: Any, node: Node, x: float, rows: dict[int, int]) -> float | No
 
 def _clipped(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most // 2] + "…" + text[-(most - most // 2 - 1) :]
+
+
+def determinism(
+    matrix: np.typing.NDArray[np.float64],
+    systems: Sequence[str],
+    curves: Mapping[str, pd.DataFrame],
+    drift: pd.DataFrame,
+    margins: Any,
+) -> Figure:
+    """What a `Determinism` found: agreement of S systems as a heat map (S, S), the survival of pairs of runs with its
+    95 % band, the drift of log probabilities by step, and the margins at forks, nats. What is not known is left
+    empty, and says so."""
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(11, 8), layout="constrained")
+    plt.close(figure)
+    (first, second), (third, fourth) = figure.subplots(2, 2)
+    _heat(first, matrix, systems)
+    _curves(second, curves)
+    _drift(third, drift)
+    known = np.asarray(margins, np.float64)
+    known = known[np.isfinite(known)]  # where a grammar allows one token, the margin is infinite
+    if len(known):
+        fourth.hist(known, bins=min(30, max(5, len(known))), color=PALETTE[0])
+    fourth.set(
+        xlabel="margin of the best token at a fork (nats)",
+        ylabel="forks",
+        xlim=(0, None),
+        ylim=(0, None if len(known) else 1),
+    )
+    fourth.locator_params(axis="y", integer=True)
+    for axis, there, what in (
+        (second, any(map(len, curves.values())), "no pair of runs whose token ids are known"),
+        (third, bool(drift["pairs"].any()), "no shared token whose log probabilities are known"),
+        (fourth, len(known), "no fork whose margin is known"),
+    ):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.3)
+        if not there:
+            axis.text(0.5, 0.5, what, transform=axis.transAxes, ha="center", color="gray")
+    return figure
+
+
+def _heat(axis: Any, matrix: Any, systems: Sequence[str]) -> None:
+    axis.imshow(matrix, vmin=0, vmax=1, cmap="cividis")
+    places = range(len(systems))
+    names = [name if len(name) <= 26 else name[:25] + "…" for name in systems]
+    few = len(systems) <= 4
+    axis.set_xticks(places, names, rotation=30 if few else 90, ha="right" if few else "center", size=8)
+    axis.set_yticks(places, names, size=8)
+    for (y, x), value in np.ndenumerate(matrix):
+        text = "–" if np.isnan(value) else f"{value:.2f}"
+        ink = "white" if value < 0.55 else "black"
+        axis.text(x, y, text, ha="center", va="center", size=8, color=ink)
+    axis.set_title("agreement of two runs (– : single runs)", size=10)
+
+
+def _curves(axis: Any, curves: Mapping[str, pd.DataFrame]) -> None:
+    for color, (name, curve) in zip(PALETTE, curves.items(), strict=False):
+        if not len(curve):
+            continue
+        axis.step(curve.index, curve["survival"], where="post", color=color, lw=1.6, label=name)
+        axis.fill_between(
+            curve.index, curve["low"], curve["high"], step="post", color=color, alpha=0.15, lw=0
+        )
+    axis.set(xlabel="token", ylabel="pairs of runs that have not forked", ylim=(0, 1.05), xlim=(0, None))
+    axis.locator_params(axis="x", integer=True)
+    if axis.lines:
+        axis.legend(frameon=False, fontsize=8)
+
+
+def _drift(axis: Any, drift: pd.DataFrame) -> None:
+    if drift["pairs"].any():
+        dot = "." if len(drift) < 20 else None  # a line of one step is none
+        axis.plot(drift.index, drift["largest"], color=PALETTE[5], lw=1.2, marker=dot, label="largest")
+        axis.plot(drift.index, drift["high"], color=PALETTE[1], lw=1.2, marker=dot, label="95 %")
+        axis.plot(drift.index, drift["median"], color=PALETTE[0], lw=1.6, marker=dot, label="median")
+        # Above the lines, which may be anywhere.
+        axis.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    axis.set(
+        xlabel="token",
+        ylabel="difference of log probabilities (nats)",
+        ylim=(0, None),
+        xlim=(-0.5, max(len(drift), 1) - 0.5),
+    )
+    axis.locator_params(axis="x", integer=True, min_n_ticks=1)
+
+
+def ladder(table: pd.DataFrame) -> Figure:
+    """A ladder's conditions from top to bottom. Left: the share of runs that are not what is answered alone, with its
+    95 % interval. Right: the largest difference of a log probability, nats, on a logarithmic scale."""
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(10, 1.2 + 0.36 * len(table)), layout="constrained")
+    plt.close(figure)
+    left, right = figure.subplots(1, 2, sharey=True)
+    places = np.arange(len(table))
+    left.barh(places, table["differ"] / table["runs"], color=PALETTE[0], height=0.6)
+    left.hlines(places, table["low"], table["high"], color=PALETTE[5], lw=2)
+    left.set_yticks(places, table.index.tolist())
+    left.invert_yaxis()
+    left.set(xlabel="runs that differ from the answer alone (line: 95 %)", xlim=(0, 1.02))
+    drift = table["drift"].where(table["drift"] > 0)
+    right.plot(drift, places, "o", color=PALETTE[0])
+    for place, value in zip(places, table["drift"], strict=True):
+        if value == 0:
+            right.annotate(
+                "0", (0.01, place), xycoords=("axes fraction", "data"), va="center", color=PALETTE[0]
+            )
+    right.set(xlabel="largest difference of a log probability (nats)")
+    if drift.notna().any():
+        right.set_xscale("log")
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="x", alpha=0.3)
+    return figure

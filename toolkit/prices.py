@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from functools import cache
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.sampling import unknown
+from toolkit.sampling import Real, Whole, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,21 +27,31 @@ class PriceError(LookupError):
     """A model whose price is not known; the message names the nearest ones, and how to give a price."""
 
 
-def _amount(name: str, value: object, unit: str = "US dollars") -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0:  # type: ignore[operator, arg-type]
-        raise ValueError(f"{name} must be a number from 0 up, in {unit}, got {value!r}")
-    return float(value)  # type: ignore[arg-type]
+_DOLLARS = Real(0, math.inf, "US dollars")
+_TOKENS = Whole(0, None, "tokens")
 
 
 @dataclass(frozen=True)
 class Tier:
-    """The rates of a request whose prompt has more than `above` tokens; they hold for all its tokens."""
+    """The rates of a request whose prompt has more than `above` tokens; they hold for all its tokens.
+
+    Raises ValueError for a negative rate or length, or one that is no number.
+    """
 
     above: int
     input: float
     output: float
     cached: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "above", _TOKENS("above", self.above))
+        _check_rates(self, "input", "output")
+
+
+def _check_rates(price: Tier | ModelPrice, *names: str) -> None:
+    """Makes rates floats; that of cached tokens alone may be None."""
+    for name in (*names, "cached") if price.cached is not None else names:
+        object.__setattr__(price, name, _DOLLARS(name, getattr(price, name)))
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class ModelPrice:
     """What a model's tokens cost, in US dollars per million. From `model_price`, or made by hand for a price of one's
     own: `ModelPrice("my-model", input=0.5, output=2)`.
 
-    Raises ValueError for a negative rate, or one that is no number.
+    Raises ValueError for a negative rate, or one that is no number, TypeError for tiers that are no `Tier`.
     """
 
     model: str
@@ -58,7 +68,7 @@ class ModelPrice:
     cached: float | None = None
     """Of prompt tokens that the provider had in its cache; None when they cost what others do."""
     tiers: tuple[Tier, ...] = ()
-    """Rates of long prompts, in order of length."""
+    """Rates of long prompts; kept in order of length."""
     per_request: float = 0.0
     """US dollars for each request, whatever its length."""
     context_window: int | None = None
@@ -71,17 +81,22 @@ class ModelPrice:
     """The provider's own page of prices."""
 
     def __post_init__(self) -> None:
-        for place in (self, *self.tiers):
-            for name in ("input", "output", "cached", "per_request"):
-                if (value := getattr(place, name, None)) is not None:
-                    object.__setattr__(place, name, _amount(name, value))
+        _check_rates(self, "input", "output", "per_request")
+        if self.context_window is not None:
+            object.__setattr__(self, "context_window", _TOKENS("context_window", self.context_window))
+        object.__setattr__(self, "tiers", _ordered(self.tiers))
 
     def of(self, prompt_tokens: Counts, completion_tokens: Counts, cached_tokens: Counts = 0) -> Doubles:
         """US dollars of each request; the cached tokens are part of its prompt tokens. Tiers go by the length of each
-        single prompt, so prices are of requests, and sums are sums of prices."""
+        single prompt, so prices are of requests, and sums are sums of prices.
+
+        Raises ValueError for negative numbers, and for more cached tokens than the prompt has.
+        """
         prompt, completion, cached = (
             np.asarray(n, np.float64) for n in (prompt_tokens, completion_tokens, cached_tokens)
         )
+        if any((n < 0).any() for n in (prompt, completion, cached)):
+            raise ValueError("numbers of tokens must be from 0 up, and one is negative")
         if (cached > prompt).any():
             raise ValueError("cached_tokens are part of prompt_tokens, and cannot be more")
         place = np.searchsorted([t.above for t in self.tiers], prompt, side="left")
@@ -93,10 +108,20 @@ class ModelPrice:
         return np.asarray(tokens / 1e6 + self.per_request)
 
     def __str__(self) -> str:
+        seller = f" from {self.provider}" if self.provider else ""
+        tiers = f" + tiers above {', '.join(f'{t.above:,}' for t in self.tiers)}" if self.tiers else ""
+        fee = f" + {self.per_request:g} a request" if self.per_request else ""
         since = f" since {self.since}" if self.since else ""
-        return (
-            f"{self.model}: {self.input:g} in, {self.output:g} out per million tokens{since} ({self.source})"
-        )
+        rates = f"{self.input:g} in, {self.output:g} out per million tokens{tiers}{fee}{since}"
+        return f"{self.model}{seller}: {rates} ({self.source})"
+
+
+def _ordered(tiers: Any) -> tuple[Tier, ...]:
+    if not isinstance(tiers, (list, tuple)) or not all(isinstance(tier, Tier) for tier in tiers):
+        raise TypeError(f"tiers must be a list of toolkit.prices.Tier(above, input, output), got {tiers!r}")
+    if len({tier.above for tier in tiers}) < len(tiers):
+        raise ValueError(f"tiers must begin at different lengths, got {tiers!r}")
+    return tuple(sorted(tiers, key=lambda tier: tier.above))
 
 
 @dataclass(frozen=True)
@@ -116,9 +141,10 @@ class LocalPrice:
 
     def __post_init__(self) -> None:
         for name in ("per_hour", "per_kwh"):
-            object.__setattr__(self, name, _amount(name, getattr(self, name)))
+            object.__setattr__(self, name, _DOLLARS(name, getattr(self, name)))
         if self.watts is not None:
-            object.__setattr__(self, "watts", _amount("watts", self.watts, "watts"))
+            watts = Real(0, math.inf, "what the machine draws")
+            object.__setattr__(self, "watts", watts("watts", self.watts))
             if not self.per_kwh:
                 raise ValueError("watts without per_kwh cost nothing: give per_kwh, US dollars for each kWh")
 
@@ -156,10 +182,12 @@ def _book() -> Any:
 
 def model_price(model: str | ModelPrice, provider: str | None = None, on: date | None = None) -> ModelPrice:
     """The price of a model by its name, as the API has it (dated names too), from the table in the genai-prices
-    package: nothing is fetched. provider: where several sell a model, as "azure". on: the day; today when left out. A
-    ModelPrice is returned as it is.
+    package: nothing is fetched. provider: where several sell a model at different rates, as "azure"; its maker when
+    left out and it sells it, and the price says whose it is. "openai/gpt-4o" is looked for as the name of a model,
+    then as gpt-4o from openai. on: the day; today when left out. A ModelPrice is returned as it is.
 
-    Raises PriceError for a model that is not listed, or not by text tokens, TypeError for what is no name.
+    Raises PriceError for a model that is not listed, or not by text tokens, or that several sell and not its maker;
+    TypeError for what is no name.
 
     >>> tk.model_price("gpt-4o").of(prompt_tokens=1000, completion_tokens=100)  # doctest: +SKIP
     """
@@ -167,8 +195,8 @@ def model_price(model: str | ModelPrice, provider: str | None = None, on: date |
         return model
     if not isinstance(model, str):
         raise TypeError(f"model must be a name or a ModelPrice, got {model!r}")
-    seller, found = _find(model.strip(), provider)
-    moment = _moment(on)
+    model, moment = model.strip(), _moment(on)
+    seller, found = _find(model, provider, moment)
     price = _made(seller, found, moment)
     if price is None:
         raise PriceError(f"genai-prices lists no price for text tokens of {model!r}: {_HOW}")
@@ -180,35 +208,58 @@ def model_price(model: str | ModelPrice, provider: str | None = None, on: date |
 _HOW = "give toolkit.ModelPrice(name, input=…, output=…), US dollars per million tokens"
 
 
-def _find(model: str, provider: str | None) -> tuple[Any, Any]:
-    book = _book()
-    sellers = {p.id: p for p in book.providers}
-    if provider is None and model.partition("/")[0] in sellers:
-        provider, _, model = model.partition("/")
-    if provider is None and model.startswith("ft:"):
-        provider = "openai"
-    if provider is not None and provider not in sellers:
-        raise PriceError(unknown("provider", provider, sellers))
-    exact = [(p, m) for p in book.providers for m in p.models if m.id == model and provider in (None, p.id)]
+def _find(model: str, provider: str | None, moment: datetime) -> tuple[Any, Any]:
+    """Who sells a model, and the entry in their list."""
+    sellers = {p.id: p for p in _book().providers}
+    if provider is not None:
+        _check_seller(provider, sellers)
+    exact = [(p, m) for p in sellers.values() for m in p.models if m.id == model and provider in (None, p.id)]
     if len(exact) == 1:
         return exact[0]
-    try:
-        return book.find_provider_model(model, None, provider, None)  # type: ignore[no-any-return]
-    except LookupError:
-        pass
+    maker, _, rest = model.partition("/")
+    if not exact and rest and maker in sellers and provider in (None, maker):
+        return _find(rest, maker, moment)
+    tuned = "openai" if model.startswith("ft:") else None
+    found = _matched(model, provider or tuned)
+    if found and (not exact or found in exact):
+        return found
     if exact:
-        raise PriceError(f"{model!r} is sold by {', '.join(p.id for p, _ in exact)}: give provider=")
-    names = {m.id for p in book.providers for m in p.models if provider in (None, p.id)}
+        return _alike(model, exact, moment)
+    names = {m.id for p in sellers.values() for m in p.models if provider in (None, p.id)}
     raise PriceError(f"{unknown('model', model, names)[:300]}; for one that is not listed {_HOW}")
+
+
+def _check_seller(provider: Any, sellers: Iterable[str]) -> None:
+    if not isinstance(provider, str):
+        raise TypeError(f"provider must be a name, got {provider!r}")
+    if provider not in sellers:
+        raise PriceError(unknown("provider", provider, sellers))
+
+
+def _matched(model: str, provider: str | None) -> tuple[Any, Any] | None:
+    """What the package's rules for dated and other names find: without a provider, at the maker."""
+    try:
+        return _book().find_provider_model(model, None, provider, None)  # type: ignore[no-any-return]
+    except LookupError:
+        return None
+
+
+def _alike(model: str, exact: Sequence[tuple[Any, Any]], moment: datetime) -> tuple[Any, Any]:
+    """The first of several sellers that names a price, where all of these have the same rates."""
+    made = [_made(*pair, moment) for pair in exact]
+    if len({(p.input, p.output, p.cached, p.tiers, p.per_request) for p in made if p}) > 1:
+        names = ", ".join(str(p.provider) for p in made if p)
+        raise PriceError(f"{model!r} is sold at several rates, by {names}: give provider=")
+    return next((pair for pair, p in zip(exact, made, strict=True) if p), exact[0])
 
 
 def _moment(on: date | None) -> datetime:
     if on is None:
         return datetime.now(UTC)
+    if not isinstance(on, date) or on != on:  # pandas' NaT is a datetime too
+        raise TypeError(f"on must be a date, got {on!r}")
     if isinstance(on, datetime):
         return on if on.tzinfo else on.replace(tzinfo=UTC)
-    if not isinstance(on, date):
-        raise TypeError(f"on must be a date, got {on!r}")
     return datetime.combine(on, time(12), UTC)
 
 
@@ -277,16 +328,20 @@ def _source() -> str:
 
 def model_prices(provider: str | None = None, on: date | None = None) -> pd.DataFrame:
     """Every model that is sold by text tokens: model, provider, input, cached, output (US dollars per million
-    tokens), tiers (prompt lengths above which other rates hold), context_window, since, url."""
+    tokens), tiers (prompt lengths above which other rates hold), context_window, since, source, url.
+
+    Raises PriceError for an unknown provider, TypeError for what is no name or no date.
+    """
     import pandas as pd
 
     sellers = {p.id: p for p in _book().providers}
-    if provider is not None and provider not in sellers:
-        raise PriceError(unknown("provider", provider, sellers))
+    if provider is not None:
+        _check_seller(provider, sellers)
     moment = _moment(on)
     chosen: Iterable[Any] = sellers.values() if provider is None else [sellers[provider]]
     made = (_made(seller, model, moment) for seller in chosen for model in seller.models)
-    columns = ["model", "provider", "input", "cached", "output", "tiers", "context_window", "since", "url"]
+    rates = ["input", "cached", "output", "tiers"]
+    columns = ["model", "provider", *rates, "context_window", "since", "source", "url"]
     rows = [
         {n: tuple(t.above for t in p.tiers) if n == "tiers" else getattr(p, n) for n in columns}
         for p in made

@@ -88,8 +88,10 @@ def restored(records: Iterable[Mapping[str, Any]]) -> Store:
         answers[place] = Answer(completion, found["repeat"])
         store.add_engine(fingerprint, None)
         cell = (found["sweep"], request.key, json.dumps(labels))
-        repeats = max(found["repeat"] + 1, cells[cell].repeats if cell in cells else 0)
-        cells[cell] = Cell(request.key, repeats, labels)
+        known_cell = cells.get(cell, Cell(request.key, 0, labels, found["repeat"]))
+        first = min(known_cell.first, found["repeat"])
+        end = max(known_cell.first + known_cell.repeats, found["repeat"] + 1)
+        cells[cell] = Cell(request.key, end - first, labels, first)
         requests[request.key] = request
     store.add(list(answers.values()))
     for sweep in dict.fromkeys(name for name, _, _ in cells):

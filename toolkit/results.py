@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from toolkit import plots, report
 from toolkit.choice import Choice
 from toolkit.completion import Completion, Usage
 from toolkit.cost import Costs, asked, costs
+from toolkit.determinism import FINGERPRINT, Determinism, determinism
 from toolkit.examples import SHOTS
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import plain_text
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_LABELS = ("prompt", "case", "row", *SHOTS, "response_format")
+_LABELS = ("prompt", "case", "row", *SHOTS, "response_format", "rung")
 AXES = ("sweep", *_LABELS, *FIELDS, "model", "system_fingerprint", "repeat", "choice")
 """Columns that say what was asked, of which system; the variables of a row are `row.<name>`."""
 OUTCOMES = (
@@ -48,23 +49,26 @@ _COMPLETED = """
 SELECT cells.sweep, cells.position AS cell, cells.labels, x.request, x.fingerprint AS system_fingerprint,
        x.repeat, x.choice, x.text, x.finish_reason, NULL AS error, x.stop_reason, x.prompt_tokens,
        x.completion_tokens, x.cached_tokens, x.seconds, x.first_token_seconds, x.run, x.position, x.created
-FROM completions x JOIN cells ON cells.request = x.request AND x.repeat < cells.repeats
+FROM completions x JOIN cells ON cells.request = x.request
+  AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
 WHERE (?1 IS NULL OR cells.sweep = ?1) AND (?2 IS NULL OR x.fingerprint = ?2) AND x.choice >= 0
 """
 _FAILED = """
 SELECT cells.sweep, cells.position, cells.labels, x.request, x.fingerprint, x.repeat, 0, '', 'error', x.error,
        NULL, 0, 0, 0, NULL, NULL, x.run, NULL, max(x.created)
-FROM failures x JOIN cells ON cells.request = x.request AND x.repeat < cells.repeats
+FROM failures x JOIN cells ON cells.request = x.request
+  AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
 WHERE (?1 IS NULL OR cells.sweep = ?1) AND (?2 IS NULL OR x.fingerprint = ?2) AND NOT EXISTS (
     SELECT 1 FROM completions c
     WHERE c.request = x.request AND c.fingerprint = x.fingerprint AND c.repeat = x.repeat)
 GROUP BY cells.sweep, cells.position, x.request, x.fingerprint, x.repeat
 """
 _LOST = """
-SELECT request, count(*), total(prompt_tokens), total(completion_tokens), total(x.seconds),
-       sum(x.seconds * r.joules / r.seconds) / sum(x.seconds)
-FROM failures x LEFT JOIN runs r ON r.id = x.run
-WHERE x.fingerprint IN (SELECT value FROM json_each(?)) GROUP BY request
+SELECT r.sweep, x.request, x.fingerprint AS system_fingerprint, x.repeat, count(*) AS attempts,
+       total(x.prompt_tokens) AS prompt_tokens, total(x.completion_tokens) AS completion_tokens,
+       total(x.seconds) AS machine_seconds, sum(x.seconds * r.joules / r.seconds) / sum(x.seconds) AS watts
+FROM failures x JOIN runs r ON r.id = x.run
+GROUP BY r.sweep, x.request, x.fingerprint, x.repeat
 """
 
 
@@ -156,6 +160,13 @@ class Results:
             keep &= np.asarray(where(self._table), bool)
         return Results(self._table[keep].reset_index(drop=True), self._store)
 
+    def on(self, asked: Iterable[tuple[str, str]]) -> Results:
+        """The rows of some sweeps on some fingerprints: pairs of their ids."""
+        wanted = set(asked)
+        pairs = zip(self._table["sweep"], self._table["system_fingerprint"], strict=True)
+        keep = np.fromiter((pair in wanted for pair in pairs), bool, len(self))
+        return Results(self._table[keep].reset_index(drop=True), self._store)
+
     def group(self, by: str | Sequence[str]) -> Iterator[tuple[Any, Results]]:
         """(value, Results) for each value of a column, or tuple of values of several, in sorted order."""
         names = [self._column(n) for n in ([by] if isinstance(by, str) else by)]
@@ -229,6 +240,43 @@ class Results:
         by = [name for name in others if name not in plots.DRAWS and name != "row"]
         return sensitivity(table, over, by, others or ["sweep"]).round(4)
 
+    def determinism(
+        self,
+        by: str | Sequence[str] | None = None,
+        score: Callable[[Mapping[str, Any]], float] | None = None,
+        parse: Callable[[str], Any] | None = None,
+    ) -> Determinism:
+        """Whether equal requests got equal answers: of each request, each setting, each fingerprint, and between
+        fingerprints; with bounds, forks and sentences (see `Determinism`). Repeats of a request are its runs: ask
+        with `repeats=`, and on several systems with `Sweep.run_across`.
+
+        by: columns that tell settings apart; what varies, without rows and draws, when left out. score: from a row of
+        `frame()` to a share of right, 0 to 1. parse: from a text to the answer in it, None where there is none: then
+        the report says how often the answers agree, whatever the words.
+
+        Raises ValueError when there is no answer yet.
+
+        >>> results.determinism().between  # doctest: +SKIP
+        """
+        if self._store is None:
+            raise ValueError("a table read from CSV has no tokens behind it: read Parquet or JSONL instead")
+        names = (
+            self._settings()
+            if by is None
+            else [self._column(n) for n in ([by] if isinstance(by, str) else by)]
+        )
+        store, table = self._store, self._table[self._table["finish_reason"] != "error"]
+        if score is not None:
+            rows: list[Any] = table.to_dict("records")
+            table = table.assign(correct=[float(score(row)) for row in rows])
+        if parse is not None:
+            table = table.assign(answer=[parse(text) for text in table["text"]])
+
+        def difference(a: str, b: str) -> str:
+            return str(store.fingerprint(a).diff(store.fingerprint(b)))
+
+        return determinism(table, store, [n for n in names if n != FINGERPRINT], difference=difference)
+
     def verdicts(self, form: Any = None) -> pd.DataFrame:
         """The table of `frame()` with columns that say what became of the form that was asked for, or of any other
         given here: verdict (see `Verdict`; missing where there is no form), problem (what is wrong, in words), and
@@ -248,7 +296,7 @@ class Results:
         self,
         by: str | Sequence[str] | None = None,
         price: str | ModelPrice | LocalPrice | None = None,
-        at: Sequence[str | ModelPrice] = (),
+        at: str | ModelPrice | Sequence[str | ModelPrice] = (),
         score: Callable[[Mapping[str, Any]], float] | None = None,
     ) -> Costs:
         """Tokens, time and money by setting, each completion counted once (rows are choices, and cells may share a
@@ -262,14 +310,17 @@ class Results:
         Columns: completions, prompt_tokens, cached_tokens, completion_tokens; spent_tokens and saved_tokens (prompt
         and completion, asked by a run of this sweep, or found in the store); machine_seconds (the time in which the
         engine ran, shared by those that ran at once); first_token_seconds (median), tokens_per_second;
-        failed_attempts; kwh (by the watts of `price`, or as the device told of each run; left out when neither is
-        known); with a price, in US dollars, cost (of all, as if asked here), spent, saved, spent_on_failures; valid
-        (share of answers that have the form asked for), correct, and what one such answer cost. What is not known, as
-        in a table that was read from a file, is NaN.
+        failed_attempts (of this sweep); kwh (by the watts of `price`, or as the device told of each run; left out
+        when neither is known); with a price, in US dollars, cost (of all, as if asked here), spent, saved,
+        spent_on_failures; valid (share of the rows without an error whose answer has the form asked for) and correct
+        (mean score of these rows); cost_per_completion, cost_per_valid and cost_per_correct: cost and, where known,
+        spent_on_failures, by the number of completions, of valid and of right answers (one to several rows of data
+        counts for each). What is not known, as who asked and what failed in a table read from a file, is NaN.
 
-        Raises PriceError for an unknown model, ValueError for a price of energy where what was drawn is not known.
+        Raises PriceError for an unknown model, ValueError for a price of energy where what was drawn is not known,
+        and for two prices of one name in `at`, TypeError for a score that is no function or gives no number.
         """
-        offers = tuple(model_price(model) for model in at)
+        offers = tuple(map(model_price, [at] if isinstance(at, (str, ModelPrice)) else at))
         paid = price if isinstance(price, LocalPrice) or price is None else model_price(price)
         names = (
             self._settings()
@@ -295,18 +346,20 @@ class Results:
             )
         if score is not None:
             worth: list[Any] = table.to_dict("records")
-            table = table.assign(correct=[float(score(row)) for row in worth])
+            table = table.assign(correct=[_worth(score, row) for row in worth])
         return table
 
-    def _ran(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """All completions that the store has of these engines, and the failed attempts, one row each."""
+    def _ran(self) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+        """All completions that the store has of these engines, and the failed attempts of each; None for the latter
+        where nothing is known of runs, as in a table that was read from a file."""
         import pandas as pd
 
-        engines = list(map(str, self._table["system_fingerprint"].unique()))
-        lost = ["request", "attempts", "prompt_tokens", "completion_tokens", "machine_seconds", "watts"]
-        failures = pd.DataFrame(self._query(_LOST, json.dumps(engines)), columns=lost)
-        ran = asked(self._table).assign(watts=np.nan) if self._store is None else self._store.ran(engines)
-        return ran, failures
+        if self._store is None:
+            return asked(self._table).assign(watts=np.nan), None
+        ran = self._store.ran(list(map(str, self._table["system_fingerprint"].unique())))
+        columns, rows = self._store.query(_LOST)
+        known = bool(self._query("SELECT 1 FROM runs LIMIT 1"))
+        return ran, pd.DataFrame(rows, columns=columns) if known else None
 
     def _query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return [] if self._store is None else self._store.query(sql, values)[1]
@@ -397,6 +450,19 @@ def _told(form: ResponseFormat | None, text: str, reason: str) -> tuple[str | No
         return None, None, None
     told = verdict(text, form, reason)
     return told.status, None if told.valid else str(told), parsed(told, form)
+
+
+def _worth(score: Callable[[Mapping[str, Any]], float], row: Mapping[str, Any]) -> float:
+    """The score of a row; NaN for one that is an error."""
+    if not callable(score):
+        raise TypeError(f"score must be a function from a row of frame() to a number, got {score!r}")
+    if row["finish_reason"] == "error":
+        return np.nan
+    given: Any = score(row)
+    try:
+        return float(given)
+    except (TypeError, ValueError):
+        raise TypeError(f"score must give a number from 0 to 1, got {given!r} for {row['text']!r}") from None
 
 
 def results(store: Store | str | Path) -> Results:

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -46,7 +47,7 @@ def named_fields_only(kind: str) -> Callable[[type[T]], type[T]]:
 
 @dataclass(frozen=True)
 class Real:
-    """A finite number in a range; `open_low` leaves the lower end out."""
+    """A finite number in a range, of Python or NumPy (bool is not one); `open_low` leaves the lower end out."""
 
     low: float
     high: float
@@ -54,15 +55,30 @@ class Real:
     open_low: bool = False
 
     def __call__(self, name: str, value: object) -> float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or not self._inside(value):  # type: ignore[arg-type]
-            low = "above " if self.open_low else "from "
-            high = "up" if math.isinf(self.high) else f"to {self.high:g}"
-            raise ValueError(f"{name} must be a number {low}{self.low:g} {high}, got {value!r}: {self.fix}")
-        return float(value)  # type: ignore[arg-type]
+        number = _finite(value)
+        if number is None or not self._inside(number):
+            raise ValueError(f"{name} must be a number {self._range()}, got {value!r}: {self.fix}")
+        return number
 
     def _inside(self, value: float) -> bool:
         return (value > self.low if self.open_low else value >= self.low) and value <= self.high
+
+    def _range(self) -> str:
+        low = f"above {self.low:g}" if self.open_low else f"from {self.low:g}"
+        if math.isinf(self.high):
+            return low if self.open_low else f"{low} up"
+        return f"{low} to {self.high:g}"
+
+
+def _finite(value: object) -> float | None:
+    """A number as a float; None for what is none, and for one that is not finite or too large."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ _UPGRADES = {
             "failures ADD COLUMN seconds REAL",
             "runs ADD COLUMN seconds REAL",
             "runs ADD COLUMN joules REAL",
+            "cells ADD COLUMN first INTEGER NOT NULL DEFAULT 0",
         )
     ),
 }
@@ -95,7 +96,7 @@ CREATE INDEX failures_by_request ON failures (request, fingerprint, repeat);
 CREATE TABLE sweeps (id TEXT PRIMARY KEY, created REAL NOT NULL, body TEXT NOT NULL);
 CREATE TABLE cells (
     sweep TEXT NOT NULL, position INTEGER NOT NULL, request TEXT NOT NULL, repeats INTEGER NOT NULL,
-    labels TEXT NOT NULL, PRIMARY KEY (sweep, position)) WITHOUT ROWID;
+    labels TEXT NOT NULL, first INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (sweep, position)) WITHOUT ROWID;
 CREATE INDEX cells_by_request ON cells (request);
 """
 
@@ -136,6 +137,9 @@ class Cell:
     repeats: int
     labels: Mapping[str, Any]
     """Axis → value, and the variables of the row."""
+    first: int = 0
+    """The first of its repeats: not 0 where answers that were given otherwise must not count (see
+    `Store.define_apart`)."""
 
 
 @dataclass(frozen=True)
@@ -241,12 +245,42 @@ class Store:
     ) -> None:
         """Records what a sweep asks. Doing it again changes nothing."""
         with self._writing():
-            self._add_requests(requests)
-            self._db.execute(
-                "INSERT OR IGNORE INTO sweeps VALUES (?, ?, ?)", (sweep, time.time(), _dump(body))
-            )
-            rows = ((sweep, i, c.request, c.repeats, _dump(c.labels)) for i, c in enumerate(cells))
-            self._db.executemany("INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?, ?)", rows)
+            self._define(sweep, body, requests, cells)
+
+    def _define(
+        self, sweep: str, body: Mapping[str, Any], requests: Iterable[Request], cells: Sequence[Cell]
+    ) -> None:
+        self._add_requests(requests)
+        row = (sweep, time.time(), _dump(body))
+        self._db.execute("INSERT OR IGNORE INTO sweeps VALUES (?, ?, ?)", row)
+        rows = ((sweep, i, c.request, c.repeats, _dump(c.labels), c.first) for i, c in enumerate(cells))
+        columns = "sweep, position, request, repeats, labels, first"
+        self._db.executemany(f"INSERT OR IGNORE INTO cells ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def define_apart(
+        self, sweep: str, body: Mapping[str, Any], requests: Iterable[Request], cells: Sequence[Cell]
+    ) -> list[Cell]:
+        """Like `define`, but each cell gets repeats of its own, behind all that the store has or expects of its
+        request: answers that were given in another way never count as its. The same again gives the same cells."""
+        with self._writing():
+            query = "SELECT request, repeats, labels, first FROM cells WHERE sweep = ? ORDER BY position"
+            known = [Cell(r, n, json.loads(labels), first) for r, n, labels, first in self._all(query, sweep)]
+            if not known:
+                known = self._reserved(cells)
+                self._define(sweep, body, requests, known)
+        return known
+
+    def _reserved(self, cells: Sequence[Cell]) -> list[Cell]:
+        query = (
+            "SELECT max(coalesce((SELECT max(first + repeats) FROM cells WHERE request = ?1), 0), "
+            "coalesce((SELECT max(repeat) + 1 FROM completions WHERE request = ?1), 0))"
+        )
+        taken = {cell.request: int(self._all(query, cell.request)[0][0]) for cell in cells}
+        found = []
+        for cell in cells:
+            found.append(dataclasses.replace(cell, first=taken[cell.request]))
+            taken[cell.request] += cell.repeats
+        return found
 
     def begin(self, sweep: str, fingerprint: Fingerprint, vocabulary: Vocabulary) -> int:
         """Records that a run starts, on which engine; returns its number."""
@@ -502,6 +536,21 @@ class Store:
             vocabulary=(lambda: self.vocabulary(fingerprint)) if self._has_vocabulary(fingerprint) else None,
             **shaped(flat),
         )
+
+    def arrays(self, requests: Sequence[str]) -> dict[tuple[str, str, int, int], dict[str, Any]]:
+        """(request, fingerprint, repeat, choice) → the arrays of each answer to some requests (see `ARRAYS`), without
+        the objects around them: thousands in a second."""
+        query = (
+            f"SELECT request, fingerprint, repeat, choice, {', '.join(f'arrays.{name}' for name in ARRAYS)} "
+            "FROM completions JOIN arrays ON arrays.completion = number "
+            "WHERE choice >= 0 AND request IN (SELECT value FROM json_each(?))"
+        )
+        found = {}
+        for *place, ids, logprobs, ranks, top_ids, top_logprobs in self._all(query, _dump(list(requests))):
+            blobs = zip(ARRAYS.items(), (ids, logprobs, ranks, top_ids, top_logprobs), strict=True)
+            flat = {name: None if b is None else np.frombuffer(b, kind) for (name, kind), b in blobs}
+            found[tuple(place)] = shaped(flat)
+        return found
 
     def vocabulary(self, fingerprint: str) -> Vocabulary:
         """The bytes of every token id of a fingerprint's tokenizer. Raises KeyError when not stored."""

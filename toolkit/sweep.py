@@ -9,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.apart import apart
 from toolkit.cells import Cells
 from toolkit.engine import Engine
 from toolkit.examples import SHOTS
+from toolkit.fingerprint import Fingerprint
 from toolkit.limits import Limits
 from toolkit.messages import Message, messages
 from toolkit.plan import STORE, Plan, plan, run
@@ -23,6 +25,7 @@ from toolkit.sampling import Sampling
 from toolkit.schema import response_format
 from toolkit.store import Store
 from toolkit.template import Template
+from toolkit.variant import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,6 +136,21 @@ class Sweep:
         limits = Limits(max_tokens, max_cost, paid)
         return run(lambda: self.requests(engine.defaults), self.repeats, self._body, engine, store, limits)
 
+    def run_across(
+        self, variants: Iterable[Variant | Engine | Fingerprint], store: Store | str | Path = STORE
+    ) -> Results:
+        """Asks the same of several engines, one after another, each in a process of its own (see `toolkit.variants`),
+        into one store, and returns everything that belongs to this sweep on them. An engine stands for the variant
+        that it is. What is stored is not asked again, as in `run`; interrupt it and run it again to go on.
+
+        Raises TypeError for what is no variant, and what `run` raises.
+
+        >>> sweep.run_across(tk.variants(dtype=["float32", "bfloat16"])).determinism()  # doctest: +SKIP
+        """
+        opened = store if isinstance(store, Store) else Store(store)
+        asked = across(self, [Variant.of(variant) for variant in variants], opened.path)
+        return Results.of(opened).on(asked)
+
     @property
     def _body(self) -> dict[str, Any]:
         """Prompts and rows, as the store keeps them."""
@@ -141,6 +159,30 @@ class Sweep:
             "rows": [dict(row) for row in self.rows],
             "repeats": self.repeats,
         }
+
+
+Asked = tuple[str, str]
+"""The id of a sweep, and that of the fingerprint that it ran on."""
+
+
+def across(what: Sweep, variants: Sequence[Variant], store: str) -> list[Asked]:
+    """Runs a sweep on each variant in turn, each in a process of its own; see `Sweep.run_across`."""
+    if not variants:
+        raise ValueError("variants is empty: give at least one, as toolkit.variants(dtype=[…]) makes them")
+    if store == ":memory:":
+        raise ValueError("other processes cannot write into a store in memory: give the path of a file")
+    found = []
+    for number, variant in enumerate(variants, 1):
+        print(f"{number} of {len(variants)}: {variant}")
+        found.append(apart(variant, _ask, what, store))
+    return found
+
+
+def _ask(engine: Engine, what: Sweep, store: str) -> Asked:
+    """In a process of its own."""
+    what.run(engine, store)
+    made = what.plan(engine, store)
+    return made.sweep, made.fingerprint.id
 
 
 def sweep(

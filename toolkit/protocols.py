@@ -1,0 +1,84 @@
+"""Protocols: published experiments on whether a model answers the same again, ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit.cells import cases
+from toolkit.determinism import Determinism
+from toolkit.engine import Engine
+from toolkit.messages import Message
+from toolkit.plan import STORE
+from toolkit.prompt import Prompt, Rendered
+from toolkit.results import Results
+from toolkit.store import Store
+from toolkit.sweep import sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+QUESTION = "Tell me about Richard Feynman"
+"""What Thinking Machines asked."""
+
+
+def unique_completions(
+    engine: Engine,
+    prompt: str | Rendered | Sequence[Message] = QUESTION,
+    n: int = 1000,
+    store: Store | str | Path = STORE,
+    **sampling: Any,
+) -> Determinism:
+    """n completions of one prompt at temperature 0 in one batch: how many are different, and where they first part.
+    Of Qwen3-235B at 1,000 tokens 80 of 1,000 were, first at token 103; with batch-invariant kernels 1 (He et al.,
+    "Defeating Nondeterminism in LLM Inference", Thinking Machines Lab, 2025,
+    https://thinkingmachines.ai/blog/defeating-nondeterminism-in-llm-inference/).
+
+    sampling: max_tokens (1000 when left out, as there), top_logprobs (5), and any other; see `Sampling`.
+    """
+    options = {"temperature": 0, "max_tokens": 1000, "top_logprobs": 5, **sampling}
+    return _run(engine, prompt, None, options, n, store).determinism()
+
+
+def total_agreement(
+    engine: Engine,
+    prompt: str | Prompt,
+    rows: Iterable[Mapping[str, Any]] | pd.DataFrame,
+    parse: Callable[[str], Any],
+    score: Callable[[Mapping[str, Any]], float] | None = None,
+    n: int = 10,
+    store: Store | str | Path = STORE,
+    **sampling: Any,
+) -> Determinism:
+    """n runs of a task at temperature 0: on how many items all runs agree, in their words (TARr@N: `same`) and in the
+    answers parsed out of them (TARa@N: `same_answer`), with the best and the worst accuracy that the runs could have
+    had (Atil et al., "Non-Determinism of 'Deterministic' LLM Settings", arXiv 2408.04667; there with 10 runs, top_p 1
+    and a fixed seed). The table `within` of what is returned has the numbers.
+
+    parse: from a text to the answer in it, None where there is none. score: from a row of `frame()` to 1 for right.
+    """
+    options = {"temperature": 0, "seed": 42, **sampling}
+    return _run(engine, prompt, rows, options, n, store).determinism(score=score, parse=parse)
+
+
+def same_seed(
+    engine: Engine,
+    prompt: str | Rendered | Sequence[Message],
+    seed: int = 123,
+    n: int = 5,
+    store: Store | str | Path = STORE,
+    **sampling: Any,
+) -> Determinism:
+    """n runs with one seed, as OpenAI's cookbook does to show what `seed` and `system_fingerprint` are worth
+    ("How to make your completions outputs consistent with the new seed parameter", 2023,
+    https://cookbook.openai.com/examples/reproducible_outputs_with_the_seed_parameter; there at temperature 0).
+
+    sampling: temperature (1 when left out: at 0 a seed changes nothing here), max_tokens, and any other.
+    """
+    options = {"temperature": 1.0, "top_logprobs": 5, **sampling, "seed": seed}
+    return _run(engine, prompt, None, options, n, store).determinism()
+
+
+def _run(engine: Engine, prompt: Any, rows: Any, options: dict[str, Any], n: int, store: Any) -> Results:
+    return sweep(prompt, rows, cases(options), repeats=n).run(engine, store)
