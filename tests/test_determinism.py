@@ -504,7 +504,10 @@ def test_systems_may_be_anything_else():
     ]
     assert found.survival("alone", "batch")["survival"].tolist() == [1, 0.5]
     mixed = table.set_axis([7, 7, 3])  # an index says nothing
-    assert determinism(mixed, results._store, across="rung").sentences()[0] == found.sentences()[0]
+    again = determinism(mixed, results._store, across="rung")
+    assert again.sentences()[0] == found.sentences()[0]
+    assert again.forks.equals(found.forks)
+    assert again.fork(0).at == 0
 
 
 def test_a_single_system_has_the_columns_of_several():
@@ -532,6 +535,14 @@ def test_answers_without_token_ids_have_no_steps():
     assert found.requests["tokens_std"].tolist()[0] == pytest.approx(np.std([1, 2], ddof=1))
     with pytest.raises(ValueError, match="no token ids that can be compared: read their texts"):
         found.fork(0)
+
+
+def test_a_length_that_no_server_tells_does_not_spread():
+    """Of several choices without token ids only the sum is told."""
+    both = tuple(choice("x" * (i + 1), index=i, ids=False) for i in range(2))
+    found = stored({"q": {"a": [both, both]}}, temperature=1, n=2, seed=1).determinism()
+    assert found.requests["tokens_std"].isna().all()
+    assert np.isnan(found.spread()["std_tokens"])
 
 
 def test_a_given_beginning_has_no_log_probability():
@@ -757,6 +768,7 @@ def test_every_panel_is_drawn_or_says_what_is_not_known(name, missing):
     size = len(heat.get_xticks())
     assert len(heat.texts) == size * size
     for axis, panel in zip(panels, UNKNOWN, strict=True):
+        assert axis.get_ylim()[0] == 0
         assert bool(axis.lines or axis.patches) == (panel not in missing)
         assert (axis.get_legend() is not None) == (panel not in missing and panel != "margins")
 

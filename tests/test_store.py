@@ -235,7 +235,8 @@ ADDED = {
         ("failures", "completion_tokens"),
         ("failures", "seconds"),
         ("runs", "seconds"),
-        ("runs", "joules"), ("cells", "first"),
+        ("runs", "joules"),
+        ("cells", "first"),
     ),
 }
 """Columns that came after each format, and are in all later ones."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING, Context
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,11 @@ def bound(events: int, trials: int) -> float:
     from scipy.special import betaincinv  # the quantile that scipy.stats.beta gives, a hundred times faster
 
     return 1.0 if events >= trials else float(betaincinv(events + 1, trials - events, CONFIDENCE))
+
+
+def percent(share: float) -> str:
+    """Two digits of a bound, rounded up: it may not claim more than is known."""
+    return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal(100 * share).normalize():f} %"
 
 
 def interval(events: Any, trials: Any) -> Doubles:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Context
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from toolkit.agreement import (
     holm,
     interval,
     interval_of_mean,
+    percent,
     survival,
 )
 from toolkit.fork import Fork, fork
@@ -413,7 +413,7 @@ class Determinism:
         if not row["differ"]:
             return (
                 f"{who}: {asked}, {n} runs, none differs from the others of its {self._noun}{_bits(row)}. At 95 % "
-                f"confidence less than {_percent(row['bound'])} of such runs do (3/N)."
+                f"confidence less than {percent(row['bound'])} of such runs do (3/N)."
             )
         kind = "fingerprint" if self.across == FINGERPRINT else self.across
         where = "" if np.isnan(row["fork"]) else f", first at token {int(row['fork'])}"
@@ -434,7 +434,7 @@ class Determinism:
         if not row["forked"]:
             return (
                 f"{head}. None of {self._many(asked)} forks: the commonest outputs are the same{drift}{chance}. At "
-                f"95 % confidence less than {_percent(row['bound'])} of such {self._noun}s fork (3/N)."
+                f"95 % confidence less than {percent(row['bound'])} of such {self._noun}s fork (3/N)."
             )
         first = "" if np.isnan(row["first_fork"]) else f", first at token {int(row['first_fork'])}"
         margin = "" if np.isnan(row["margin"]) else f"; median margin there {row['margin']:.2g} nats"
@@ -532,9 +532,8 @@ def _top1_std(r: Runs, own: Any, first: float) -> float:
         return float("nan")
     end = int(r.length[own].min() if np.isnan(first) else first)
     best = np.exp(r.top_logprobs[own, :end, 0].astype(np.float64))
-    return _mean(
-        best.std(axis=0, ddof=1)
-    )  # NaN where a prefix was given, whose log probabilities are not known
+    # Without what is not known: a prefix that was given may have no log probabilities.
+    return _mean(best.std(axis=0, ddof=1))
 
 
 def _summary(part: pd.DataFrame) -> dict[str, Any]:
@@ -585,11 +584,6 @@ def _drifted(row: pd.Series[Any], head: str) -> str:
     if row["drift"]:
         return f"{head}log probabilities differ by up to {row['drift']:.2g} nats"
     return "" if row["bitwise"] == 1 else f"{head}log probabilities of other tokens are not all the same"
-
-
-def _percent(share: float) -> str:
-    """Two digits of a bound, rounded up: it may not claim more than is known."""
-    return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal(100 * share).normalize():f} %"
 
 
 def _mean(values: Any) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit import plots, report
-from toolkit.agreement import bound, interval
+from toolkit.agreement import bound, interval, percent
 from toolkit.apart import apart
 from toolkit.determinism import Determinism, determinism
 from toolkit.engine import EngineError
@@ -351,7 +351,8 @@ class Ladder:
             "differ": sum(differ),
             "low": float(low),
             "high": float(high),
-            "bound": bound(sum(differ), runs),
+            # Against itself a condition has one run less of each request to show a difference.
+            "bound": bound(sum(differ), runs - (len(own) if rung.sampled or not number else 0)),
             "fork": min(steps, default=np.nan),
             "margin": np.median(margins) if margins else np.nan,
             "drift": max(drifts),
@@ -373,28 +374,28 @@ class Ladder:
             worst = self.table[[not r.sampled for r in self.rungs]]["bound"].max()
             return (
                 "No condition changed an answer; at 95 % confidence none changes more than "
-                f"{100 * worst:.2g} % of such runs (3/N)."
+                f"{percent(worst)} of such runs (3/N)."
             )
         return (
             f"The first condition that changes an answer is {self.first.name!r}. At work: {self.first.cause}."
         )
 
     def _said(self, rung: Rung, row: pd.Series[Any]) -> str:
-        runs = f"{row['requests']} requests, {row['runs']} runs"
+        runs = f"{_many(row['requests'], 'request')}, {_many(row['runs'], 'run')}"
         if rung.sampled:
             kept = "as they must" if row["changed"] else "though they must: nothing here tells answers apart"
-            return f"{rung.name} (negative control), {runs}: {row['changed']} requests gave several answers, {kept}."
-        drift = (
-            "" if np.isnan(row["drift"]) else f"; log probabilities differ by up to {row['drift']:.2g} nats"
-        )
+            several = f"{_many(row['changed'], 'request')} gave several answers"
+            return f"{rung.name} (negative control), {runs}: {several}, {kept}."
+        drift = "" if np.isnan(row["drift"]) else _drift(row["drift"])
         if not row["changed"]:
-            most = f"{100 * row['bound']:.2g} %"
+            most = percent(row["bound"])
             return (
                 f"{rung.name}, {runs}: all as alone{drift}. At 95 % confidence less than {most} differ (3/N)."
             )
         margin = "" if np.isnan(row["margin"]) else f", median margin there {row['margin']:.2g} nats"
         return (
-            f"{rung.name}, {runs}: {row['changed']} requests and {row['differ']} runs differ from the answer alone, "
+            f"{rung.name}, {runs}: {_many(row['changed'], 'request')} and {_many(row['differ'], 'run')} differ from "
+            "the answer alone, "
             f"first at token {int(row['fork'])}{margin}{drift}; up to {row['unique']} different answers to one "
             "request."
         )
@@ -418,3 +419,7 @@ class Ladder:
 
 def _drift(nats: float) -> str:
     return f"; log probabilities differ by up to {nats:.2g} nats" if nats else "; the same log probabilities"
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

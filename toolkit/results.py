@@ -235,7 +235,7 @@ class Results:
             raise ValueError(f"{over} is the same in all rows: run a sweep with an axis {over}=range(5)")
         if score is not None:
             rows: list[Any] = table.to_dict("records")
-            table = table.assign(score=[float(score(row)) for row in rows])
+            table = table.assign(score=[_worth(score, row) for row in rows])
         others = [name for name in self.axes if name != over and not name.startswith("row.")]
         by = [name for name in others if name not in plots.DRAWS and name != "row"]
         return sensitivity(table, over, by, others or ["sweep"]).round(4)
@@ -268,7 +268,7 @@ class Results:
         store, table = self._store, self._table[self._table["finish_reason"] != "error"]
         if score is not None:
             rows: list[Any] = table.to_dict("records")
-            table = table.assign(correct=[float(score(row)) for row in rows])
+            table = table.assign(correct=[_worth(score, row) for row in rows])
         if parse is not None:
             table = table.assign(answer=[parse(text) for text in table["text"]])
 

@@ -241,5 +241,6 @@ def _padded(arrays: list[Any], length: Counts, steps: int, empty: float) -> Any:
     wide = max(array.shape[1:] for _, array in known)
     made = np.full((len(arrays), steps, *wide), empty, known[0][1].dtype)
     for run, array in known:
-        made[(run, slice(length[run]), *map(slice, array.shape[1:]))] = array
+        place: Any = (run, slice(length[run]), *map(slice, array.shape[1:]))
+        made[place] = array
     return made

@@ -608,5 +608,5 @@ def _unpack(body: bytes) -> Vocabulary:
     raw = zlib.decompress(body)
     (count,) = struct.unpack_from("<I", raw)
     ends = 4 + 4 * count + np.cumsum(np.frombuffer(raw, np.int32, count, offset=4))
-    starts = [4 + 4 * count, *ends[:-1].tolist()]
+    starts = [4 + 4 * count, *ends.tolist()][:count]
     return [raw[a:b] for a, b in zip(starts, ends.tolist(), strict=True)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import io
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -65,7 +65,7 @@ def _watch(incoming: Connection) -> None:
     try:
         incoming.recv_bytes()
     except (EOFError, OSError):
-        _thread.interrupt_main()
+        os.kill(os.getpid(), signal.SIGINT)  # a real one: it ends a call that waits
 
 
 if __name__ == "__main__":

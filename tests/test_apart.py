@@ -1,0 +1,144 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import toolkit as tk
+from toolkit.apart import apart
+from toolkit.engine import EngineError
+
+pytestmark = pytest.mark.slow
+SMALL = tk.Variant(arguments={"kv_cache_memory_bytes": 512 << 20})
+"""The session's engine is in memory as well."""
+
+
+def test_work_and_result_travel():
+    class Local:  # of no module that the process could import
+        value = 7
+
+    assert apart(SMALL, lambda engine, x: (engine.model, x.value + 1, os.getpid()), Local())[:2] == (
+        "SmolLM2-135M-Instruct",
+        8,
+    )
+    assert apart(SMALL, lambda engine: os.getpid()) != os.getpid()
+
+
+def test_threads_and_environment_are_set_before_anything_loads(monkeypatch):
+    monkeypatch.setattr("toolkit.engines.process._before", {**os.environ, "TOOLKIT_TEST_OUT": "1"})
+
+    def seen(engine):
+        import torch
+
+        names = ("OMP_NUM_THREADS", "TOOLKIT_TEST_IN", "TOOLKIT_TEST_OUT", "LD_PRELOAD")
+        return torch.get_num_threads(), [os.environ.get(name) for name in names]
+
+    variant = SMALL.with_("other", threads=1, env={"TOOLKIT_TEST_IN": "yes", "TOOLKIT_TEST_OUT": None})
+    # vLLM sets LD_PRELOAD in this process, which has an engine; the other must not take it for the user's.
+    assert apart(variant, seen) == (1, ["1", "yes", None, None])
+
+
+def test_what_is_printed_there_appears_here(capsys):
+    def talk(engine):
+        print("on the way")
+        print("something is odd", file=sys.stderr)
+
+    apart(SMALL, talk)
+    said = capsys.readouterr()
+    assert "on the way\n" in said.out
+    assert "something is odd\n" in said.err
+
+
+class Unpicklable(Exception):
+    def __reduce__(self):
+        raise TypeError("not me")
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (lambda engine: 1 / 0, ZeroDivisionError, "division by zero"),
+        (lambda engine: engine.chat("x", max_tokens=10**6), tk.RequestError, "exceed the context window"),
+        (
+            lambda engine: os.kill(os.getpid(), signal.SIGKILL),
+            EngineError,
+            r"variant default died \(SIGKILL\)",
+        ),
+        (lambda engine: os._exit(3), EngineError, r"died \(exit status 3\)"),
+    ],
+)
+def test_errors_come_back(function, error, message):
+    with pytest.raises(error, match=message) as raised:
+        apart(SMALL, function)
+    if error is ZeroDivisionError:
+        assert "in the process of the variant default" in raised.value.__notes__[0]
+
+
+def test_an_error_that_cannot_travel_is_told():
+    def work(engine):
+        class Local(Exception):
+            def __reduce__(self):
+                raise TypeError("not me")
+
+        raise Local("what went wrong")
+
+    with pytest.raises(RuntimeError, match="Local: what went wrong"):
+        apart(SMALL, work)
+
+
+def test_an_engine_that_does_not_start_says_why():
+    with pytest.raises(EngineError, match="vLLM did not start"):
+        apart(SMALL.with_("odd", dtype="float99"), lambda engine: engine.start())
+
+
+def test_an_interrupt_reaches_the_work_and_comes_back(tmp_path):
+    flag = tmp_path / "cleaned"
+
+    def work(engine):
+        try:
+            (tmp_path / "began").touch()
+            time.sleep(60)
+        finally:
+            flag.touch()
+
+    def interrupt():
+        while not (tmp_path / "began").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        apart(SMALL, work)
+    assert flag.exists()
+    assert time.monotonic() - began < 40
+
+
+def test_a_process_whose_parent_is_killed_ends_its_work(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, pathlib, sys, time\n"
+        "from toolkit.apart import apart\nfrom toolkit.variant import Variant\n"
+        "def work(engine, folder):\n"
+        "    try:\n"
+        "        pathlib.Path(folder, 'began').write_text(str(os.getpid()))\n"
+        "        time.sleep(60)\n"
+        "    finally:\n"
+        "        pathlib.Path(folder, 'cleaned').touch()\n"
+        "apart(Variant(), work, sys.argv[1])\n"
+    )
+    parent = subprocess.Popen([sys.executable, script, tmp_path])
+    _wait_for(tmp_path / "began")
+    parent.kill()
+    parent.wait()
+    _wait_for(tmp_path / "cleaned")
+
+
+def _wait_for(path, seconds=30):
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"{path.name} never came"
+        time.sleep(0.05)
