@@ -42,6 +42,7 @@ FLOORS = [
         "energy",
         "variant",
         "apart",
+        "serve",
     ],
     ["store"],
     [

@@ -35,6 +35,7 @@ from toolkit.request import Request
 from toolkit.results import Results, results
 from toolkit.sampling import Sampling
 from toolkit.schema import ResponseFormat, response_format, strict_violations
+from toolkit.serve import Server, serve, servers
 from toolkit.store import Store, StoreBusy, StoreError
 from toolkit.sweep import Sweep, sweep
 from toolkit.tokens import Tokens, tokens
@@ -77,6 +78,7 @@ __all__ = [
     "ResponseFormat",
     "Results",
     "Sampling",
+    "Server",
     "Store",
     "StoreBusy",
     "StoreError",
@@ -118,6 +120,8 @@ __all__ = [
     "response_format",
     "results",
     "run_tools",
+    "serve",
+    "servers",
     "strict_violations",
     "sweep",
     "tokens",

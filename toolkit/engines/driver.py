@@ -438,9 +438,15 @@ def compile_form(llm: Any, form: ResponseFormat) -> None:
 
 
 def _fingerprint(spec: Spec, llm: Any, tokenizer: dict[str, str]) -> Fingerprint:
-    """What the engine is made of, as vLLM resolved it; `COMPONENTS` says what each part is."""
-    config = llm.llm_engine.vllm_config
-    inside = hasattr(llm.llm_engine.engine_core, "engine_core")
+    engine = llm.llm_engine
+    return fingerprint(spec, engine.vllm_config, tokenizer, inside=hasattr(engine.engine_core, "engine_core"))
+
+
+def fingerprint(spec: Spec, config: Any, tokenizer: dict[str, str], *, inside: bool) -> Fingerprint:
+    """What an engine is made of, as vLLM resolved it (its `VllmConfig`); `COMPONENTS` says what each part is.
+
+    inside: it computes in this process, not in processes of its own.
+    """
     environment = dict(spec.environment)
     invariant = environment.pop("VLLM_BATCH_INVARIANT", None) or "0"
     components = {

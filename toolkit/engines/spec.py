@@ -21,6 +21,7 @@ from toolkit.engine import EngineError, installed
 from toolkit.fingerprint import COMPONENTS, Fingerprint, leaves
 from toolkit.request import digest
 from toolkit.sampling import unknown
+from toolkit.tokenizer import Tokenizer
 
 _CPU_CONTEXT = 8192
 """Longer windows need more KV cache than our default for one request; max_model_len asks for them."""
@@ -138,6 +139,11 @@ class Spec:
                 dict(self.environment),
             ]
         )
+
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer and chat template, loaded anew."""
+        revision = self.arguments.get("tokenizer_revision") or self.arguments.get("revision")
+        return Tokenizer(self.arguments.get("tokenizer") or self.path, revision)
 
     @property
     def options(self) -> dict[str, Any]:

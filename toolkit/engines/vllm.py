@@ -94,8 +94,7 @@ class VLLMEngine(Engine):
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer and chat template; does not start vLLM."""
-        revision = self.spec.arguments.get("tokenizer_revision") or self.spec.arguments.get("revision")
-        return Tokenizer(self.spec.arguments.get("tokenizer") or self.spec.path, revision)
+        return self.spec.tokenizer()
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -1,0 +1,110 @@
+"""Record: what a server was started with and which process it is, in a file that only its owner may read: so that
+another notebook finds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from toolkit import models
+from toolkit.engines import group
+from toolkit.fingerprint import Fingerprint
+
+
+@dataclass(frozen=True)
+class Record:
+    """A server. Its key and the values of its environment are in no repr."""
+
+    id: str
+    model: str
+    path: str
+    """The model's folder or hub id, as vLLM takes it."""
+    arguments: Mapping[str, Any]
+    """Engine arguments, ours included."""
+    spec: str
+    """The key of the engine's spec."""
+    host: str
+    port: int
+    names: tuple[str, ...]
+    """What the model may be called in requests, its own name first."""
+    api_key: str | None = field(repr=False)
+    env: Mapping[str, str | None] = field(repr=False)
+    """Variables on top of the environment; None for one that is not to be set."""
+    log: str
+    machine: str = field(default_factory=platform.node)
+    """Home folders are shared between machines, process numbers are not."""
+    pid: int = 0
+    born: str = ""
+    """See `group.born`."""
+
+    @classmethod
+    def all(cls) -> list[Record]:
+        """Those on this machine, the oldest first; the records of dead servers among them go."""
+        files = sorted(folder().glob("*.json"), key=lambda p: p.stat().st_mtime_ns)
+        found = [record for file in files if (record := cls.read(file))]
+        here = [record for record in found if record.machine == platform.node()]
+        for record in here:
+            if not record.alive:
+                record.remove()
+        return [record for record in here if record.alive]
+
+    @classmethod
+    def read(cls, file: Path) -> Record | None:
+        """None for what is no record of this version, or is gone by now."""
+        try:
+            data = json.loads(file.read_text())
+            return cls(**{**data, "names": tuple(data["names"])})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self) -> None:
+        # Of mode 0600 from its first byte on, and whole from the moment that it has its name.
+        draft = self.file.with_suffix(f".{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+            json.dump(asdict(self), stream)
+        draft.replace(self.file)
+
+    def remove(self) -> None:
+        for file in (self.file, self._note):
+            file.unlink(missing_ok=True)
+
+    def with_process(self, pid: int) -> Record:
+        return replace(self, pid=pid, born=group.born(pid) or "")
+
+    @property
+    def alive(self) -> bool:
+        """The very process that was started is running."""
+        return self.pid > 0 and group.born(self.pid) == self.born
+
+    @property
+    def file(self) -> Path:
+        return folder() / f"{self.id}.json"
+
+    @property
+    def _note(self) -> Path:
+        return folder() / f"{self.id}.fingerprint"
+
+    @property
+    def fingerprint(self) -> Fingerprint | None:
+        """As the server itself found it, before it opened; None until then."""
+        try:
+            return Fingerprint.from_json(json.loads(self._note.read_text()))
+        except FileNotFoundError:
+            return None
+
+    def note(self, fingerprint: Fingerprint) -> None:
+        draft = self._note.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(fingerprint.to_json()))
+        draft.replace(self._note)
+
+
+def folder() -> Path:
+    """Where the records are; for its owner only."""
+    found = models.home() / "servers"
+    found.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return found
