@@ -7,6 +7,7 @@ import http.client
 import ipaddress
 import json
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -23,7 +24,6 @@ from filelock import FileLock
 
 from toolkit import models
 from toolkit.engine import EngineError
-from toolkit.engines import group
 from toolkit.engines.process import status, untouched
 from toolkit.engines.record import Record, folder
 from toolkit.engines.spec import Spec, device
@@ -46,10 +46,14 @@ _PATIENCE = 20.0
 _SILENT = 30.0
 """Seconds after which a server that was ready once, and does not answer, is given up."""
 _LOGS_KEPT = 20
+_BEGIN = "--- started "
+"""Begins each start in a log."""
 _SHOWN = 15
 """Last lines of a log that an error shows."""
 _NO_KEY = "EMPTY"
 """OpenAI's clients want a key even where the server wants none; vLLM's documentation calls it so."""
+_ERROR = re.compile(r"^(?:\(.*?\] )?([\w.]*(?:Error|Exception): .+)")
+"""A line of a traceback that says what went wrong, bare or behind vLLM's own prefix."""
 _ONLY_ON = ("aggregate_engine_logging", "disable_log_stats")
 """Flags that vLLM has no `--no-…` for."""
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -180,9 +184,7 @@ class Server:
             self.stop()
 
     def _end(self) -> None:
-        # Without its leader the session may still hold an engine; the system gives its number to no other meanwhile.
-        if self.alive or group.born(self.pid) is None:
-            group.end(self.pid, _PATIENCE)
+        self._record.end(_PATIENCE)
         _reap()
 
     def _check(self) -> None:
@@ -242,7 +244,8 @@ def serve(
     a loopback address api_key is needed. api_key: what requests must bring (by default that of the environment
     variable VLLM_API_KEY, if set); then nothing but /health is open without it. It is kept in a file that only its
     owner may read, under TOOLKIT_HOME, for others of their notebooks. aliases: more names for the model in requests;
-    `toolkit.serve.OPENAI` has those of OpenAI's guides (from toolkit.serve import OPENAI). threads and env: as for `toolkit.Variant`. arguments: any engine
+    those of OpenAI's
+    guides are `from toolkit.serve import OPENAI`. threads and env: as for `toolkit.Variant`. arguments: any engine
     argument of vLLM, as plain data.
 
     Raises ModelError or TypeError as `toolkit.load` does, ValueError for a bad address or key, and EngineError, with
@@ -311,6 +314,8 @@ def _start(record: Record) -> Record:
     _forget_logs(log.parent)
     record.write()  # the process reads it
     with open(log, "ab") as output:
+        output.write(f"{_BEGIN}{time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        output.flush()
         process = subprocess.Popen(
             [sys.executable, "-m", "toolkit.engines.launch", str(record.file), *_flags(record)],
             env=_environment(record),
@@ -436,12 +441,15 @@ def _address(record: Record) -> str:
 
 
 def _told(log: Path) -> str:
-    """The end of a log, and the first error in it, which is often far above."""
+    """The end of a log since the last start, and before it the first error, which is often far above."""
     try:
-        lines = log.read_text(errors="replace").splitlines()
+        lines = log.read_text(errors="replace").rpartition(_BEGIN)[2].splitlines()
     except FileNotFoundError:
         return f"It has left no log at {log}"
-    return "\n".join([f"Its log, {log}, ends:", *lines[-_SHOWN:]])
+    end = lines[-_SHOWN:]
+    cause = next((found[1] for line in lines if (found := _ERROR.match(line))), None)
+    first = [cause] if cause and not any(cause in line for line in end) else []
+    return "\n".join([*first, f"Its log, {log}, ends:", *end])
 
 
 def _forget_logs(folder: Path) -> None:

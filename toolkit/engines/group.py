@@ -22,28 +22,31 @@ def born(pid: int) -> str | None:
     return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {found[19]}"
 
 
-def members(leader: int) -> list[int]:
-    """The processes of the session that this one began, those that have ended but for their parent left out."""
+def members(leader: int, output: str) -> list[int]:
+    """The processes of the session that this one began and that write to this file, which no other session shares,
+    even if its leader gets the same number; without those that have ended but for their parent."""
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
-    return [pid for pid in pids if (s := _stat(pid)) and s[3] == str(leader) and s[0] != "Z"]
+    own = [pid for pid in pids if (found := _stat(pid)) and found[3] == str(leader) and found[0] != "Z"]
+    return [pid for pid in own if _output(pid) == output]
 
 
-def end(leader: int, patience: float) -> None:
-    """Interrupts the session's leader, which ends its children; kills all that is left after `patience` seconds."""
-    _send(leader, signal.SIGINT)
-    if not _gone(leader, patience):
-        for pid in members(leader):
-            _send(pid, signal.SIGKILL)
-        _gone(leader, _KILLED)
+def end(leader: int, output: str, patience: float) -> None:
+    """Interrupts the leader, which ends its children; kills all that is left after `patience` seconds."""
+    left = members(leader, output)
+    if leader in left:
+        _send(leader, signal.SIGINT)
+        left = _gone(leader, output, patience)
+    for pid in left:
+        _send(pid, signal.SIGKILL)
+    _gone(leader, output, _KILLED)
 
 
-def _gone(leader: int, patience: float) -> bool:
+def _gone(leader: int, output: str, patience: float) -> list[int]:
+    """The members that are left when all are gone, or the time is over."""
     deadline = time.monotonic() + patience
-    while members(leader):
-        if time.monotonic() > deadline:
-            return False
+    while (left := members(leader, output)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return True
+    return left
 
 
 def _send(pid: int, number: signal.Signals) -> None:
@@ -57,4 +60,11 @@ def _stat(pid: int) -> list[str] | None:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _output(pid: int) -> str | None:
+    try:
+        return os.readlink(f"/proc/{pid}/fd/1")
+    except OSError:  # gone, or of another user
         return None

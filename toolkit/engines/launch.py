@@ -2,13 +2,14 @@
 command line; before it opens, it finds our fingerprint of the configuration that vLLM has resolved, and makes it the
 `system_fingerprint` of all answers.
 
-    python -m toolkit.engines.launch RECORD --model … (all further arguments are vLLM's)
+    python -m toolkit.engines.launch RECORD --model …        (all but the first argument are vLLM's)
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,8 @@ from typing import Any
 from toolkit.engines.driver import fingerprint
 from toolkit.engines.record import Record
 from toolkit.engines.spec import Spec
+from toolkit.engines.telling import telling
+from toolkit.tokenizer import Tokenizer
 
 _PLACES = ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.openai.api_server")
 """Where vLLM has its server: now, and before 0.32."""
@@ -27,9 +30,23 @@ def main() -> None:
     if record is None:
         raise SystemExit("no record of a server")
     spec = Spec(record.model, record.path, record.arguments)  # before vLLM adds to the environment
+    # By default vLLM holds calls that must be made to a grammar of its tool parser, which only xgrammar takes; with
+    # guidance, our default, such a request fails. This way it is a JSON Schema, as for an engine in this process.
+    os.environ.setdefault("VLLM_ENFORCE_STRICT_TOOL_CALLING", "0")
+    tokenizer = spec.tokenizer()
+    sys.argv += _of_family(tokenizer)
     server = _server()
-    _fingerprinted(server, spec, record)
+    _fingerprinted(server, spec, record, tokenizer.hashes)
     server.main()
+
+
+def _of_family(tokenizer: Tokenizer) -> list[str]:
+    """The arguments that let a model call tools, in the form of its family, as an engine in this process does."""
+    if not tokenizer.hf.chat_template:
+        return []
+    template = telling(tokenizer)
+    told = ["--chat-template", template] if template else []
+    return ["--enable-auto-tool-choice", "--tool-call-parser", tokenizer.tool_format, *told]
 
 
 def _server() -> ModuleType:
@@ -44,14 +61,14 @@ def _there(name: str) -> bool:
         return False
 
 
-def _fingerprinted(server: ModuleType, spec: Spec, record: Record) -> None:
+def _fingerprinted(server: ModuleType, spec: Spec, record: Record, hashes: dict[str, str]) -> None:
     """Puts one step before vLLM's `build_and_serve`, which is given the running engine and opens the server."""
     opened = server.build_and_serve
 
     async def build_and_serve(
         engine: Any, address: str, sock: Any, args: Any, *rest: Any, **more: Any
     ) -> Any:
-        found = fingerprint(spec, engine.vllm_config, spec.tokenizer().hashes, inside=False)
+        found = fingerprint(spec, engine.vllm_config, hashes, inside=False)
         args.fingerprint_mode, args.fingerprint_value = "custom", found.id
         record.note(found)
         return await opened(engine, address, sock, args, *rest, **more)

@@ -44,12 +44,13 @@ class Record:
 
     @classmethod
     def all(cls) -> list[Record]:
-        """Those on this machine, the oldest first; the records of dead servers among them go."""
+        """Those on this machine, the oldest first; of dead ones the record goes, and what they have left running."""
         files = sorted(folder().glob("*.json"), key=lambda p: p.stat().st_mtime_ns)
         found = [record for file in files if (record := cls.read(file))]
         here = [record for record in found if record.machine == platform.node()]
         for record in here:
             if not record.alive:
+                record.end(0)
                 record.remove()
         return [record for record in here if record.alive]
 
@@ -75,6 +76,10 @@ class Record:
 
     def with_process(self, pid: int) -> Record:
         return replace(self, pid=pid, born=group.born(pid) or "")
+
+    def end(self, patience: float) -> None:
+        """Ends its processes, those without their first one too: see `group.end`."""
+        group.end(self.pid, self.log, patience)
 
     @property
     def alive(self) -> bool:
