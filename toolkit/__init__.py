@@ -15,7 +15,7 @@ from toolkit.completion import Completion, Delta, Usage
 from toolkit.conversation import Conversation
 from toolkit.count import Count, compare_tokenizers, count_many, count_tokens
 from toolkit.determinism import Determinism
-from toolkit.engine import Engine, EngineError, RequestError, load
+from toolkit.engine import Engine, EngineError, NotTold, RequestError, connect, load
 from toolkit.explain import Explanation, explain_difference
 from toolkit.explore import explore
 from toolkit.fingerprint import Fingerprint
@@ -68,6 +68,7 @@ __all__ = [
     "Microscope",
     "ModelError",
     "ModelPrice",
+    "NotTold",
     "Plan",
     "Price",
     "PriceError",
@@ -97,6 +98,7 @@ __all__ = [
     "cases",
     "classify",
     "compare_tokenizers",
+    "connect",
     "count_many",
     "count_tokens",
     "determinism_ladder",

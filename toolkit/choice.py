@@ -34,6 +34,12 @@ PROMPT = -1
 UNLIKELY = -9999.0
 """What OpenAI's API and vLLM's server write for a log probability of minus infinity; no value to compute with."""
 
+UNNAMED = (
+    "the server gave log probabilities and no token ids, and its tokenizer is not known; `logprobs` of the choice "
+    "has the numbers"
+)
+"""Why what needs the tokens of an answer does not work."""
+
 
 def mode_of_prompt(engine: str | None) -> str | None:
     """What the log probabilities of a prompt are on an engine of that logprobs_mode: no setting of the sampler
@@ -80,7 +86,8 @@ class Choice:
     token_ids: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
     """(T,) ids, the end-of-text token included."""
     logprobs: Floats | None = None
-    """(T,) natural log probabilities of the chosen tokens, NaN where not known, or None when not asked for."""
+    """(T,) natural log probabilities of the chosen tokens, NaN where not known, or None when not asked for. Where a
+    server gives no ids of tokens they stand alone: then `token_ids` is empty."""
     ranks: Ints | None = None
     """(T,) vocabulary ranks of the chosen tokens, 1 is the most likely."""
     top_ids: Ints | None = None

@@ -23,6 +23,7 @@ from toolkit.sampling import unknown
 from toolkit.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from toolkit.engines.server import ServerEngine
     from toolkit.engines.vllm import VLLMEngine
 
 Longs = npt.NDArray[np.int64]
@@ -79,7 +80,8 @@ def coder(model: str | Engine | None) -> Coder:
             "model='gpt-4o'"
         )
     if isinstance(asked, Engine):
-        return TokenizerCoder(cast("VLLMEngine", asked).tokenizer, asked.model, asked)
+        own = cast("VLLMEngine | ServerEngine", asked).tokenizer
+        return coder(asked.model) if own is None else TokenizerCoder(own, asked.model, asked)
     if not isinstance(asked, str):
         raise TypeError(f"model must be a name or an engine, got {asked!r}")
     if (name := encodings.encoding_name(asked)) is not None:

@@ -91,6 +91,20 @@ def ids(own: Encoding, text: str) -> npt.NDArray[np.uint32]:
     return own.encode_to_numpy(text, disallowed_special=())
 
 
+@cache
+def vocabulary(name: str) -> list[bytes]:
+    """The bytes of every token id of an encoding, special tokens by their names; empty for ids that are none's."""
+    own = encoding(name)
+
+    def known(token: int) -> bytes:
+        try:
+            return own.decode_single_token_bytes(token)
+        except KeyError:
+            return b""
+
+    return [known(token) for token in range(own.n_vocab)]
+
+
 def lengths(name: str, batches: Iterable[list[str]]) -> Iterator[list[int]]:
     """How many tokens each text has, by batches, on all processors."""
     return _workers(os.getpid()).map(_lengths, itertools.repeat(name), batches)

@@ -47,9 +47,11 @@ class Meter:
         return self.joules
 
 
-def meter(device: Mapping[str, Any]) -> Meter | None:
+def meter(device: Mapping[str, Any] | None) -> Meter | None:
     """A meter of an engine's device, as its fingerprint names it: of GPUs by NVML, of a CPU's packages by RAPL. None
-    where the device does not tell, or not to this user."""
+    where the device does not tell, or not to this user, and for that of a server, which is not known."""
+    if device is None:
+        return None
     try:
         counters = _nvml(int(device["count"])) if device["kind"] == "cuda" else _rapl(_RAPL)
         return Meter(counters) if counters else None

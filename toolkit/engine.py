@@ -17,14 +17,19 @@ from toolkit.messages import Message
 from toolkit.models import DEFAULT
 from toolkit.prompt import Rendered
 from toolkit.request import Request
-from toolkit.sampling import Sampling
+from toolkit.sampling import Real, Sampling, Whole
 
 if TYPE_CHECKING:
+    from toolkit.engines.server import ServerEngine
     from toolkit.engines.vllm import VLLMEngine
 
 
 class RequestError(ValueError):
     """A request that the engine cannot answer (prompt too long, …); the message says why."""
+
+
+class NotTold(ValueError):
+    """What a server does not tell (its context window, the tokens of a text, …)."""
 
 
 class EngineError(RuntimeError):
@@ -42,6 +47,11 @@ class Engine(ABC):
     def fingerprint(self) -> Fingerprint:
         """The record of all that decides this engine's outputs."""
 
+    @property
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        """Every record that answers of this engine carry: one, but for servers that change under their address."""
+        return (self.fingerprint,)
+
     @abstractmethod
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Many requests as one batch; completions come as they finish, in that order.
@@ -58,7 +68,7 @@ class Engine(ABC):
     def encode(self, request: Request | str | Rendered | Sequence[Message]) -> tuple[int, ...]:
         """The token ids that the model is given for a request or for messages: its own tokenizer and chat template.
 
-        Raises ValueError when the model's chat template refuses them.
+        Raises ValueError when the model's chat template refuses them, NotTold where a server does not tell.
         """
 
     def count(self, request: Request | str | Rendered | Sequence[Message]) -> int:
@@ -67,18 +77,19 @@ class Engine(ABC):
 
     @property
     def window(self) -> int:
-        """The context window: the most tokens of prompt and answer together."""
+        """The context window: the most tokens of prompt and answer together. Raises NotTold where a server does not
+        tell it."""
         return int(self.fingerprint.components["max_model_len"])
 
     @property
     @abstractmethod
     def vocabulary(self) -> Vocabulary:
-        """The bytes of every token id."""
+        """The bytes of every token id; empty where a server does not tell."""
 
     @property
     @abstractmethod
     def ends(self) -> frozenset[int]:
-        """The ids of tokens that end a text."""
+        """The ids of tokens that end a text. Raises NotTold where a server does not tell."""
 
     @property
     @abstractmethod
@@ -237,6 +248,40 @@ def load(model: str = DEFAULT, **arguments: Any) -> VLLMEngine:
     _loaded = engine
     shown.counter = engine.count  # conversations are shown with their number of tokens
     return engine
+
+
+def connect(
+    url: str,
+    model: str | None = None,
+    api_key: str | None = None,
+    *,
+    concurrency: int | None = None,
+    timeout: float = 600.0,
+) -> ServerEngine:
+    """An engine on a server that has OpenAI's API: `toolkit.serve`, any vLLM, a provider. Sweeps, stores, resuming
+    and reports are those of every engine. Asks nothing before it is first needed.
+
+    url: the address of the API, mostly ending in /v1. model: needed where the server has several. api_key: else
+    OPENAI_API_KEY of the environment; it is written nowhere. concurrency: most requests that are open at once (256
+    on vLLM, which computes so many together; 32 elsewhere). timeout: seconds that one request may take, however
+    often it is asked again: after 408, 409, 429, 5xx and lost connections, up to 6 times, when Retry-After says or
+    after waits that double, with jitter. Then it is a completion with an `error`.
+
+    A vLLM server tells token ids, and takes the settings that `toolkit.load` takes. Others take OpenAI's, and what
+    only vLLM has is an error of the request that asks for it. Of OpenAI's models the ids follow from the bytes of
+    tokens; where there are none, texts are compared, and log probabilities stand alone.
+
+    Raises ValueError for a bad url or number. Later EngineError, at once, for a server that cannot be reached, or
+    that refuses the key or the model.
+
+    >>> engine = connect("http://localhost:8000/v1")  # doctest: +SKIP
+    """
+    from toolkit.engines.server import ServerEngine
+
+    if concurrency is not None:
+        Whole(1, None, "requests that are open at once")("concurrency", concurrency)
+    Real(0, float("inf"), "seconds that one request may take", open_low=True)("timeout", timeout)
+    return ServerEngine(url, model, api_key, concurrency, timeout)
 
 
 def installed() -> str | None:

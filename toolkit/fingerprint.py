@@ -52,6 +52,15 @@ COMPONENTS = {
     "environment": "environment variables that change numbers",
 }
 """What each component of an engine on this machine is, in words. A record that is remembered is of this form."""
+SERVED = {
+    "url": "server's address",
+    "owned_by": "whose the model is, as the server says",
+    "root": "what the server says the model is",
+    "version": "version of the server",
+    "system_fingerprint": "the server's own string; none: unknown, and so whether two answers came of one system",
+}
+"""What a server has instead, in words."""
+_WORDS = {**COMPONENTS, **SERVED}
 ABSENT = "not there"
 """Stands in a diff for what one of two fingerprints lacks."""
 _HASHES = ("weights", "config", "tokenizer", "chat_template")
@@ -104,7 +113,7 @@ class Fingerprint:
         return "\n".join([self.id, *lines])
 
     def _repr_html_(self) -> str:
-        rows = ((name, COMPONENTS.get(name, ""), value) for name, value in self.components.items())
+        rows = ((name, _WORDS.get(name, ""), value) for name, value in self.components.items())
         return f"<table><caption><code>{self.id}</code></caption>{''.join(map(_row, rows))}</table>"
 
 
@@ -126,7 +135,7 @@ class Difference(dict[str, tuple[Any, Any]]):
         if not self:
             return f"<p>{self.sentence()}</p>"
         head = "<tr><th>component</th><th>what it is</th><th>here</th><th>there</th></tr>"
-        rows = ((name, COMPONENTS.get(name.partition(".")[0], ""), *pair) for name, pair in self.items())
+        rows = ((name, _WORDS.get(name.partition(".")[0], ""), *pair) for name, pair in self.items())
         return f"<table>{head}{''.join(map(_row, rows))}</table>"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit import plots, strip
-from toolkit.choice import UNLIKELY, Choice, Floats, Ints
+from toolkit.choice import UNLIKELY, UNNAMED, Choice, Floats, Ints
 from toolkit.completion import Completion
 from toolkit.sampling import unknown
 from toolkit.spans import spans
@@ -361,6 +361,8 @@ def _check(choice: Choice) -> None:
             f"{choice.text[:40]!r} has no log probabilities: ask with logprobs=True, or top_logprobs=5 for the most "
             "likely tokens as well"
         )
+    if len(choice.logprobs) != len(choice.token_ids):
+        raise ValueError(f"{choice.text[:40]!r} has no tokens: {UNNAMED}")
     if choice.logprobs_mode in ("raw_logits", "processed_logits"):
         raise ValueError(
             f"these are logits, not log probabilities (logprobs_mode={choice.logprobs_mode!r}): load the model with "

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from toolkit.completion import Completion
 from toolkit.cost import machine_seconds
-from toolkit.engine import Engine
+from toolkit.engine import Engine, NotTold
 from toolkit.examples import SHOTS
 from toolkit.fingerprint import Fingerprint
 from toolkit.limits import NO_LIMITS, Limits, Spent
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Wholes = npt.NDArray[np.int64]
 STORE = "runs/toolkit.db"
 """Where completions go when no store is named; every sweep may share it."""
+_NOT_TOLD = -2
+"""In the place of a number of tokens that a server does not tell."""
 Labelled = Iterable[tuple[Request, Mapping[str, Any]]]
 """Requests with every parameter resolved, and what sets each apart from the others."""
 
@@ -89,8 +91,8 @@ class Plan:
     """Prompts and rows, as the store keeps them."""
     count: Callable[[Request], int]
     """Prompt tokens of a request."""
-    window: int
-    """The most tokens of prompt and answer together."""
+    window: int | None
+    """The most tokens of prompt and answer together; None where a server does not tell."""
     rate: float | None
     """Tokens a second (of prompts, where not cached, and generated) that this engine had so far; None before its
     first run in the store."""
@@ -107,12 +109,15 @@ class Plan:
 
     @cached_property
     def _prompts(self) -> Wholes:
-        """(M,) prompt tokens of each missing request; −1 for one that cannot be rendered."""
+        """(M,) prompt tokens of each missing request; −1 for one that cannot be rendered, −2 where a server does not
+        count."""
         found: dict[str, int] = {}
         for request, _ in self.missing:
             if request.input not in found:
                 try:
                     found[request.input] = self.count(request)
+                except NotTold:
+                    found[request.input] = _NOT_TOLD
                 except ValueError:
                     found[request.input] = -1
         return np.array([found[request.input] for request, _ in self.missing], np.int64)
@@ -137,7 +142,14 @@ class Plan:
     @cached_property
     def _fits(self) -> npt.NDArray[np.bool_]:
         """(M,) whether the engine will take each missing request."""
-        return np.asarray((self._prompts >= 0) & (self._prompts + self._longest <= self.window))
+        known = self._prompts >= 0
+        short = True if self.window is None else self._prompts + self._longest <= self.window
+        return np.asarray((known & short) | (self._prompts == _NOT_TOLD))
+
+    @property
+    def uncounted(self) -> int:
+        """Missing requests whose prompts a server does not count: their tokens are in no sum."""
+        return int((self._prompts == _NOT_TOLD).sum())
 
     @property
     def refused(self) -> tuple[Request, ...]:
@@ -148,7 +160,7 @@ class Plan:
     @property
     def prompt_tokens(self) -> int:
         """The prompt tokens of the missing requests that fit, counted by the model's own tokenizer."""
-        return int(self._prompts[self._fits].sum())
+        return int(self._prompts[self._prompts >= 0][self._fits[self._prompts >= 0]].sum())
 
     @property
     def completion_tokens(self) -> tuple[int, int]:
@@ -182,7 +194,7 @@ class Plan:
         return table.astype({"too_long": "Int64"})
 
     def _cost(self, price: ModelPrice | LocalPrice) -> dict[str, Any]:
-        prompts = self._prompts[self._fits]
+        prompts = np.maximum(self._prompts[self._fits], 0)
         too_long: int | None
         if isinstance(price, LocalPrice):
             seconds = self.seconds or (float("nan"),) * 2
@@ -246,6 +258,11 @@ class Plan:
 
     def _most(self, first: int) -> tuple[Wholes, Wholes]:
         """(M − first,) the most prompt and completion tokens of missing requests, from a place on."""
+        if self.uncounted:
+            raise ValueError(
+                f"a limit needs the tokens of prompts, and the server does not count those of {self.uncounted} "
+                "requests: leave the limit out"
+            )
         fits = self._fits[first:]  # those that will be refused cost nothing
         prompts, most = (np.where(fits, n[first:], 0) for n in (self._prompts, self._answers[1]))
         return prompts, most
@@ -275,6 +292,15 @@ class Plan:
             return "not known before this engine's first run"
         return "{} to {}".format(*map(_clock, self.seconds)) + f", at {self.rate:.0f} tokens a second"
 
+    def _without(self) -> str:
+        number = self.uncounted
+        return f" without those of {number:,} requests: the server does not count" if number else ""
+
+    def _why_refused(self) -> str:
+        if self.window is None:
+            return "the chat template refuses"
+        return f"do not fit the window of {self.window:,} tokens"
+
     def _facts(self) -> list[tuple[str, str]]:
         refused = len(self.refused)
         return [
@@ -282,14 +308,10 @@ class Plan:
             ("completions", f"{self.total:,}"),
             ("stored", f"{self.stored:,}"),
             ("missing", f"{len(self.missing):,}"),
-            ("prompt tokens", f"{self.prompt_tokens:,}"),
+            ("prompt tokens", f"{self.prompt_tokens:,}{self._without()}"),
             ("completion tokens", "{:,} to {:,}".format(*self.completion_tokens)),
             ("time", self._time()),
-            *(
-                [("refused", f"{refused:,} do not fit the window of {self.window:,} tokens")]
-                if refused
-                else []
-            ),
+            *([("refused", f"{refused:,} {self._why_refused()}")] if refused else []),
             ("fingerprint", self.fingerprint.id),
         ]
 
@@ -319,8 +341,15 @@ def _plan(requests: Labelled, repeats: int, body: Mapping[str, Any], engine: Eng
     name = digest([[c.request, c.labels] for c in cells] + [repeats], size=5)
     rate = _rate(store, fingerprint.id)
     return Plan(
-        name, fingerprint, kept, cells, combinations, missing, body, engine.count, engine.window, rate
+        name, fingerprint, kept, cells, combinations, missing, body, engine.count, _window(engine), rate
     )
+
+
+def _window(engine: Engine) -> int | None:
+    try:
+        return engine.window
+    except NotTold:
+        return None
 
 
 def _rate(store: Store, fingerprint: str) -> float | None:

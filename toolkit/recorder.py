@@ -32,7 +32,7 @@ class Recorder:
         self._done = self._failed = 0
         self._began = time.monotonic()
         self._tokens = engine.generated_tokens
-        self._meter = energy.meter(engine.fingerprint.components["device"])
+        self._meter = energy.meter(engine.fingerprint.components.get("device"))
         self._thread = threading.Thread(target=self._work, name="toolkit-recorder", daemon=True)
 
     def put(self, completion: Completion, repeat: int) -> None:
@@ -92,7 +92,7 @@ class Recorder:
         while not self._incoming.empty():
             self._pending.append(self._incoming.get())
         if self._pending:
-            self._store.add(self._pending, patience)
+            self._store.add(self._pending, patience, self._engine.fingerprints)
             self._failed += sum(a.completion.error is not None for a in self._pending)
             self._done += sum(a.completion.error is None for a in self._pending)
             self._pending.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import Any
 
-from toolkit.choice import UNLIKELY, Choice, Token
+from toolkit.choice import UNLIKELY, UNNAMED, Choice, Token
 
 
 def chat_choice(choice: Choice, refusal: str | None) -> dict[str, Any]:
@@ -20,9 +20,18 @@ def chat_choice(choice: Choice, refusal: str | None) -> dict[str, Any]:
             "refusal": refusal,
             **calls,
         },
-        "logprobs": None if choice.logprobs is None else {"content": _chat_logprobs(choice), "refusal": None},
+        "logprobs": {"content": _chat_logprobs(choice), "refusal": None} if _has_logprobs(choice) else None,
         "finish_reason": choice.finish_reason,
     }
+
+
+def _has_logprobs(choice: Choice) -> bool:
+    """Raises ValueError for those of unknown tokens: the shape has the token beside each."""
+    if choice.logprobs is None:
+        return False
+    if len(choice.logprobs) != len(choice.token_ids):
+        raise ValueError(f"OpenAI's shape names each token: {UNNAMED}")
+    return True
 
 
 def _chat_logprobs(choice: Choice) -> list[dict[str, Any]]:
@@ -42,7 +51,7 @@ def text_choice(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
     return {
         "index": choice.index,
         "text": choice.text,
-        "logprobs": None if choice.logprobs is None else _text_logprobs(choice, echoed),
+        "logprobs": _text_logprobs(choice, echoed) if _has_logprobs(choice) else None,
         "finish_reason": choice.finish_reason,
     }
 

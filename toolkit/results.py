@@ -24,7 +24,7 @@ from toolkit.records import plain, record, restored
 from toolkit.sampling import FIELDS, unknown
 from toolkit.schema import ResponseFormat, response_format
 from toolkit.sensitivity import sensitivity
-from toolkit.store import Store
+from toolkit.store import ON, Store
 from toolkit.verdict import parsed, verdict
 
 if TYPE_CHECKING:
@@ -45,22 +45,22 @@ _KEYS = ("request", "run", "position", "created")
 _WHOLE = (
     "seed", "n", "max_tokens", "top_logprobs", "top_k", "min_tokens", "row", "run", "position", "k", "order_seed",
 )  # fmt: skip
-_COMPLETED = """
+_COMPLETED = f"""
 SELECT cells.sweep, cells.position AS cell, cells.labels, x.request, x.fingerprint AS system_fingerprint,
        x.repeat, x.choice, x.text, x.finish_reason, NULL AS error, x.stop_reason, x.prompt_tokens,
        x.completion_tokens, x.cached_tokens, x.seconds, x.first_token_seconds, x.run, x.position, x.created
 FROM completions x JOIN cells ON cells.request = x.request
   AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
-WHERE (?1 IS NULL OR cells.sweep = ?1) AND (?2 IS NULL OR x.fingerprint = ?2) AND x.choice >= 0
+WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {ON}) AND x.choice >= 0
 """
-_FAILED = """
+_FAILED = f"""
 SELECT cells.sweep, cells.position, cells.labels, x.request, x.fingerprint, x.repeat, 0, '', 'error', x.error,
        NULL, 0, 0, 0, NULL, NULL, x.run, NULL, max(x.created)
 FROM failures x JOIN cells ON cells.request = x.request
   AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
-WHERE (?1 IS NULL OR cells.sweep = ?1) AND (?2 IS NULL OR x.fingerprint = ?2) AND NOT EXISTS (
-    SELECT 1 FROM completions c
-    WHERE c.request = x.request AND c.fingerprint = x.fingerprint AND c.repeat = x.repeat)
+WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {ON}) AND NOT EXISTS (
+    SELECT 1 FROM completions c WHERE c.request = x.request AND c.repeat = x.repeat
+    AND (c.fingerprint = x.fingerprint OR c.run IN (SELECT id FROM runs WHERE fingerprint = x.fingerprint)))
 GROUP BY cells.sweep, cells.position, x.request, x.fingerprint, x.repeat
 """
 _LOST = """
@@ -85,7 +85,8 @@ class Results:
 
     @classmethod
     def of(cls, store: Store, sweep: str | None = None, fingerprint: str | None = None) -> Results:
-        """Everything in a store that belongs to a sweep (all sweeps) on a fingerprint (all of them)."""
+        """Everything in a store that belongs to a sweep (all sweeps) on a fingerprint (all of them; of a server that
+        changes, whatever came in the runs in which this one took part)."""
         return cls(_table(store, sweep, fingerprint), store)
 
     def __len__(self) -> int:
@@ -476,8 +477,8 @@ def results(store: Store | str | Path) -> Results:
 def _table(store: Store, sweep: str | None, fingerprint: str | None) -> pd.DataFrame:
     import pandas as pd
 
-    names, rows = store.query(_COMPLETED, (sweep, fingerprint))
-    rows += store.query(_FAILED, (sweep, fingerprint))[1]
+    names, rows = store.query(_COMPLETED, (fingerprint, sweep))
+    rows += store.query(_FAILED, (fingerprint, sweep))[1]
     columns: dict[str, Any] = dict(
         zip(names, zip(*rows, strict=True) if rows else ((),) * len(names), strict=True)
     )

@@ -108,6 +108,11 @@ _COLUMNS = (
 )
 
 
+ON = """(x.fingerprint = ?1 OR x.run IN (
+    SELECT id FROM runs WHERE fingerprint = ?1 UNION SELECT run FROM completions WHERE fingerprint = ?1))"""
+"""A row x belongs to the fingerprint ?1: it is its own, or came in a run in which it took part. Behind one address
+may be several systems, which answer in turn: what one of them was asked then is not asked again of another. Each row
+keeps the fingerprint of the one that answered."""
 _RAN = """
 SELECT request, completions.fingerprint AS system_fingerprint, repeat, min(prompt_tokens) AS prompt_tokens,
        min(cached_tokens) AS cached_tokens, sum(completion_tokens) AS completion_tokens,
@@ -283,7 +288,7 @@ class Store:
         return found
 
     def begin(self, sweep: str, fingerprint: Fingerprint, vocabulary: Vocabulary) -> int:
-        """Records that a run starts, on which engine; returns its number."""
+        """Records that a run starts, on which engine; returns its number. vocabulary: empty where it is not known."""
         with self._writing():
             self.add_engine(fingerprint, vocabulary)
             row = (time.time(), fingerprint.id, sweep)
@@ -297,18 +302,21 @@ class Store:
 
     def add_engine(self, fingerprint: Fingerprint, vocabulary: Vocabulary | None) -> None:
         """Records a fingerprint and its tokenizer's vocabulary."""
-        components = fingerprint.components
-        row = (fingerprint.id, str(components.get("model")), _dump(fingerprint.to_json()))
+        model = str(fingerprint.components.get("model"))
+        row = (fingerprint.id, model, _dump(fingerprint.to_json()))
         self._db.execute("INSERT OR IGNORE INTO fingerprints VALUES (?, ?, ?)", row)
-        tokenizer = str(components.get("tokenizer"))
+        tokenizer = _tokenizer(fingerprint)
         known = self._all("SELECT 1 FROM vocabularies WHERE tokenizer = ?", tokenizer)
-        if vocabulary is not None and not known:
+        if vocabulary and tokenizer is not None and not known:
             self._db.execute("INSERT INTO vocabularies VALUES (?, ?)", (tokenizer, _pack(vocabulary)))
 
-    def add(self, answers: Sequence[Answer], patience: float = _PATIENCE) -> None:
+    def add(
+        self, answers: Sequence[Answer], patience: float = _PATIENCE, fingerprints: Sequence[Fingerprint] = ()
+    ) -> None:
         """Writes completions, all or none of them, durably: each is on disk when this returns. One that is
         there already stays as it is.
 
+        fingerprints: records that their ids stand for, where they may be new: a server's may change within a run.
         patience: seconds to wait for a file that another process holds, before StoreBusy. StoreError says
         that the disk is full.
         """
@@ -317,6 +325,8 @@ class Store:
             try:
                 with self._writing():
                     self._add_requests(a.completion.request for a in answers)
+                    for fingerprint in fingerprints:
+                        self.add_engine(fingerprint, None)
                     for answer in answers:
                         self._add_answer(answer)
             finally:
@@ -454,9 +464,9 @@ class Store:
         return found
 
     def stored(self, fingerprint: str) -> dict[str, set[int]]:
-        """Request key → the repeats that are complete on a fingerprint."""
+        """Request key → the repeats that are complete on a fingerprint (see `ON`)."""
         found: dict[str, set[int]] = {}
-        query = "SELECT request, repeat FROM completions WHERE fingerprint = ? AND choice = 0"
+        query = f"SELECT request, repeat FROM completions x WHERE {ON} AND choice = 0"
         for request, repeat in self._all(query, fingerprint):
             found.setdefault(request, set()).add(repeat)
         return found
@@ -554,7 +564,7 @@ class Store:
 
     def vocabulary(self, fingerprint: str) -> Vocabulary:
         """The bytes of every token id of a fingerprint's tokenizer. Raises KeyError when not stored."""
-        tokenizer = self._tokenizer(fingerprint)
+        tokenizer = _tokenizer(self.fingerprint(fingerprint))
         if tokenizer not in self._vocabularies:
             rows = self._all("SELECT body FROM vocabularies WHERE tokenizer = ?", tokenizer)
             if not rows:
@@ -563,12 +573,14 @@ class Store:
         return self._vocabularies[tokenizer]
 
     def _has_vocabulary(self, fingerprint: str) -> bool:
-        tokenizer = self._tokenizer(fingerprint)
+        tokenizer = _tokenizer(self.fingerprint(fingerprint))
         query = "SELECT 1 FROM vocabularies WHERE tokenizer = ?"
         return tokenizer in self._vocabularies or bool(self._all(query, tokenizer))
 
-    def _tokenizer(self, fingerprint: str) -> str:
-        return str(self.fingerprint(fingerprint).components.get("tokenizer"))
+
+def _tokenizer(fingerprint: Fingerprint) -> str | None:
+    """Names the vocabulary. A server's is in the notes, since it is found here, not told. None where not known."""
+    return fingerprint.components.get("tokenizer") or fingerprint.notes.get("tokenizer")
 
 
 def _dump(value: object) -> str:
@@ -584,11 +596,14 @@ def _bytes(array: Any) -> bytes | None:
 
 
 def _count(completion: Completion, choice: Choice) -> int:
-    """Tokens of one choice; a server that gives no ids still tells the count of a single choice."""
+    """Tokens of one choice. A server that gives no ids tells the count of all together: then each has its share, so
+    that the sum is right."""
     if choice.index == PROMPT:
         return 0
-    alone = len(completion.choices) == 1
-    return completion.usage.completion_tokens if alone else len(choice.token_ids) - choice.given
+    number, total = len(completion.choices), completion.usage.completion_tokens
+    if number > 1 and any(len(c.token_ids) for c in completion.choices):
+        return len(choice.token_ids) - choice.given
+    return total // number + (choice.index < total % number)
 
 
 def _given(row: Mapping[str, Any], request: Request) -> int:
