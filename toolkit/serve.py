@@ -69,7 +69,8 @@ class Server:
 
     def __init__(self, record: Record, ours: bool = False) -> None:
         self._record = record
-        self._ours = ours
+        self.ours = ours
+        """This call of `toolkit.serve` has started it; it did not find one that runs."""
 
     def __repr__(self) -> str:
         state = "running" if self.alive else "not running"
@@ -173,14 +174,14 @@ class Server:
         atexit.unregister(self.stop)
 
     def __enter__(self) -> Self:
-        if self._ours:
+        if self.ours:
             atexit.register(self.stop)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._ours:
+        if self.ours:
             self.stop()
 
     def _end(self) -> None:
@@ -240,13 +241,12 @@ def serve(
     when this one ends: the same call finds it again, from any notebook; `toolkit.servers()` lists those that run.
     Each holds a model and a KV cache in memory (`kv_cache_memory_bytes`).
 
-    port: None for a free one. host: who may ask; 127.0.0.1 for programs of this machine only, and with any other than
-    a loopback address api_key is needed. api_key: what requests must bring (by default that of the environment
-    variable VLLM_API_KEY, if set); then nothing but /health is open without it. It is kept in a file that only its
-    owner may read, under TOOLKIT_HOME, for others of their notebooks. aliases: more names for the model in requests;
-    those of OpenAI's
-    guides are `from toolkit.serve import OPENAI`. threads and env: as for `toolkit.Variant`. arguments: any engine
-    argument of vLLM, as plain data.
+    host: who may ask. 127.0.0.1 is for programs of this machine; with an address that others reach, a key is needed.
+    port: None for a free one. api_key: what requests must bring (by default the environment variable VLLM_API_KEY, if
+    that is set); nothing but /health is open without it. So that their other notebooks find the server, it is kept
+    under TOOLKIT_HOME in a file that only its owner may read. aliases: more names for the model in requests; those of
+    OpenAI's guides are `from toolkit.serve import OPENAI`. threads and env: as for `toolkit.Variant`. arguments: any
+    engine argument of vLLM, as plain data.
 
     Raises ModelError or TypeError as `toolkit.load` does, ValueError for a bad address or key, and EngineError, with
     the end of its log, when it does not start.
@@ -258,7 +258,7 @@ def serve(
     try:
         return server._wait()
     except BaseException:
-        if server._ours:
+        if server.ours:
             server.stop()
         raise
 

@@ -1,0 +1,585 @@
+"""The managed server: one real one for the whole file, killed and started again in its midst."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import asdict
+from pathlib import Path
+
+import openai
+import psutil
+import pytest
+
+import toolkit as tk
+from toolkit import __main__ as command
+from toolkit import models
+from toolkit.engines import group
+from toolkit.engines.guard import Guard
+from toolkit.engines.record import Record, folder
+from toolkit.engines.spec import Spec
+from toolkit.engines.telling import telling
+from toolkit.fingerprint import Fingerprint
+from toolkit.request import Request
+from toolkit.serve import OPENAI, Environment, _flags, _record, _told
+from toolkit.variant import Variant
+
+KEY = "sk-test-0123456789"
+SMALL = {"kv_cache_memory_bytes": 512 << 20, "max_model_len": 2048}
+"""Other engines are in memory as well."""
+ASKED = {"host": "0.0.0.0", "api_key": KEY, "aliases": ["gpt-4o-mini", "gpt-4o"], **SMALL}
+FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@pytest.fixture(scope="module")
+def own_home(tmp_path_factory):
+    """Records and logs of its own, so that servers of whoever runs the tests are left alone."""
+    home = tmp_path_factory.mktemp("home")
+    models.path()
+    (home / "models").symlink_to(models.home() / "models")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOOLKIT_HOME", str(home))
+        patch.delenv("VLLM_API_KEY", raising=False)
+        yield home
+
+
+@pytest.fixture(scope="module")
+def server(own_home):
+    with tk.serve(**ASKED) as server:
+        yield server
+
+
+def status(server, path, key=None, **headers):
+    """What a plain HTTP request is answered."""
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(server.url.removesuffix("/v1") + path, headers=headers)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        return opener.open(request, timeout=20).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def family(server):
+    first = psutil.Process(server.pid)
+    return [first, *first.children(recursive=True)]
+
+
+def listening(server):
+    """Address and port of its sockets; of those that only this machine reaches the port may be any."""
+    own = {p.pid for p in family(server)}
+    found = {c.laddr for c in psutil.net_connections("inet") if c.status == "LISTEN" and c.pid in own}
+    return {(a.ip, a.port if a.port == server.port else "any") for a in found}
+
+
+def running(processes):
+    """Those that have not ended within a second; what waits for its parent to take note has ended."""
+    _, left = psutil.wait_procs(processes, timeout=1)
+    return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+# One real server.
+
+
+@pytest.mark.slow
+def test_the_official_client_is_answered(server):
+    answer = server.client.chat.completions.create(
+        model=server.model, messages=FRANCE, temperature=0, max_tokens=12
+    )
+    assert answer.choices[0].message.content == "The capital of France is Paris."
+    assert server.alive
+    assert server.healthy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SmolLM2-135M-Instruct", "gpt-4o-mini", "gpt-4o"])
+def test_every_name_is_served(server, name):
+    assert name in {model.id for model in server.client.models.list()}
+    assert (
+        server.client.completions.create(model=name, prompt="One, two,", max_tokens=2).usage.completion_tokens
+        == 2
+    )
+
+
+@pytest.mark.slow
+def test_another_name_is_not(server):
+    with pytest.raises(openai.NotFoundError, match=r"gpt-3\.5-turbo"):
+        server.client.chat.completions.create(model="gpt-3.5-turbo", messages=FRANCE)
+
+
+@pytest.mark.slow
+def test_the_fingerprint_is_in_every_answer_and_is_that_of_an_engine_in_processes_of_its_own(server, engine):
+    answer = server.client.chat.completions.create(model="gpt-4o", messages=FRANCE, max_tokens=1)
+    assert answer.system_fingerprint == server.fingerprint.id
+    here = dict(engine.fingerprint.components)
+    sizes = {"max_model_len": 2048, "max_num_batched_tokens": 4096}
+    device = {**here["device"], "threads": server.fingerprint.components["device"]["threads"]}
+    apart = {"own_processes": True, "attention_backend": "auto", "device": device}
+    assert Fingerprint({**here, **sizes, **apart}).diff(server.fingerprint) == {}
+
+
+@pytest.mark.slow
+def test_a_streamed_answer_has_it_too(server):
+    pieces = server.client.chat.completions.create(model="gpt-4o", messages=FRANCE, max_tokens=4, stream=True)
+    assert {p.system_fingerprint for p in pieces} - {None} == {server.fingerprint.id}
+
+
+@pytest.mark.slow
+def test_unseeded_requests_are_fresh_draws(server):
+    assert "--seed=" in " ".join(psutil.Process(server.pid).cmdline())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
+def test_calls_that_must_be_made_are_made(server, choice):
+    fields = {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]}
+    fields["additionalProperties"] = False
+    weather = {"type": "function", "function": {"name": "weather", "parameters": fields}}
+    answer = server.client.chat.completions.create(
+        model="gpt-4o",
+        messages=FRANCE,
+        tools=[weather],
+        tool_choice=choice,
+        parallel_tool_calls=False,  # a small model makes calls without end
+        temperature=0,
+        max_tokens=60,
+    )
+    (call,) = answer.choices[0].message.tool_calls
+    assert call.function.name == "weather"
+    assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
+
+
+@pytest.mark.slow
+def test_bound_to_every_address_it_is_open_at_one_port(server):
+    assert listening(server) - {("127.0.0.1", "any")} == {("0.0.0.0", server.port)}
+    assert server.url == f"http://127.0.0.1:{server.port}/v1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "key", "expected"),
+    [
+        ("/health", None, 200),
+        ("/v1/models", KEY, 200),
+        ("/v1/models", None, 401),
+        ("/v1/models", KEY[:-1], 401),
+        ("/metrics", None, 401),
+        ("/metrics", KEY, 200),
+        ("/tokenize", None, 401),
+        ("/version", None, 401),
+        ("/openapi.json", None, 401),
+        ("/health/../metrics", None, 401),
+        ("//metrics", None, 401),
+    ],
+)
+def test_all_but_health_is_closed_without_the_key(server, path, key, expected):
+    assert status(server, path, key) == expected
+
+
+@pytest.mark.slow
+def test_web_pages_are_not_let_in(server):
+    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    request = urllib.request.Request(
+        f"{server.url}/models", headers={**asked, "Authorization": f"Bearer {KEY}"}
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] is None
+
+
+@pytest.mark.slow
+def test_the_key_is_shown_nowhere(server, own_home):
+    seen = subprocess.run(["ps", "-eo", "args", "ww"], capture_output=True, text=True, check=True).stdout
+    assert "toolkit.engines.launch" in seen
+    shown = [seen, server.log.read_text(), repr(server), repr(server.environment), repr(server._record)]
+    assert not [text for text in shown if KEY in text]
+    holding = [p for p in own_home.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
+    assert [oct(p.stat().st_mode & 0o777) for p in holding] == ["0o600"]
+    assert holding[0].parent.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_its_environment_makes_a_bare_client_use_it(server, monkeypatch):
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    assert openai.OpenAI().models.list().data[0].id == server.model
+    assert str(server.environment) == f"export OPENAI_BASE_URL={server.url}\nexport OPENAI_API_KEY={KEY}"
+
+
+@pytest.mark.slow
+def test_the_same_call_finds_it_and_another_does_not(server):
+    again = tk.serve(**ASKED)
+    assert (again.pid, again.ours) == (server.pid, False)
+    with again:
+        pass
+    assert server.alive  # who did not start it does not end it
+    assert [s.pid for s in tk.servers()] == [server.pid]
+
+
+@pytest.mark.slow
+def test_another_process_finds_it(server):
+    code = f"import toolkit as tk; s = tk.serve(**{ASKED!r}); print(s.pid, s.ours, s.client.models.list().data[0].id)"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.split() == [str(server.pid), "False", server.model]
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_told(server):
+    with pytest.raises(
+        tk.EngineError, match=rf"port {server.port} cannot be had \(Address already in use\): give"
+    ):
+        tk.serve(port=server.port, **SMALL)
+    assert [s.pid for s in tk.servers()] == [server.pid]
+
+
+@pytest.mark.slow
+def test_one_that_was_killed_is_told_and_starts_again_on_its_port(server):
+    client, port, left = server.client, server.port, family(server)
+    os.kill(server.pid, signal.SIGKILL)
+    assert running(left[:1]) == []
+    assert not server.alive
+    assert "not running" in repr(server)
+    with pytest.raises(tk.EngineError, match=r"server\.restart\(\) starts it again\. Its log, .*ends:"):
+        _ = server.fingerprint
+    assert tk.servers() == []  # its record goes, and so does what it has left running
+    assert running(left) == []
+    assert server.restart().port == port
+    assert client.models.list().data[0].id == server.model  # the old client goes on
+    assert [s.pid for s in tk.servers()] == [server.pid]
+
+
+@pytest.mark.slow
+def test_stopped_with_all_of_its_processes(server):
+    own = family(server)
+    assert len(own) >= 3  # it, vLLM's engine and its worker
+    server.stop()
+    assert running(own) == []
+    assert tk.servers() == []
+    assert not server.alive
+    assert list(folder().glob("*.*")) == [folder() / ".lock"]
+    server.stop()  # twice is fine
+
+
+@pytest.mark.slow
+def test_one_that_does_not_start_is_told_with_its_log(own_home):
+    with pytest.raises(tk.EngineError, match=r"did not start(.|\n)*max_model_len") as caught:
+        tk.serve(max_model_len=100_000, kv_cache_memory_bytes=64 << 20)
+    (log,) = (w.rstrip(",") for w in str(caught.value).split() if "serve-" in w)
+    assert "Traceback" in Path(log).read_text()
+    assert tk.servers() == []
+
+
+@pytest.mark.slow
+def test_the_command_runs_until_it_is_interrupted(own_home):
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "toolkit", "serve", "--alias", "gpt-4o", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    first, *variables = (process.stdout.readline() for _ in range(3))
+    (server,) = tk.servers()
+    own = family(server)
+    assert first.startswith(f"SmolLM2-135M-Instruct at {server.url}; Ctrl-C stops it.")
+    assert variables == [f"export OPENAI_BASE_URL={server.url}\n", "export OPENAI_API_KEY=EMPTY\n"]
+    assert server.client.models.list().data[-1].id == "gpt-4o"
+    assert {address for address, _ in listening(server)} == {"127.0.0.1"}  # as nothing else was asked for
+    assert ("127.0.0.1", server.port) in listening(server)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=40)[0] == "stopped\n"
+    assert process.returncode == 0
+    assert running(own) == []
+
+
+# Without one.
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"host": "0.0.0.0"}, ValueError, r"host='0\.0\.0\.0' lets other machines ask: give an api_key"),
+        ({"host": "::"}, ValueError, "lets other machines ask"),
+        ({"host": "example.org"}, ValueError, "lets other machines ask"),
+        ({"host": ""}, ValueError, "lets other machines ask"),
+        ({"host": "127.0.0.1 "}, ValueError, "lets other machines ask"),
+        ({"host": "no such host", "api_key": KEY}, ValueError, "'no such host' is no address"),
+        ({"api_key": "two words"}, ValueError, "api_key must be of visible ASCII characters"),
+        ({"api_key": "ключ"}, ValueError, "api_key must be of visible ASCII characters"),
+        ({"port": 70_000}, ValueError, "port must be 1 to 65535"),
+        (
+            {"aliases": "gpt-4o"},
+            TypeError,
+            r"aliases must be a list of names, got 'gpt-4o': write \['gpt-4o'\]",
+        ),
+        ({"max_model_length": 5}, TypeError, "max_model_len"),
+        ({"hf_overrides": len}, TypeError, "hf_overrides of a server must be plain data"),
+        ({"threads": 0}, ValueError, "threads"),
+        ({"env": {"A": 1}}, TypeError, "env must be a dict of strings"),
+        ({"model": "/no/such/model"}, tk.ModelError, "unknown model '/no/such/model'"),
+    ],
+)
+def test_bad_arguments(own_home, given, error, message):
+    with pytest.raises(error, match=message) as caught:
+        tk.serve(**given)
+    assert "two words" not in str(caught.value)
+    assert list(folder().glob("*.json")) == []
+
+
+def test_a_key_of_the_environment_counts(own_home, monkeypatch):
+    monkeypatch.setenv("VLLM_API_KEY", KEY)
+    record = _record(Variant(), "0.0.0.0", None, None, ())
+    assert record.api_key == KEY
+    assert KEY not in " ".join(_flags(record))
+    assert "--middleware=toolkit.engines.guard.Guard" in _flags(record)
+
+
+@pytest.mark.parametrize("given", [{"hf_token": "hf_secret"}, {"env": {"HF_TOKEN": "hf_secret"}}])
+def test_the_token_of_the_hub_is_on_no_command_line(own_home, given):
+    variant = Variant(arguments={k: v for k, v in given.items() if k != "env"}, env=given.get("env", {}))
+    record = _record(variant, "127.0.0.1", None, None, ())
+    assert record.env == {"HF_TOKEN": "hf_secret"}
+    assert "hf_secret" not in " ".join(_flags(record)) + repr(record)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"enforce_eager": False, "enable_prefix_caching": False, "disable_log_stats": True},
+        {"disable_log_stats": False, "trust_remote_code": True, "quantization": None},
+        {"hf_overrides": {"rope_theta": 1e4}, "override_generation_config": {"temperature": 0.5}},
+        {"max_logprobs": -1, "gpu_memory_utilization": 0.25, "seed": 3, "dtype": "bfloat16"},
+        {"structured_outputs_config": {"backend": "xgrammar"}, "allowed_media_domains": ["a.org", "b.org"]},
+        {"speculative_config": {"method": "ngram", "num_speculative_tokens": 2}},
+        {"compilation_config": {"mode": 0}, "limit_mm_per_prompt": {"image": 2}},
+    ],
+)
+def test_vllm_reads_the_command_line_as_the_arguments_that_were_given(own_home, given):
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    record = _record(Variant(arguments=given), "127.0.0.1", 8123, None, ["gpt-4o"])
+    read = make_arg_parser(FlexibleArgumentParser()).parse_args(_flags(record))
+    assert (read.host, read.port, read.allowed_origins) == ("127.0.0.1", 8123, [])
+    assert read.served_model_name == ["SmolLM2-135M-Instruct", "gpt-4o"]
+    found, bare = AsyncEngineArgs.from_cli_args(read), AsyncEngineArgs(record.path)
+    for name, value in record.arguments.items():
+        wanted = getattr(bare, name) if value is None else value
+        got = getattr(found, name)
+        if isinstance(wanted, dict) and not isinstance(got, dict):  # the parser makes some of them objects
+            got = {key: getattr(got, key) for key in wanted}
+        assert got == wanted, name
+
+
+def test_equal_records_are_found_and_others_not(own_home):
+    def made(host="127.0.0.1", port=None, api_key=None, aliases=(), **variant):
+        return _record(Variant(**variant), host, port, api_key, aliases)
+
+    from toolkit.serve import _serves
+
+    there = made(port=8123)
+    assert _serves(there, made())
+    assert _serves(there, made(port=8123))
+    others = [{"port": 8124}, {"api_key": KEY}, {"aliases": ["a"]}, {"threads": 1}, {"env": {"A": "b"}}]
+    others += [{"host": "127.0.0.2"}, {"arguments": {"max_model_len": 512}}]
+    assert not any(_serves(there, made(**other)) for other in others)
+
+
+def a_record(pid, born, log="/nowhere"):
+    empty = {"path": "-", "arguments": {}, "spec": "-", "host": "127.0.0.1", "port": 1, "names": ("m",)}
+    return Record("0123abcd", "m", api_key=None, env={}, log=log, pid=pid, born=born, **empty)
+
+
+def test_a_process_that_got_the_number_of_a_dead_server_is_not_taken_for_it(own_home):
+    other = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        record = a_record(other.pid, "another boot 17")
+        record.write()
+        assert not record.alive
+        assert tk.servers() == []
+        assert not record.file.exists()
+        assert other.poll() is None  # nor is it ended
+        assert a_record(other.pid, group.born(other.pid)).alive
+    finally:
+        other.kill()
+        other.wait()
+    assert not a_record(other.pid, group.born(other.pid) or "").alive
+
+
+def test_records_of_other_machines_are_left_alone(own_home):
+    record = a_record(1, "-")
+    record.write()
+    text = json.dumps({**asdict(record), "machine": "elsewhere"})
+    record.file.write_text(text)
+    assert tk.servers() == []
+    assert record.file.read_text() == text
+    record.file.unlink()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"id": 1}', '{"names": []}'])
+def test_what_is_no_record_is_passed_over(own_home, text):
+    file = folder() / "broken.json"
+    file.write_text(text)
+    assert tk.servers() == []
+    file.unlink()
+
+
+def test_what_ignores_an_interrupt_is_killed_with_its_children(tmp_path):
+    code = "import signal, subprocess; signal.signal(2, 1); subprocess.run(['sleep', '60'])"
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        leader = subprocess.Popen([sys.executable, "-c", code], stdout=output, start_new_session=True)
+    while len(group.members(leader.pid, str(log))) < 2:
+        time.sleep(0.02)
+    assert group.members(leader.pid, "/another") == []
+    own = [psutil.Process(pid) for pid in group.members(leader.pid, str(log))]
+    group.end(leader.pid, str(log), 0.2)
+    assert leader.wait() == -signal.SIGKILL
+    assert running(own) == []
+
+
+def test_a_told_log_begins_with_the_cause_of_the_last_start(tmp_path):
+    log = tmp_path / "log"
+    old = "--- started a\nValueError: of yesterday\n"
+    prefix = "(EngineCore pid=7) ERROR 11-22 09:11:15 [core.py:1510] "
+    log.write_text(
+        f"{old}--- started b\n{prefix}ValueError: too small\n" + "line\n" * 20 + "RuntimeError: see above\n"
+    )
+    told = _told(log)
+    assert told.startswith(f"ValueError: too small\nIts log, {log}, ends:\nline")
+    assert told.endswith("line\nRuntimeError: see above")
+    assert "yesterday" not in told
+    assert _told(tmp_path / "none") == f"It has left no log at {tmp_path / 'none'}"
+
+
+def test_an_environment_hides_its_key_where_it_is_kept():
+    found = Environment(OPENAI_BASE_URL="u", OPENAI_API_KEY=KEY)
+    assert repr(found) == "export OPENAI_BASE_URL=u\nexport OPENAI_API_KEY=…"
+    assert str(found) == f"export OPENAI_BASE_URL=u\nexport OPENAI_API_KEY={KEY}"
+    assert {**found} == {"OPENAI_BASE_URL": "u", "OPENAI_API_KEY": KEY}
+
+
+def test_the_names_in_the_guides_are_aliases():
+    assert {"gpt-4o", "gpt-4o-mini", "gpt-4o-2024-08-06", "gpt-3.5-turbo", "gpt-3.5-turbo-instruct"} <= set(
+        OPENAI
+    )
+    assert len(set(OPENAI)) == len(OPENAI)
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        ({"type": "lifespan"}, "through"),
+        ({"type": "http", "path": "/health"}, "through"),
+        ({"type": "http", "path": "/v1/models"}, 401),
+        ({"type": "http", "path": "/health/"}, 401),
+        ({"type": "http", "path": "/v1/models", "key": f"Bearer {KEY}"}, "through"),
+        ({"type": "http", "path": "/v1/models", "key": f"bearer {KEY}"}, 401),
+        ({"type": "http", "path": "/v1/models", "key": KEY}, 401),
+        ({"type": "http", "path": "/v1/models", "key": f"Bearer {KEY}x"}, 401),
+        ({"type": "http", "path": "/v1/models", "key": "Bearer \xff"}, 401),
+        ({"type": "http", "method": "OPTIONS", "path": "/v1/models"}, 401),
+        ({"type": "websocket", "path": "/v1/realtime"}, 1008),
+        ({"type": "websocket", "path": "/v1/realtime", "key": f"Bearer {KEY}"}, "through"),
+    ],
+)
+def test_the_guard(monkeypatch, scope, expected):
+    monkeypatch.setenv("VLLM_API_KEY", KEY)
+    said = []
+
+    async def app(scope, receive, send):
+        said.append({"status": "through"})
+
+    async def send(message):
+        said.append(message)
+
+    key = scope.pop("key", None)
+    headers = [(b"authorization", key.encode("latin-1"))] if key else []
+    asyncio.run(Guard(app)({"headers": headers, **scope}, None, send))
+    assert (said[0].get("status") or said[0]["code"]) == expected
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Köln"}'}}
+ASKS = [{"role": "user", "content": "Hi"}]
+CALLED = [{"role": "assistant", "content": "", "tool_calls": [CALL]}]
+CALLED_AND_SAID = [{"role": "assistant", "content": "So:", "tool_calls": [CALL, CALL]}]
+TOLD = [{"role": "tool", "tool_call_id": "c1", "content": "5 °C"}]
+
+
+def weather(city: str) -> str:
+    """The weather in a “city”."""
+    return city
+
+
+@pytest.mark.parametrize("known", [[], [weather]])
+@pytest.mark.parametrize(
+    "turns",
+    [
+        ASKS,
+        [{"role": "system", "content": "Be brief."}, *ASKS],
+        [*ASKS, *CALLED, *TOLD],
+        [*ASKS, *CALLED_AND_SAID, *TOLD],
+    ],
+)
+def test_a_served_model_is_told_of_tools_in_the_same_words(turns, known):
+    tokenizer = Spec.of(models.DEFAULT, {}).tokenizer()
+    request = Request.chat(turns, **({"tools": known} if known else {}))
+    sent = json.loads(json.dumps(turns))
+    for call in (call for turn in sent for call in turn.get("tool_calls", ())):
+        call["function"]["arguments"] = json.loads(call["function"]["arguments"])  # as vLLM does
+    shown = tokenizer.hf.apply_chat_template(
+        sent,
+        tools=[one.to_openai() for one in request.tools] or None,
+        chat_template=telling(tokenizer),
+        add_generation_prompt=True,
+        tokenize=False,
+    )
+    assert shown == tokenizer.decode(tokenizer.encode(request))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {}),
+        (["--max-model-len=512", "--dtype", "float16"], {"max_model_len": 512, "dtype": "float16"}),
+        (
+            ["--enforce-eager", "--no-enable-prefix-caching"],
+            {"enforce_eager": True, "enable_prefix_caching": False},
+        ),
+        (['--hf-overrides={"a": 1}'], {"hf_overrides": {"a": 1}}),
+    ],
+)
+def test_engine_arguments_of_the_command(words, expected):
+    assert command._arguments(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--host", "0.0.0.0"], "give an api_key"),
+        (["--max-model-length=5"], "max_model_len"),
+        (["float16"], "'float16' is no option: write --name=value"),
+        (["--model", "/no/such/model"], "unknown model"),
+    ],
+)
+def test_bad_arguments_of_the_command(own_home, monkeypatch, capsys, words, message):
+    monkeypatch.setattr(sys, "argv", ["toolkit", "serve", *words])
+    with pytest.raises(SystemExit) as caught:
+        command.main()
+    assert caught.value.code == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_free_port_is_free():
+    from toolkit.serve import _free
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", _free("127.0.0.1", 0)))
