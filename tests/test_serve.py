@@ -414,6 +414,26 @@ def test_a_process_that_got_the_number_of_a_dead_server_is_not_taken_for_it(own_
     assert not a_record(other.pid, group.born(other.pid) or "").alive
 
 
+@pytest.mark.parametrize(("begin", "ended"), [("server.__enter__()", True), ("server", False)])
+def test_at_the_end_of_the_interpreter_a_with_block_ends_its_server(own_home, tmp_path, begin, ended):
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(["sleep", "60"], stdout=output, start_new_session=True)
+    record = a_record(process.pid, group.born(process.pid), str(log))
+    record.write()
+    code = f"""if True:
+        from toolkit.engines.record import Record
+        from toolkit.serve import Path, Server
+        server = Server(Record.read(Path({str(record.file)!r})), ours=True)
+        {begin}
+        assert server.alive"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (process.poll() is not None) is ended
+    process.kill()
+    process.wait()
+    assert tk.servers() == []
+
+
 def test_records_of_other_machines_are_left_alone(own_home):
     record = a_record(1, "-")
     record.write()

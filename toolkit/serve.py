@@ -164,7 +164,8 @@ class Server:
         Raises EngineError when it does not start.
         """
         self._end()
-        self._record = _start(self._record)
+        with _alone():
+            self._record = _start(self._record)
         return self._wait()
 
     def stop(self) -> None:
@@ -252,7 +253,7 @@ def serve(
     the end of its log, when it does not start.
     """
     wanted = _record(Variant(model, arguments, threads, env or {}), host, port, api_key, aliases)
-    with FileLock(folder() / ".lock"):  # two notebooks that ask at once get one server
+    with _alone():  # two notebooks that ask at once get one server
         found = next((record for record in Record.all() if _serves(record, wanted)), None)
         server = Server(found or _start(wanted), ours=found is None)
     try:
@@ -266,7 +267,13 @@ def serve(
 def servers() -> list[Server]:
     """The servers of `toolkit.serve` that run on this machine, the oldest first."""
     _reap()
-    return [Server(record) for record in Record.all()]
+    with _alone():
+        return [Server(record) for record in Record.all()]
+
+
+def _alone() -> FileLock:
+    """Held while records are read, and written for a process that begins: between the two it looks dead."""
+    return FileLock(folder() / ".lock")
 
 
 def _record(
