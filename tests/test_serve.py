@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import openai
 import psutil
@@ -20,7 +21,7 @@ import pytest
 import toolkit as tk
 from toolkit import __main__ as command
 from toolkit import models
-from toolkit.engines import group
+from toolkit.engines import group, launch
 from toolkit.engines.guard import Guard
 from toolkit.engines.record import Record, folder
 from toolkit.engines.spec import Spec
@@ -596,6 +597,21 @@ def test_bad_arguments_of_the_command(own_home, monkeypatch, capsys, words, mess
         command.main()
     assert caught.value.code == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_vllm_whose_server_has_no_main_is_run_as_its_module_would():
+    done = []
+    parser = SimpleNamespace(parse_args=lambda: "arguments")
+    older = SimpleNamespace(
+        cli_env_setup=lambda: done.append("set up"),
+        FlexibleArgumentParser=lambda: "parser",
+        make_arg_parser=lambda bare: parser,
+        validate_parsed_serve_args=lambda arguments: done.append(f"validated {arguments}"),
+        run_server=lambda arguments: f"server of {arguments}",
+        uvloop=SimpleNamespace(run=lambda server: done.append(f"ran {server}")),
+    )
+    launch._run(older)
+    assert done == ["set up", "validated arguments", "ran server of arguments"]
 
 
 def test_a_free_port_is_free():

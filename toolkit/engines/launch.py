@@ -37,7 +37,7 @@ def main() -> None:
     sys.argv += _of_family(tokenizer)
     server = _server()
     _fingerprinted(server, spec, record, tokenizer.hashes)
-    server.main()
+    _run(server)
 
 
 def _of_family(tokenizer: Tokenizer) -> list[str]:
@@ -61,8 +61,19 @@ def _there(name: str) -> bool:
         return False
 
 
+def _run(server: ModuleType) -> None:
+    if hasattr(server, "main"):
+        return server.main()  # type: ignore[no-any-return]
+    # Before 0.32 the same lines stood at the end of the module, for `python -m` alone.
+    server.cli_env_setup()
+    arguments = server.make_arg_parser(server.FlexibleArgumentParser()).parse_args()
+    server.validate_parsed_serve_args(arguments)
+    server.uvloop.run(server.run_server(arguments))
+
+
 def _fingerprinted(server: ModuleType, spec: Spec, record: Record, hashes: dict[str, str]) -> None:
-    """Puts one step before vLLM's `build_and_serve`, which is given the running engine and opens the server."""
+    """Puts one step before vLLM's `build_and_serve`, which is given the running engine and opens the server. A vLLM
+    that has no `--fingerprint-mode` gives no fingerprint, or its own."""
     opened = server.build_and_serve
 
     async def build_and_serve(
