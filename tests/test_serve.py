@@ -248,9 +248,8 @@ def test_one_that_was_killed_is_told_and_starts_again_on_its_port(server):
     assert "not running" in repr(server)
     with pytest.raises(tk.EngineError, match=r"server\.restart\(\) starts it again\. Its log, .*ends:"):
         _ = server.fingerprint
-    assert tk.servers() == []  # its record goes, and so does what it has left running
-    assert running(left) == []
     assert server.restart().port == port
+    assert running(left) == []  # what it had left running, too
     assert client.models.list().data[0].id == server.model  # the old client goes on
     assert [s.pid for s in tk.servers()] == [server.pid]
 
@@ -433,6 +432,24 @@ def test_at_the_end_of_the_interpreter_a_with_block_ends_its_server(own_home, tm
     process.kill()
     process.wait()
     assert tk.servers() == []
+
+
+def test_what_a_dead_server_has_left_running_is_ended_with_its_record(own_home, tmp_path):
+    log = tmp_path / "log"
+    code = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True); input()"
+    with log.open("w") as output:
+        leader = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=output, start_new_session=True
+        )
+    while not log.read_text().endswith("\n"):
+        time.sleep(0.02)
+    left = psutil.Process(int(log.read_text()))
+    a_record(leader.pid, group.born(leader.pid), str(log)).write()
+    leader.kill()
+    leader.communicate()
+    assert left.is_running()
+    assert tk.servers() == []
+    assert running([left]) == []
 
 
 def test_records_of_other_machines_are_left_alone(own_home):

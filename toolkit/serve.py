@@ -319,6 +319,7 @@ def _start(record: Record) -> Record:
     log = Path(record.log)
     log.parent.mkdir(parents=True, exist_ok=True)
     _forget_logs(log.parent)
+    record.remove()  # with the fingerprint of an earlier start, which would say that it is ready
     record.write()  # the process reads it
     with open(log, "ab") as output:
         output.write(f"{_BEGIN}{time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
