@@ -390,7 +390,11 @@ class Determinism:
                 f"Sampled without a seed, so that runs differ by design: {drawn} of {self._many(len(self.runs))}. "
                 "Give a seed, or temperature 0, to see what the system does."
             )
-        return found
+        return found + [
+            f"{name} is a server that tells no system_fingerprint: whether its runs are of one system is unknown."
+            for name in self.systems
+            if self.across == FINGERPRINT and not self.store.fingerprint(str(name)).known
+        ]
 
     @property
     def _noun(self) -> str:

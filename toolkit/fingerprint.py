@@ -87,6 +87,11 @@ class Fingerprint:
         """`fp_` and 10 hex digits."""
         return "fp_" + digest(dict(self.components), size=5)
 
+    @property
+    def known(self) -> bool:
+        """False for a server that says nothing of its system: then equal fingerprints are not known to be of one."""
+        return self.components.get("engine") != "server" or bool(self.components.get("system_fingerprint"))
+
     def diff(self, other: Fingerprint) -> Difference:
         """The components that differ. Empty if, and only if, the ids are equal."""
         return Difference(_differences(self.components, other.components))

@@ -22,6 +22,8 @@ _RETRIES = 6
 """After 0.5, 1, 2, 4, 8 and 8 s, less up to a quarter by chance: a server that starts again is back by then. The
 client asks again after 408, 409, 429, 5xx, lost connections, and when the server says so; it waits as long as
 Retry-After says, and gives up where that is over two minutes."""
+_FEW = 2
+"""When a server is asked what it is: that it does not run is told soon."""
 _CONNECT = 5.0
 """Seconds until a connection must stand."""
 _SHOWN = 500
@@ -43,9 +45,7 @@ class Link:
 
     def __init__(self, url: str, api_key: str | None, timeout: float) -> None:
         self._key = api_key or os.environ.get("OPENAI_API_KEY") or _NO_KEY
-        self.url = shown_url(url)
-        self._url, self._timeout = url.rstrip("/"), timeout
-        self._password = urlsplit(url).password
+        self.url, self._timeout = checked(url), timeout
         self._loop = asyncio.new_event_loop()
         self._clients: list[openai.AsyncOpenAI] = []
         """The one client, once it is needed: a list, which `_stop` can have without the link itself."""
@@ -61,11 +61,11 @@ class Link:
     @property
     def root(self) -> str:
         """The server's address without /v1, where vLLM has what is not OpenAI's."""
-        return self._url.removesuffix("/v1")
+        return self.url.removesuffix("/v1")
 
     @property
     def _here(self) -> bool:
-        host = str(urlsplit(self._url).hostname)
+        host = str(urlsplit(self.url).hostname)
         return host == "localhost" or host == "::1" or host.startswith("127.")
 
     # Called from any thread.
@@ -101,7 +101,7 @@ class Link:
             client = openai.AsyncOpenAI(
                 http_client=direct,
                 api_key=self._key,
-                base_url=self._url,
+                base_url=self.url,
                 max_retries=_RETRIES,
                 # One deadline for all of a request (see `_within`), since a body may come slowly but steadily.
                 timeout=openai.Timeout(None, connect=_CONNECT),
@@ -111,7 +111,8 @@ class Link:
 
     async def get(self, path: str) -> Any:
         """A GET, as data; a whole URL goes where it says. Raises Refused or EngineError."""
-        return await self._within(self._opened().get(path, cast_to=object))
+        hasty = self._opened().with_options(max_retries=_FEW)
+        return await self._within(hasty.get(path, cast_to=object))
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         return await self._within(self._opened().post(path, cast_to=object, body=dict(body)))
@@ -171,7 +172,7 @@ class Link:
         body = error.body
         about = body if isinstance(body, Mapping) else {}
         said = self.clean(str(about.get("message") or about.get("detail") or body or error.response.text))
-        told = f"{self.url} answers {error.status_code}: {said}"
+        told = f"{self.url} answers {error.status_code}: {said.rstrip('.')}"
         if error.status_code in (401, 403):
             return EngineError(
                 f"{told}. Is the key right? It is the argument api_key, else OPENAI_API_KEY in the environment"
@@ -182,9 +183,8 @@ class Link:
 
     def clean(self, text: str) -> str:
         """What a server or the client said, shortened, without the key: servers echo what they were sent."""
-        for secret in (self._key, self._password):
-            if secret and secret != _NO_KEY:
-                text = text.replace(secret, "***")
+        if self._key != _NO_KEY:
+            text = text.replace(self._key, "***")
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
@@ -192,9 +192,9 @@ def closed() -> EngineError:
     return EngineError("this engine is closed: toolkit.connect() gives a new one")
 
 
-def shown_url(url: str) -> str:
-    """An address without name and password. Raises ValueError for what is none, and for one with a query, where some
-    put their keys."""
+def checked(url: str) -> str:
+    """An address in its plainest form. Raises ValueError for what is none, and for one that may hold a key: HTTP
+    libraries write addresses into logs."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -202,8 +202,10 @@ def shown_url(url: str) -> str:
         host, port, parts = None, None, urlsplit("")
     if parts.scheme not in ("http", "https") or not host:
         raise ValueError("url must be the address of an API, such as 'http://localhost:8000/v1'")
-    if parts.query or parts.fragment:
-        raise ValueError("url must have no query (?…) and no fragment (#…): give a key as api_key")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(
+            "url must have no name, password, query (?…) or fragment (#…): give a key as api_key"
+        )
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import queue
 import threading
 import time
@@ -398,6 +399,7 @@ class ServerEngine(Engine):
         first: float | None = None,
     ) -> Completion:  # fmt: skip
         self._tokens += found.usage.completion_tokens
+        notes = {**asked.notes, **found.notes, **notes, **self._cut(asked, found)}
         return Completion(
             request=asked,
             choices=found.choices,
@@ -411,7 +413,17 @@ class ServerEngine(Engine):
             prompt_token_ids=np.array(found.prompt_token_ids, np.int32),
             position=position,
             prompt=found.prompt,
-            notes={**asked.notes, **found.notes, **notes},
+            notes=notes,
+        )
+
+    def _cut(self, asked: Request, found: Answer) -> dict[str, Any]:
+        """A note where a server has lowered max_tokens to what the window leaves, which vLLM's does in silence."""
+        window, given = self._started_already.components["max_model_len"], found.usage.prompt_tokens
+        room = (window or math.inf) - given
+        return (
+            {"max_tokens": f"{room}, where the window ends"}
+            if room < (asked.sampling.max_tokens or 0)
+            else {}
         )
 
     def _failure(self, asked: Request, error: Exception, position: int) -> Completion:

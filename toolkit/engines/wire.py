@@ -203,7 +203,7 @@ def answer(asked: Ask, said: Any, ids: Ids, vocabulary: Callable[[], Vocabulary]
     """The answer to a request, from a response as data. Raises BadAnswer."""
     parts = said.get("choices") if isinstance(said, Mapping) else None
     if not isinstance(parts, list) or not parts:
-        raise BadAnswer(f"the server's answer has no choices: {_short(said)}")
+        raise BadAnswer(f"the server's answer has no choices: {said!r}")
     try:
         prompt_ids = asked.given.prompt if asked.given else _whole(said, parts[0])
         made = [_choice(asked, part, ids, vocabulary) for part in parts]
@@ -211,7 +211,7 @@ def answer(asked: Ask, said: Any, ids: Ids, vocabulary: Callable[[], Vocabulary]
         usage = _usage(said, prompt_ids, made)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         why = f"{type(error).__name__}: {error}"
-        raise BadAnswer(f"the server's answer lacks what an answer has ({why}): {_short(said)}") from None
+        raise BadAnswer(f"the server's answer lacks what an answer has ({why}): {said!r}") from None
     name = str(said.get("id") or "").removeprefix("chatcmpl-").removeprefix("cmpl-")
     fingerprint = said.get("system_fingerprint") or None
     notes = next(({"reasoning": text} for part in parts if (text := _reasoning(part))), {})
@@ -224,11 +224,6 @@ def _whole(said: Mapping[str, Any], first: Mapping[str, Any]) -> tuple[int, ...]
     return tuple(said.get("prompt_token_ids") or first.get("prompt_token_ids") or ())
 
 
-def _short(said: Any) -> str:
-    text = repr(said)
-    return text if len(text) < 200 else f"{text[:200]}…"
-
-
 def _reasoning(part: Mapping[str, Any]) -> str | None:
     message = part.get("message") or {}
     return next((str(message[name]) for name in _REASONING if message.get(name)), None)
@@ -238,7 +233,7 @@ def _choice(
     asked: Ask, part: Mapping[str, Any], ids: Ids, vocabulary: Callable[[], Vocabulary] | None
 ) -> Choice:
     if not part["finish_reason"]:
-        raise BadAnswer(f"the server's answer has no finish_reason, so it may have been cut: {_short(part)}")
+        raise BadAnswer(f"the server's answer has no finish_reason, so it may have been cut: {part!r}")
     message = part["message"] if asked.chat else {"content": part["text"]}
     calls = tuple(_call(call) for call in message.get("tool_calls") or ())
     text = message.get("content") or message.get("refusal") or ""
