@@ -170,6 +170,7 @@ def gather(table: pd.DataFrame, store: Store, across: str) -> tuple[list[Any], l
     texts, tokens = once["text"].tolist(), once["completion_tokens"].to_numpy(np.int64)
     arrays = store.arrays(list(dict.fromkeys(once["request"])))
     spelt = _spelt(store, once["system_fingerprint"].unique().tolist())
+    several = {request for request, _, _, choice in keys if choice > 0}
     places: dict[tuple[str, int], list[int]] = {}
     for place, (request, _, _, choice) in enumerate(keys):
         places.setdefault((request, choice), []).append(place)
@@ -181,7 +182,8 @@ def gather(table: pd.DataFrame, store: Store, across: str) -> tuple[list[Any], l
         if length.all() and len(tokenizers) < 2:
             output, numbers = _by_tokens(found, length)
         else:
-            length = tokens[own]
+            told = length.all() or request not in several  # of several choices a server tells the sum alone
+            length = tokens[own] if told else np.zeros_like(tokens[own])
             output, numbers = _by_texts([texts[place] for place in own])
         made.append(
             Runs(request, choice, rows[own], system[own], len(names), output, length=length, **numbers)
