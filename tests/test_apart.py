@@ -52,9 +52,31 @@ def test_what_is_printed_there_appears_here(capsys):
     assert "something is odd\n" in said.err
 
 
-class Unpicklable(Exception):
-    def __reduce__(self):
-        raise TypeError("not me")
+def test_progress_there_is_drawn_here(monkeypatch):
+    drawn = []
+
+    class Bar:
+        def __init__(self, **options):
+            self.options = options
+
+        def refresh(self):
+            drawn.append((self.options["desc"], self.options["total"], self.n, self.postfix))
+
+        def close(self):
+            drawn.append("closed")
+
+    def work(engine):
+        from tqdm.auto import tqdm
+
+        with tqdm(total=2, desc="counting", disable=None) as bar:
+            bar.n = 1
+            bar.set_postfix({"stored": 1}, refresh=False)
+            bar.refresh()
+
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    apart(SMALL, work)
+    assert ("counting", 2, 1, "stored=1") in drawn
+    assert drawn[-1] == "closed"
 
 
 @pytest.mark.parametrize(
