@@ -469,9 +469,12 @@ class Determinism:
         shown = self.within.reset_index()[
             [n for n in (self.across, *_COLUMNS) if n in (self.across, *self.within)]
         ]
-        parts = [f"<ul>{said}</ul>", report.table(shown.round(4))]
+        parts = [f"<ul>{said}</ul>", report.table(report.short(shown))]
         if len(self.forks):
-            parts += ["<p>forks</p>", report.table(self.forks.drop(columns="request").round(3), rows=_SHOWN)]
+            parts += [
+                "<p>forks</p>",
+                report.table(report.short(self.forks.drop(columns="request")), rows=_SHOWN),
+            ]
         return "<div>" + "".join(parts) + "</div>"
 
 

@@ -414,7 +414,7 @@ class Ladder:
         cause, *rest = (html.escape(s) for s in self.sentences())
         notes = "".join(f"<li>{s}</li>" for s in rest[len(self.rungs) :])
         shown = self.table.reset_index()
-        return f"<div><p><b>{cause}</b></p>{report.table(shown.round(4))}<ul>{notes}</ul></div>"
+        return f"<div><p><b>{cause}</b></p>{report.table(report.short(shown))}<ul>{notes}</ul></div>"
 
 
 def _drift(nats: float) -> str:
