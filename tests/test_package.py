@@ -62,6 +62,7 @@ FLOORS = [
         "limits",
         "agreement",
         "runs",
+        "findings",
         "determinism",
     ],
     [
