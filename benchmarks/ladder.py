@@ -1,5 +1,5 @@
-"""The determinism ladder on the default model in float32 and bfloat16: 20 prompts of the gallery, 20 runs each; and what
-the two answer alone, beside each other.
+"""The determinism ladder on the default model in float32 and bfloat16: 20 prompts of the gallery, 20 runs each; and
+what the two answer alone, beside each other.
 
 Takes an hour on two cores; interrupted, it goes on where it was. The tables go to benchmarks/results/ladder.json.
 """
