@@ -10,6 +10,7 @@ import pytest
 import toolkit as tk
 from toolkit.apart import apart
 from toolkit.engine import EngineError
+from toolkit.engines.process import untouched
 
 pytestmark = pytest.mark.slow
 SMALL = tk.Variant(arguments={"kv_cache_memory_bytes": 512 << 20})
@@ -28,7 +29,7 @@ def test_work_and_result_travel():
 
 
 def test_threads_and_environment_are_set_before_anything_loads(monkeypatch):
-    monkeypatch.setattr("toolkit.engines.process._before", {**os.environ, "TOOLKIT_TEST_OUT": "1"})
+    monkeypatch.setattr("toolkit.engines.process._before", {**untouched(), "TOOLKIT_TEST_OUT": "1"})
 
     def seen(engine):
         import torch
