@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from toolkit.choice import Choice
 from toolkit.completion import Completion, Usage
 from toolkit.request import Request
 
+# A shell that runs the tests in the background has interrupts ignored, and some tests interrupt themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on what the hub serves today
 
 

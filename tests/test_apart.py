@@ -10,6 +10,7 @@ import pytest
 import toolkit as tk
 from toolkit.apart import apart
 from toolkit.engine import EngineError
+from toolkit.engines.process import untouched
 
 pytestmark = pytest.mark.slow
 SMALL = tk.Variant(arguments={"kv_cache_memory_bytes": 512 << 20})
@@ -28,7 +29,7 @@ def test_work_and_result_travel():
 
 
 def test_threads_and_environment_are_set_before_anything_loads(monkeypatch):
-    monkeypatch.setattr("toolkit.engines.process._before", {**os.environ, "TOOLKIT_TEST_OUT": "1"})
+    monkeypatch.setattr("toolkit.engines.process._before", {**untouched(), "TOOLKIT_TEST_OUT": "1"})
 
     def seen(engine):
         import torch
@@ -52,9 +53,31 @@ def test_what_is_printed_there_appears_here(capsys):
     assert "something is odd\n" in said.err
 
 
-class Unpicklable(Exception):
-    def __reduce__(self):
-        raise TypeError("not me")
+def test_progress_there_is_drawn_here(monkeypatch):
+    drawn = []
+
+    class Bar:
+        def __init__(self, **options):
+            self.options = options
+
+        def refresh(self):
+            drawn.append((self.options["desc"], self.options["total"], self.n, self.postfix))
+
+        def close(self):
+            drawn.append("closed")
+
+    def work(engine):
+        from tqdm.auto import tqdm
+
+        with tqdm(total=2, desc="counting", disable=None) as bar:
+            bar.n = 1
+            bar.set_postfix({"stored": 1}, refresh=False)
+            bar.refresh()
+
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    apart(SMALL, work)
+    assert ("counting", 2, 1, "stored=1") in drawn
+    assert drawn[-1] == "closed"
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ FLOORS = [
         "limits",
         "agreement",
         "runs",
+        "findings",
         "determinism",
     ],
     [

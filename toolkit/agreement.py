@@ -194,3 +194,23 @@ def ulps(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> Counts:
     # Negative floats count downwards: so mapped, neighbours differ by one.
     first, second = (np.where(w < 0, -(w & 0x7FFFFFFF), w) for w in whole)
     return np.asarray(np.abs(first - second))
+
+
+def mean(values: Any) -> float:
+    """Without what is not known; NaN of nothing."""
+    known = np.asarray(values, np.float64)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def median(values: Any) -> float:
+    """Without what is not known; NaN of nothing."""
+    known = np.asarray(values, np.float64)
+    known = known[~np.isnan(known)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def std(values: Any) -> float:
+    """Sample standard deviation; NaN of fewer than two."""
+    known = np.asarray(values, np.float64)
+    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")

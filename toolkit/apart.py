@@ -43,9 +43,8 @@ def apart(variant: Variant, function: Callable[..., T], *args: Any) -> T:
     if device()["kind"] == "cuda" and engines._loaded is not None:
         engines._loaded.close()
     here, there = os.pipe(), os.pipe()
-    told = _terminal()
     process = subprocess.Popen(
-        [sys.executable, "-m", "toolkit.engines.worker", str(there[0]), str(here[1]), str(int(told))],
+        [sys.executable, "-m", "toolkit.engines.worker", str(there[0]), str(here[1])],
         pass_fds=(there[0], here[1]),
         env=_environment(variant),
         stdin=subprocess.DEVNULL,
@@ -73,32 +72,49 @@ def _environment(variant: Variant) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if value is not None}
 
 
-def _terminal() -> bool:
-    """Whether progress bars are welcome here: on a terminal, or in a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
-
-
 def _listen(process: subprocess.Popen[bytes], incoming: Connection, variant: Variant) -> Any:
-    while True:
-        try:
-            kind, value = cloudpickle.loads(incoming.recv_bytes())
-        except (EOFError, ConnectionError):
-            code = process.wait()
-            cause = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-            raise EngineError(f"the process of the variant {variant} died ({cause})") from None
-        if kind == "result":
-            return value
-        if kind == "error":
-            error, where = value
-            error.add_note(f"in the process of the variant {variant}:\n{where}")
-            raise error
-        _show(kind, value)
+    bars: dict[int, Any] = {}
+    try:
+        while True:
+            kind, value = _next(process, incoming, variant)
+            if kind == "result":
+                return value
+            if kind == "error":
+                error, where = value
+                error.add_note(f"in the process of the variant {variant}:\n{where}")
+                raise error
+            _show(kind, value, bars)
+    finally:
+        for bar in bars.values():
+            bar.close()
 
 
-def _show(kind: str, text: str) -> None:
-    stream = sys.stdout if kind == "out" else sys.stderr
-    stream.write(text)
-    stream.flush()
+def _next(process: subprocess.Popen[bytes], incoming: Connection, variant: Variant) -> tuple[str, Any]:
+    try:
+        return cast("tuple[str, Any]", cloudpickle.loads(incoming.recv_bytes()))
+    except (EOFError, ConnectionError):
+        code = process.wait()
+        cause = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        raise EngineError(f"the process of the variant {variant} died ({cause})") from None
+
+
+def _show(kind: str, value: Any, bars: dict[int, Any]) -> None:
+    """What the process prints, and its progress bars."""
+    if kind in ("out", "err"):
+        stream = sys.stdout if kind == "out" else sys.stderr
+        stream.write(value)
+        stream.flush()
+    elif kind == "bar":
+        from tqdm.auto import tqdm
+
+        number, options = value
+        bars[number] = tqdm(**options)
+    elif kind == "tick":
+        number, done, postfix = value
+        bars[number].n, bars[number].postfix = done, postfix
+        bars[number].refresh()
+    elif kind == "close":
+        bars.pop(value).close()
 
 
 def _drain(incoming: Connection) -> None:
@@ -109,7 +125,7 @@ def _drain(incoming: Connection) -> None:
         except (EOFError, ConnectionError):
             return
         if kind in ("out", "err"):
-            _show(kind, value)
+            _show(kind, value, {})
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit import plots, report
+from toolkit import findings, plots, report
 from toolkit.agreement import (
     Doubles,
     agreement,
@@ -22,11 +22,13 @@ from toolkit.agreement import (
     holm,
     interval,
     interval_of_mean,
-    percent,
+    mean,
+    median,
+    std,
     survival,
 )
 from toolkit.fork import Fork, fork
-from toolkit.runs import Runs, gather
+from toolkit.runs import Runs, beside_mode, between, gather, tokens_std, top1_std
 from toolkit.store import Store
 
 if TYPE_CHECKING:
@@ -118,9 +120,9 @@ class Determinism:
             "bound": bound(n - most, n - 1),
             "fork": first,
             "margin": r.margin(mode, first),
-            **_numbers(r, own, mode),
-            "tokens_std": _tokens_std(r.length[own]),
-            "top1_std": _top1_std(r, own, first),
+            **beside_mode(r, own, mode),
+            "tokens_std": tokens_std(r.length[own]),
+            "top1_std": top1_std(r, own, first),
             **self._judged(r.rows[own]),
         }
 
@@ -210,13 +212,13 @@ class Determinism:
             "low": float(low),
             "high": float(high),
             "bound": bound(int(forked.sum()), len(both)),
-            "agreement": _mean([agreement_between(r.counts[a], r.counts[b]) for r in both]),
+            "agreement": mean([agreement_between(r.counts[a], r.counts[b]) for r in both]),
             "effect": seen,
             "p": p,
             "first_fork": known.min() if len(known) else np.nan,
             "fork_median": np.median(known) if len(known) else np.nan,
-            "margin": _median(margins),
-            **_across(both, a, b),
+            "margin": median(margins),
+            **between(both, a, b),
             "differ": self._difference(a, b),
         }
 
@@ -316,7 +318,7 @@ class Determinism:
         def one(r: Runs) -> float:
             return agreement(r.counts[a]) if a == b else agreement_between(r.counts[a], r.counts[b])
 
-        return _mean([one(r) for r in self.runs])
+        return mean([one(r) for r in self.runs])
 
     def survival(self, a: Any = None, b: Any = None) -> pd.DataFrame:
         """The share of pairs of runs that have not forked before each step (Kaplan and Meier): of runs of a system a
@@ -370,80 +372,34 @@ class Determinism:
         accuracy = self.within.get("accuracy", [np.nan])
         return pd.Series(
             {
-                "std_accuracy": _std(accuracy),
-                "std_tokens": _mean([_tokens_std(r.length) for r in self.runs]),
-                "std_top1": _mean(
-                    [_top1_std(r, e, f) for r, e, f in zip(self.runs, every, firsts, strict=True)]
+                "std_accuracy": std(accuracy),
+                "std_tokens": mean([tokens_std(r.length) for r in self.runs]),
+                "std_top1": mean(
+                    [top1_std(r, e, f) for r, e, f in zip(self.runs, every, firsts, strict=True)]
                 ),
-                "fork": _median(firsts),
+                "fork": median(firsts),
                 "forked": float(np.mean([r.counts.any(axis=0).sum() > 1 for r in self.runs])),
             }
         )
 
     def sentences(self) -> list[str]:
         """Each finding in plain words."""
-        found = [self._said_of(name, row) for name, row in self.within.iterrows()]
-        found += [self._said_between(row) for _, row in self.between.iterrows()]
+        kind = "fingerprint" if self.across == FINGERPRINT else self.across
+        noun = "choice" if any(r.choice for r in self.runs) else "request"
+        found = [findings.within(self._named(name), row, noun, kind) for name, row in self.within.iterrows()]
+        for _, row in self.between.iterrows():
+            pair = f"{self._named(row['a'])} and {self._named(row['b'])}"
+            found.append(findings.between(pair, row, noun))
         drawn = int(self.requests.groupby(["request", "choice"])["random"].any().sum())
-        if drawn:
-            found.append(
-                f"Sampled without a seed, so that runs differ by design: {drawn} of {self._many(len(self.runs))}. "
-                "Give a seed, or temperature 0, to see what the system does."
-            )
-        return found + [
-            f"{name} is a server that tells no system_fingerprint: whether its runs are of one system is unknown."
-            for name in self.systems
-            if self.across == FINGERPRINT and not self.store.fingerprint(str(name)).known
-        ]
-
-    @property
-    def _noun(self) -> str:
-        """What is counted: choices where requests have several."""
-        return "choice" if any(r.choice for r in self.runs) else "request"
-
-    def _many(self, number: int) -> str:
-        return f"{number} {self._noun}" + ("" if number == 1 else "s")
+        found += [findings.drawn(drawn, len(self.runs), noun)] if drawn else []
+        if self.across == FINGERPRINT:
+            found += [
+                findings.untold(str(s)) for s in self.systems if not self.store.fingerprint(str(s)).known
+            ]
+        return found
 
     def _named(self, name: Any) -> str:
         return str(name) if self.across == FINGERPRINT else f"{self.across} {name}"
-
-    def _said_of(self, name: Any, row: pd.Series[Any]) -> str:
-        who, every, repeated = self._named(name), int(row["requests"]), int(row["repeated"])
-        if not repeated:
-            one = self._many(every)
-            return f"{who}: one run of each of {one}, so that nothing is known of repeats: ask with repeats=."
-        asked = self._many(repeated) + ("" if repeated == every else f" with several runs (of {every})")
-        n = int(row["runs"]) - (every - repeated)
-        if not row["differ"]:
-            return (
-                f"{who}: {asked}, {n} runs, none differs from the others of its {self._noun}{_bits(row)}. At 95 % "
-                f"confidence less than {percent(row['bound'])} of such runs do (3/N)."
-            )
-        kind = "fingerprint" if self.across == FINGERPRINT else self.across
-        where = "" if np.isnan(row["fork"]) else f", first at token {int(row['fork'])}"
-        different = round(repeated * (1 - row["same"]))
-        return (
-            f"{who}: {different} of {asked} gave different outputs over {n} runs, up to {int(row['unique'])} of one "
-            f"{self._noun}{where}. An equal {kind} does not prove equal output."
-        )
-
-    def _said_between(self, row: pd.Series[Any]) -> str:
-        pair = f"{self._named(row['a'])} and {self._named(row['b'])}"
-        head = f"{pair}: {row['differ']}" if row["differ"] else pair
-        asked = int(row["requests"])
-        if not asked:
-            return f"{head}. No {self._noun} was asked of both."
-        drift = _drifted(row, "; ")
-        chance = "" if np.isnan(row["p"]) else f"; p = {row['p']:.2g} that runs of one system differ as much"
-        if not row["forked"]:
-            return (
-                f"{head}. None of {self._many(asked)} forks: the commonest outputs are the same{drift}{chance}. At "
-                f"95 % confidence less than {percent(row['bound'])} of such {self._noun}s fork (3/N)."
-            )
-        first = "" if np.isnan(row["first_fork"]) else f", first at token {int(row['first_fork'])}"
-        margin = "" if np.isnan(row["margin"]) else f"; median margin there {row['margin']:.2g} nats"
-        fork = "forks" if row["forked"] == 1 else "fork"
-        return f"{head}. {row['forked']} of {self._many(asked)} {fork}{first}{margin}{drift}{chance}."
 
     def _number(self, name: Any) -> int:
         names = [str(s) for s in self.systems]
@@ -473,9 +429,12 @@ class Determinism:
         shown = self.within.reset_index()[
             [n for n in (self.across, *_COLUMNS) if n in (self.across, *self.within)]
         ]
-        parts = [f"<ul>{said}</ul>", report.table(shown.round(4))]
+        parts = [f"<ul>{said}</ul>", report.table(report.short(shown))]
         if len(self.forks):
-            parts += ["<p>forks</p>", report.table(self.forks.drop(columns="request").round(3), rows=_SHOWN)]
+            parts += [
+                "<p>forks</p>",
+                report.table(report.short(self.forks.drop(columns="request")), rows=_SHOWN),
+            ]
         return "<div>" + "".join(parts) + "</div>"
 
 
@@ -492,54 +451,6 @@ _BETWEEN = [
 _SURVIVAL = ["at_risk", "forked", "survival", "low", "high"]
 
 
-def _numbers(r: Runs, own: Any, mode: int) -> dict[str, float]:
-    """Of a system's runs beside its commonest output."""
-    others = own[own != mode]
-    found = r.compared(others, np.full(len(others), mode)) if len(others) else None
-    if found is None or not found.within.any():
-        return dict.fromkeys(("drift", "ulps", "bitwise", "near_ties"), float("nan"))
-    return {
-        "drift": found.largest_drift,
-        "ulps": float(found.ulps.max()),
-        "bitwise": float(found.same.sum() / found.within.sum()),
-        "near_ties": _near(found.margin, found.largest_drift),
-    }
-
-
-def _across(both: list[Runs], a: int, b: int) -> dict[str, float]:
-    """Of the commonest outputs of two systems, over all requests."""
-    found = [c for r in both if (c := r.compared([r.modes[a]], [r.modes[b]])) is not None]
-    drift = np.concatenate([c.drift.ravel() for c in found]) if found else np.zeros(0)
-    margin = np.concatenate([c.margin.ravel() for c in found]) if found else np.zeros(0)
-    log_r = drift[~np.isnan(drift)]
-    largest = float(np.abs(log_r).max()) if len(log_r) else float("nan")
-    steps = sum(int(c.within.sum()) for c in found)
-    return {
-        "drift": largest,
-        "bitwise": sum(int(c.same.sum()) for c in found) / steps if steps else np.nan,
-        "near_ties": _near(margin, largest),
-        "k1": _mean(-log_r),
-        "k2": _mean(log_r**2 / 2),
-        "k3": _mean(np.expm1(log_r) - log_r),
-    }
-
-
-def _near(margin: Doubles, drift: float) -> float:
-    known = margin[~np.isnan(margin)]
-    return float((known < drift).mean()) if len(known) and not np.isnan(drift) else float("nan")
-
-
-def _top1_std(r: Runs, own: Any, first: float) -> float:
-    """Mean over the steps before the first fork of the standard deviation, over runs, of the best token's
-    probability."""
-    if r.top_logprobs is None or not r.top_logprobs.shape[2] or len(own) < 2:
-        return float("nan")
-    end = int(r.length[own].min() if np.isnan(first) else first)
-    best = np.exp(r.top_logprobs[own, :end, 0].astype(np.float64))
-    # Without what is not known: a prefix that was given may have no log probabilities.
-    return _mean(best.std(axis=0, ddof=1))
-
-
 def _summary(part: pd.DataFrame) -> dict[str, Any]:
     """Requests of one setting and system, taken together."""
     several = part[part["runs"] > 1]
@@ -553,7 +464,7 @@ def _summary(part: pd.DataFrame) -> dict[str, Any]:
         "same": same / repeated if repeated else np.nan,
         "same_low": float(low),
         "same_high": float(high),
-        "agreement": _mean(part["agreement"]),
+        "agreement": mean(part["agreement"]),
         "agreement_low": a_low,
         "agreement_high": a_high,
         "unique": int(part["unique"].max()),
@@ -571,46 +482,8 @@ def _summary(part: pd.DataFrame) -> dict[str, Any]:
         best, worst = (part[n].mean() if repeated else np.nan for n in ("any_right", "all_right"))
         found |= {"accuracy": part["accuracy"].mean(), "best": best, "worst": worst, "spread": best - worst}
     if "same_answer" in part:
-        found["same_answer"] = _mean(several["same_answer"])
+        found["same_answer"] = mean(several["same_answer"])
     return found
-
-
-def _bits(row: pd.Series[Any]) -> str:
-    if row["bitwise"] == 1:
-        return ", and all stored log probabilities have the same bits"
-    return _drifted(row, ", though ")
-
-
-def _drifted(row: pd.Series[Any], head: str) -> str:
-    """How far log probabilities lie apart; nothing where they are not known."""
-    if np.isnan(row["drift"]):
-        return ""
-    if row["drift"]:
-        return f"{head}log probabilities differ by up to {row['drift']:.2g} nats"
-    return "" if row["bitwise"] == 1 else f"{head}log probabilities of other tokens are not all the same"
-
-
-def _mean(values: Any) -> float:
-    known = np.asarray(values, np.float64)
-    known = known[~np.isnan(known)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
-def _median(values: Any) -> float:
-    known = np.asarray(values, np.float64)
-    known = known[~np.isnan(known)]
-    return float(np.median(known)) if len(known) else float("nan")
-
-
-def _tokens_std(length: Any) -> float:
-    """NaN also where no answer's length is known."""
-    return _std(length) if length.any() else float("nan")
-
-
-def _std(values: Any) -> float:
-    """Sample standard deviation; NaN of fewer than two."""
-    known = np.asarray(values, np.float64)
-    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
 
 def _spread(column: Doubles) -> tuple[int, float, float, float]:

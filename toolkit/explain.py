@@ -48,7 +48,8 @@ def explain_difference(
             "left is the machine or its software, which the diff of their fingerprints names"
         )
     alone = changes if len(changes) > 1 else {}  # a with the only change is b
-    tried = [first, second, *(first.with_(name, **change) for name, change in alone.items())]
+    first, second = first.with_("a"), second.with_("b")
+    tried = [first, second, *(first.with_(f"a with {name} of b", **change) for name, change in alone.items())]
     opened = store if isinstance(store, Store) else Store(store)
     asked = across(sweep, tried, opened.path)
     names = [fingerprint for _, fingerprint in asked]

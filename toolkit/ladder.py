@@ -18,6 +18,7 @@ from toolkit.apart import apart
 from toolkit.determinism import Determinism, determinism
 from toolkit.engine import EngineError
 from toolkit.engines.vllm import VLLMEngine
+from toolkit.findings import many
 from toolkit.messages import Message
 from toolkit.prompt import Rendered
 from toolkit.recorder import Recorder
@@ -381,10 +382,10 @@ class Ladder:
         )
 
     def _said(self, rung: Rung, row: pd.Series[Any]) -> str:
-        runs = f"{_many(row['requests'], 'request')}, {_many(row['runs'], 'run')}"
+        runs = f"{many(row['requests'], 'request')}, {many(row['runs'], 'run')}"
         if rung.sampled:
             kept = "as they must" if row["changed"] else "though they must: nothing here tells answers apart"
-            several = f"{_many(row['changed'], 'request')} gave several answers"
+            several = f"{many(row['changed'], 'request')} gave several answers"
             return f"{rung.name} (negative control), {runs}: {several}, {kept}."
         drift = "" if np.isnan(row["drift"]) else _drift(row["drift"])
         if not row["changed"]:
@@ -394,7 +395,7 @@ class Ladder:
             )
         margin = "" if np.isnan(row["margin"]) else f", median margin there {row['margin']:.2g} nats"
         return (
-            f"{rung.name}, {runs}: {_many(row['changed'], 'request')} and {_many(row['differ'], 'run')} differ from "
+            f"{rung.name}, {runs}: {many(row['changed'], 'request')} and {many(row['differ'], 'run')} differ from "
             "the answer alone, "
             f"first at token {int(row['fork'])}{margin}{drift}; up to {row['unique']} different answers to one "
             "request."
@@ -414,12 +415,8 @@ class Ladder:
         cause, *rest = (html.escape(s) for s in self.sentences())
         notes = "".join(f"<li>{s}</li>" for s in rest[len(self.rungs) :])
         shown = self.table.reset_index()
-        return f"<div><p><b>{cause}</b></p>{report.table(shown.round(4))}<ul>{notes}</ul></div>"
+        return f"<div><p><b>{cause}</b></p>{report.table(report.short(shown))}<ul>{notes}</ul></div>"
 
 
 def _drift(nats: float) -> str:
     return f"; log probabilities differ by up to {nats:.2g} nats" if nats else "; the same log probabilities"
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -94,6 +94,11 @@ def _show(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def short(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its fractions in three digits, however small they are."""
+    return frame.map(lambda value: float(f"{value:.3g}") if isinstance(value, float) else value)
+
+
 def is_missing(value: Any) -> bool:
     """None, NaN or pandas' NA; a text never is."""
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.agreement import Counts, Doubles, forks, ulps
+from toolkit.agreement import Counts, Doubles, forks, mean, std, ulps
 from toolkit.choice import UNLIKELY, Vocabulary
 from toolkit.store import Store
 
@@ -246,3 +246,56 @@ def _padded(arrays: list[Any], length: Counts, steps: int, empty: float) -> Any:
         place: Any = (run, slice(length[run]), *map(slice, array.shape[1:]))
         made[place] = array
     return made
+
+
+def beside_mode(r: Runs, own: Any, mode: int) -> dict[str, float]:
+    """Of a system's runs beside its commonest output."""
+    others = own[own != mode]
+    found = r.compared(others, np.full(len(others), mode)) if len(others) else None
+    if found is None or not found.within.any():
+        return dict.fromkeys(("drift", "ulps", "bitwise", "near_ties"), float("nan"))
+    return {
+        "drift": found.largest_drift,
+        "ulps": float(found.ulps.max()),
+        "bitwise": float(found.same.sum() / found.within.sum()),
+        "near_ties": _near(found.margin, found.largest_drift),
+    }
+
+
+def between(both: list[Runs], a: int, b: int) -> dict[str, float]:
+    """Of the commonest outputs of two systems, over all requests."""
+    found = [c for r in both if (c := r.compared([r.modes[a]], [r.modes[b]])) is not None]
+    drift = np.concatenate([c.drift.ravel() for c in found]) if found else np.zeros(0)
+    margin = np.concatenate([c.margin.ravel() for c in found]) if found else np.zeros(0)
+    log_r = drift[~np.isnan(drift)]
+    largest = float(np.abs(log_r).max()) if len(log_r) else float("nan")
+    steps = sum(int(c.within.sum()) for c in found)
+    return {
+        "drift": largest,
+        "bitwise": sum(int(c.same.sum()) for c in found) / steps if steps else np.nan,
+        "near_ties": _near(margin, largest),
+        "k1": mean(-log_r),
+        "k2": mean(log_r**2 / 2),
+        "k3": mean(np.expm1(log_r) - log_r),
+    }
+
+
+def _near(margin: Doubles, drift: float) -> float:
+    known = margin[~np.isnan(margin)]
+    return float((known < drift).mean()) if len(known) and not np.isnan(drift) else float("nan")
+
+
+def top1_std(r: Runs, own: Any, first: float) -> float:
+    """Mean over the steps before the first fork of the standard deviation, over runs, of the best token's
+    probability."""
+    if r.top_logprobs is None or not r.top_logprobs.shape[2] or len(own) < 2:
+        return float("nan")
+    end = int(r.length[own].min() if np.isnan(first) else first)
+    best = np.exp(r.top_logprobs[own, :end, 0].astype(np.float64))
+    # Without what is not known: a prefix that was given may have no log probabilities.
+    return mean(best.std(axis=0, ddof=1))
+
+
+def tokens_std(length: Any) -> float:
+    """NaN also where no answer's length is known."""
+    return std(length) if length.any() else float("nan")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import signal
 import sys
@@ -13,36 +14,73 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import cloudpickle
+import tqdm.auto
+import tqdm.std
 
 from toolkit import engine as engines
+
+Send = Callable[[str, Any], None]
+"""Tells the parent something of a kind: out, err, bar, tick, close, result, error."""
 
 
 class _Stream(io.TextIOBase):
     """Standard output or error of the process: what is written goes to the parent."""
 
-    def __init__(self, kind: str, send: Callable[[str, Any], None], terminal: bool) -> None:
-        self._kind, self._send, self._terminal = kind, send, terminal
+    def __init__(self, kind: str, send: Send) -> None:
+        self._kind, self._send = kind, send
 
     def write(self, text: str) -> int:
         self._send(self._kind, text)
         return len(text)
 
-    def isatty(self) -> bool:
-        return self._terminal
-
     def writable(self) -> bool:
         return True
 
 
-def main(incoming: Connection, outgoing: Connection, terminal: bool) -> None:
+class _Paper(io.StringIO):
+    """Where a bar would be drawn. Bars are drawn on terminals only."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def _mirror(send: Send) -> Any:
+    """A progress bar that the parent draws, which knows whether it is a notebook."""
+    ids = itertools.count()
+
+    class Bar(tqdm.std.tqdm):  # type: ignore[type-arg]  # at run time it takes none
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self.id = next(ids)
+            send("bar", (self.id, options))
+            super().__init__(*args, **{**options, "file": _Paper(), "disable": False})
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            send("tick", (self.id, self.n, self.postfix))
+
+        def close(self) -> None:
+            if not self.disable:
+                super().close()
+                send("close", self.id)
+
+    return Bar
+
+
+def main(incoming: Connection, outgoing: Connection) -> None:
     """The process: does the work that it is sent, sends the result, and ends."""
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a parent in the background ignores it, and so would we
     lock = threading.Lock()
 
     def send(kind: str, value: Any) -> None:
         with lock:
             outgoing.send_bytes(cloudpickle.dumps((kind, value)))
 
-    sys.stdout, sys.stderr = (_Stream(kind, send, terminal) for kind in ("out", "err"))
+    sys.stdout, sys.stderr = (_Stream(kind, send) for kind in ("out", "err"))
+    tqdm.auto.tqdm = _mirror(send)  # in this process, which is ours alone
     work = incoming.recv_bytes()
     threading.Thread(target=_watch, args=(incoming,), daemon=True).start()
     try:
@@ -69,5 +107,5 @@ def _watch(incoming: Connection) -> None:
 
 
 if __name__ == "__main__":
-    inward, outward, shown = map(int, sys.argv[1:])
-    main(Connection(inward, writable=False), Connection(outward, readable=False), bool(shown))
+    inward, outward = map(int, sys.argv[1:])
+    main(Connection(inward, writable=False), Connection(outward, readable=False))
