@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas  # noqa: F401  # loaded before the clock starts
+from record import save
 
 import toolkit as tk
 from toolkit.choice import Choice
@@ -115,10 +116,7 @@ def main() -> None:
     }
     for result in record["results"]:
         print(json.dumps(result))
-    out = Path(__file__).parent / "results" / "determinism.json"
-    out.write_text(
-        json.dumps({**record, "fingerprint": dict(tk.load().fingerprint.components)}, indent=1) + "\n"
-    )
+    save("determinism", {**record, "fingerprint": dict(tk.load().fingerprint.components)})
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from pathlib import Path
 from typing import Any
+
+from record import save
 
 import toolkit as tk
 from toolkit.engines.spec import device, versions
@@ -18,7 +19,6 @@ from toolkit.engines.spec import device, versions
 PROMPTS, RUNS, TOKENS = 20, 20, 16
 DTYPES = ("float32", "bfloat16")
 STORE = "runs/ladder-benchmark.db"
-RESULT = Path(__file__).parent / "results" / "ladder.json"
 
 
 def requests(engine: tk.Engine) -> list[Any]:
@@ -62,11 +62,11 @@ def main() -> None:
     }
     for dtype in DTYPES:
         made[dtype] = climb(dtype)
-        RESULT.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+        save("ladder", made)
     beside = tk.results(STORE).filter(rung="alone").determinism()
     print(beside)
     made["alone"] = beside.sentences()
-    RESULT.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    save("ladder", made)
 
 
 if __name__ == "__main__":

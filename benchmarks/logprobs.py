@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas  # noqa: F401  # loaded before the clock starts
+from record import save
 
 import toolkit as tk
 from toolkit.choice import Choice
@@ -127,10 +128,7 @@ def main() -> None:
             "from_store": {**alone(from_store, path), "store_MB": round(Path(path).stat().st_size / 1e6)},
         }
     print(json.dumps(record))
-    out = Path(__file__).parent / "results" / "logprobs.json"
-    out.write_text(
-        json.dumps({**record, "fingerprint": dict(tk.load().fingerprint.components)}, indent=1) + "\n"
-    )
+    save("logprobs", {**record, "fingerprint": dict(tk.load().fingerprint.components)})
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ Written to benchmarks/results/overhead.json and printed. About ten minutes on tw
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from record import save
 
 import toolkit as tk
 from toolkit.cells import Cells
@@ -110,10 +111,8 @@ def main() -> None:
                 case("256 requests, top_logprobs=20", top)
                 results.append(again(engine, folder))
             case("mixed grid", MIXED)
-    out = Path(__file__).parent / "results" / "overhead.json"
-    out.parent.mkdir(exist_ok=True)
     record = {"date": time.strftime("%Y-%m-%d"), "results": results, "fingerprints": fingerprints}
-    out.write_text(json.dumps(record, indent=1) + "\n")
+    save("overhead", record)
 
 
 if __name__ == "__main__":

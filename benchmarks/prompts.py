@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import platform
 import time
-from pathlib import Path
 from typing import Any
 
 import bm25s
 import numpy as np
+from record import save
 
 import toolkit as tk
 from toolkit.examples import SELECTORS, _words
@@ -59,8 +59,7 @@ def main() -> None:
         "similar_beside_bm25s": round(seconds["similar"] / seconds["bm25s alone"], 2),
     }
     print(json.dumps(record))
-    out = Path(__file__).parent / "results" / "prompts.json"
-    out.write_text(json.dumps(record, indent=1) + "\n")
+    save("prompts", record)
 
 
 if __name__ == "__main__":

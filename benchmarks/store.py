@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import save
 
 import toolkit as tk
 from toolkit.choice import Choice
@@ -94,8 +95,7 @@ def main() -> None:
         "results": results,
         "fingerprint": dict(fingerprint.components),
     }
-    out = Path(__file__).parent / "results" / "store.json"
-    out.write_text(json.dumps(record, indent=1) + "\n")
+    save("store", record)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tiktoken
+from record import save
 
 import toolkit as tk
 from toolkit.encoding import encoding
@@ -105,8 +106,7 @@ def main() -> None:
         },
     }
     print(json.dumps(record))
-    out = Path(__file__).parent / "results" / "tokens.json"
-    out.write_text(json.dumps(record, indent=1) + "\n")
+    save("tokens", record)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 
 import numpy as np
+from record import save
 
 import toolkit as tk
 from toolkit.choice import Choice
@@ -95,8 +96,7 @@ def main() -> None:
         "fingerprint": dict(engine.fingerprint.components),
     }
     print(json.dumps({name: value for name, value in record.items() if name != "fingerprint"}))
-    out = Path(__file__).parent / "results" / "verdicts.json"
-    out.write_text(json.dumps(record, indent=1) + "\n")
+    save("verdicts", record)
     engine.close()
 
 

@@ -71,8 +71,7 @@ def interval_of_mean(values: npt.ArrayLike, seed: int = 0) -> tuple[float, float
     """The 95 % interval of the mean of one value a request: percentiles of 2,000 resamples of requests, since the
     runs of one request are not independent. NaN of fewer than two. Of equal values it is that value: what was not
     seen is not in it (see `bound`)."""
-    known = np.asarray(values, np.float64)
-    known = np.sort(known[~np.isnan(known)])  # the same resamples, whatever the order of requests
+    known = np.sort(_known(values))  # the same resamples, whatever the order of requests
     if len(known) < 2:
         return float("nan"), float("nan")
     low, high = _ends(known[_drawn(len(known), seed)].mean(axis=1))
@@ -196,17 +195,20 @@ def ulps(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> Counts:
     return np.asarray(np.abs(first - second))
 
 
+def _known(values: npt.ArrayLike) -> Doubles:
+    numbers = np.asarray(values, np.float64)
+    return np.asarray(numbers[~np.isnan(numbers)])
+
+
 def mean(values: Any) -> float:
     """Without what is not known; NaN of nothing."""
-    known = np.asarray(values, np.float64)
-    known = known[~np.isnan(known)]
+    known = _known(values)
     return float(known.mean()) if len(known) else float("nan")
 
 
 def median(values: Any) -> float:
     """Without what is not known; NaN of nothing."""
-    known = np.asarray(values, np.float64)
-    known = known[~np.isnan(known)]
+    known = _known(values)
     return float(np.median(known)) if len(known) else float("nan")
 
 

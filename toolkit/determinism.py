@@ -87,10 +87,10 @@ class Determinism:
         more than this share of other runs differs from it: of N − 1 trials, about 3 / N when none does, 1 of a single
         run); fork (the first step at which two runs differ), margin (of the best token over the second there, in the
         commonest output), drift (the largest difference of a chosen token's log probability before a fork), ulps,
-        bitwise (share of shared steps whose stored log
-        probabilities have the same bits as those of the commonest output), near_ties (share of steps whose margin is
-        smaller than the drift), tokens_std, top1_std (of the best token's probability, mean over the steps before the
-        first fork); and accuracy, any_right, all_right, same_answer where answers are scored or parsed."""
+        bitwise (share of shared steps whose stored log probabilities have the same bits as those of the commonest
+        output), near_ties (share of steps whose margin is smaller than the drift), tokens_std, top1_std (of the best
+        token's probability, mean over the steps before the first fork); and accuracy, any_right, all_right,
+        same_answer where answers are scored or parsed."""
         import pandas as pd
 
         places = [(r, s) for r in self.runs for s in np.flatnonzero(r.counts.any(axis=1)).tolist()]

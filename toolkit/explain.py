@@ -16,7 +16,7 @@ from toolkit.fingerprint import Fingerprint
 from toolkit.plan import STORE
 from toolkit.results import Results
 from toolkit.runs import Runs
-from toolkit.store import Store
+from toolkit.store import Store, opened
 from toolkit.sweep import Sweep, across
 from toolkit.variant import Variant
 
@@ -50,11 +50,11 @@ def explain_difference(
     alone = changes if len(changes) > 1 else {}  # a with the only change is b
     first, second = first.with_("a"), second.with_("b")
     tried = [first, second, *(first.with_(f"a with {name} of b", **change) for name, change in alone.items())]
-    opened = store if isinstance(store, Store) else Store(store)
-    asked = across(sweep, tried, opened.path)
+    kept = opened(store)
+    asked = across(sweep, tried, kept.path)
     names = [fingerprint for _, fingerprint in asked]
     found = dict(zip(alone or changes, names[2:] if alone else names[1:2], strict=True))
-    return Explanation(names[0], names[1], found, changes, Results.of(opened).on(asked).determinism())
+    return Explanation(names[0], names[1], found, changes, Results.of(kept).on(asked).determinism())
 
 
 def _changes(a: Variant, b: Variant) -> dict[str, dict[str, Any]]:

@@ -39,7 +39,7 @@ def between(pair: str, row: pd.Series[Any], noun: str) -> str:
     asked = int(row["requests"])
     if not asked:
         return f"{head}. No {noun} was asked of both."
-    drift = drifted(row, "; ")
+    drift = _apart(row, "; ")
     chance = "" if np.isnan(row["p"]) else f"; p = {row['p']:.2g} that runs of one system differ as much"
     if not row["forked"]:
         return (
@@ -71,16 +71,19 @@ def many(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def drifted(nats: float, head: str, none: str) -> str:
+    """How far log probabilities lie apart, after `head`; `none` where not at all, nothing where it is not known."""
+    if np.isnan(nats):
+        return ""
+    return f"{head}log probabilities differ by up to {nats:.2g} nats" if nats else none
+
+
 def _bits(row: pd.Series[Any]) -> str:
     if row["bitwise"] == 1:
         return ", and all stored log probabilities have the same bits"
-    return drifted(row, ", though ")
+    return _apart(row, ", though ")
 
 
-def drifted(row: pd.Series[Any], head: str) -> str:
-    """How far log probabilities lie apart; nothing where they are not known."""
-    if np.isnan(row["drift"]):
-        return ""
-    if row["drift"]:
-        return f"{head}log probabilities differ by up to {row['drift']:.2g} nats"
-    return "" if row["bitwise"] == 1 else f"{head}log probabilities of other tokens are not all the same"
+def _apart(row: pd.Series[Any], head: str) -> str:
+    others = "" if row["bitwise"] == 1 else f"{head}log probabilities of other tokens are not all the same"
+    return drifted(row["drift"], head, others)

@@ -18,7 +18,7 @@ from toolkit.apart import apart
 from toolkit.determinism import Determinism, determinism
 from toolkit.engine import EngineError
 from toolkit.engines.vllm import VLLMEngine
-from toolkit.findings import many
+from toolkit.findings import drifted, many
 from toolkit.messages import Message
 from toolkit.prompt import Rendered
 from toolkit.recorder import Recorder
@@ -260,15 +260,11 @@ def _ask(engine: VLLMEngine, rung: Rung, missing: Todo, recorder: Recorder) -> N
     for batch in _batches(rung, missing, draw):
         if rung.cold:
             engine.forget()
-        repeats: dict[str, list[int]] = {}
-        for request, repeat in batch:
-            repeats.setdefault(request.key, []).append(repeat)
-        together = [request for request, _ in batch]
-        if rung.traffic:
-            together = _among(together, draw)
-        for completion in engine.together(together):
-            if completion.request.key in repeats:
-                recorder.put(completion, repeats[completion.request.key].pop(0))
+        ours = [request for request, _ in batch]
+        answers = engine.together(_among(ours, draw) if rung.traffic else ours)
+        keys = {request.key for request in ours}  # what others are answered is not looked at
+        for _ in recorder.record((c for c in answers if c.request.key in keys), batch):
+            pass  # each is on its way to the store
 
 
 def _batches(rung: Rung, missing: Todo, draw: random.Random) -> Iterator[Todo]:
@@ -387,7 +383,7 @@ class Ladder:
             kept = "as they must" if row["changed"] else "though they must: nothing here tells answers apart"
             several = f"{many(row['changed'], 'request')} gave several answers"
             return f"{rung.name} (negative control), {runs}: {several}, {kept}."
-        drift = "" if np.isnan(row["drift"]) else _drift(row["drift"])
+        drift = drifted(row["drift"], "; ", "; the same log probabilities")
         if not row["changed"]:
             most = percent(row["bound"])
             return (
@@ -396,9 +392,8 @@ class Ladder:
         margin = "" if np.isnan(row["margin"]) else f", median margin there {row['margin']:.2g} nats"
         return (
             f"{rung.name}, {runs}: {many(row['changed'], 'request')} and {many(row['differ'], 'run')} differ from "
-            "the answer alone, "
-            f"first at token {int(row['fork'])}{margin}{drift}; up to {row['unique']} different answers to one "
-            "request."
+            f"the answer alone, first at token {int(row['fork'])}{margin}{drift}; up to {row['unique']} different "
+            "answers to one request."
         )
 
     def frame(self) -> pd.DataFrame:
@@ -416,7 +411,3 @@ class Ladder:
         notes = "".join(f"<li>{s}</li>" for s in rest[len(self.rungs) :])
         shown = self.table.reset_index()
         return f"<div><p><b>{cause}</b></p>{report.table(report.short(shown))}<ul>{notes}</ul></div>"
-
-
-def _drift(nats: float) -> str:
-    return f"; log probabilities differ by up to {nats:.2g} nats" if nats else "; the same log probabilities"

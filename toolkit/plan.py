@@ -25,7 +25,7 @@ from toolkit.recorder import Recorder
 from toolkit.request import Request, digest
 from toolkit.results import Results
 from toolkit.sampling import DEFAULT_MAX_TOKENS
-from toolkit.store import Cell, Store
+from toolkit.store import Cell, Store, opened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +48,8 @@ def plan(
 ) -> Plan:
     """What of the requests is stored on this engine's fingerprint, and what is missing. body: what the labels number
     (prompts, rows), as the store keeps it."""
-    with _opened(store) as opened:
-        return _plan(requests, repeats, body, engine, opened)
+    with _opened(store) as kept:
+        return _plan(requests, repeats, body, engine, kept)
 
 
 def run(
@@ -61,16 +61,16 @@ def run(
     limits: Limits = NO_LIMITS,
 ) -> Results:
     """Asks what is missing, as one batch, and gives everything that belongs together (see `Sweep.run`)."""
-    opened = store if isinstance(store, Store) else Store(store)
-    made = plan(requests(), repeats, body, engine, opened)
+    kept = opened(store)
+    made = plan(requests(), repeats, body, engine, kept)
     if made.missing:
         engine.start()
         if engine.fingerprint != made.fingerprint:  # the record was of an earlier state of this machine
-            made = plan(requests(), repeats, body, engine, opened)
-    made.define(opened)
+            made = plan(requests(), repeats, body, engine, kept)
+    made.define(kept)
     if made.missing:
-        made.ask(engine, opened, limits)
-    return Results.of(opened, sweep=made.sweep, fingerprint=made.fingerprint.id)
+        made.ask(engine, kept, limits)
+    return Results.of(kept, sweep=made.sweep, fingerprint=made.fingerprint.id)
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,11 +272,7 @@ class Plan:
         began: float,
     ) -> int:  # fmt: skip
         """Records answers until they end, or the time is used up; gives the number of those asked so far."""
-        repeats: dict[str, list[int]] = {}
-        for request, repeat in self.missing[asked:upto]:
-            repeats.setdefault(request.key, []).append(repeat)
-        for completion in answers:
-            recorder.put(completion, repeats[completion.request.key].pop(0))
+        for completion in recorder.record(answers, self.missing[asked:upto]):
             spent.add(completion.usage, limits.price)
             asked += 1
             if limits.used_up(time.monotonic() - began):

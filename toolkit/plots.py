@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,13 +36,10 @@ def overview(table: pd.DataFrame, axes: list[str]) -> Figure:
     answer to the same question (modal share, mean over the rows of data): 1 when all agree. Settings past
     the first 24 are left out, and the title says so.
     """
-    import matplotlib.pyplot as plt
-
     names = [a for a in axes if a not in DRAWS and not a.startswith("row.")]
     groups = _groups(table, names)
     shown = groups[:_SETTINGS_SHOWN]
-    figure = plt.figure(figsize=(9, 1.4 + 0.42 * len(shown)), layout="constrained")
-    plt.close(figure)  # a notebook shows it where a cell ends in it, and not a second time
+    figure = _figure(9, 1.4 + 0.42 * len(shown))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     for y, (_, part) in enumerate(shown):
         color = PALETTE[y % len(PALETTE)]
@@ -64,9 +61,21 @@ def overview(table: pd.DataFrame, axes: list[str]) -> Figure:
     if len(groups) > len(shown):
         figure.suptitle(f"the first {len(shown)} of {len(groups)} settings")
     for axis in (left, right):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="x", alpha=0.3)
+        _tidy(axis, "x")
     return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(width, height), layout="constrained")
+    plt.close(figure)  # a notebook shows it where a cell ends in it, and not a second time
+    return figure
+
+
+def _tidy(axis: Any, grid: Literal["x", "y", "both"] = "both") -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis=grid, alpha=0.3)
 
 
 def agreement(table: pd.DataFrame) -> float:
@@ -79,14 +88,9 @@ def costs(table: pd.DataFrame, quality: str | None, front: Any) -> Figure:
     """Tokens of each setting as bars (prompt and completion), and where there is a price and a quality, the quality
     against the cost of a completion: the settings that no other beats (the Pareto front) are joined and named.
     """
-    import matplotlib.pyplot as plt
-
     shown = table.head(_SETTINGS_SHOWN)
     labels = _labels(shown)
-    figure = plt.figure(
-        figsize=(11 if front is not None else 7, 1.6 + 0.4 * len(shown)), layout="constrained"
-    )
-    plt.close(figure)
+    figure = _figure(11 if front is not None else 7, 1.6 + 0.4 * len(shown))
     axes = figure.subplots(1, 2 if front is not None else 1, squeeze=False)[0]
     places = np.arange(len(shown))
     axes[0].barh(places, shown["prompt_tokens"], color=PALETTE[4], label="prompt")
@@ -102,8 +106,7 @@ def costs(table: pd.DataFrame, quality: str | None, front: Any) -> Figure:
     if len(table) > len(shown):
         figure.suptitle(f"bars of the first {len(shown)} of {len(table)} settings")
     for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="x", alpha=0.3)
+        _tidy(axis, "x")
     return figure
 
 
@@ -149,10 +152,7 @@ def _spread(i: int, n: int) -> float:
 def reliability(bins: pd.DataFrame, confidence: np.typing.NDArray[np.float64]) -> Figure:
     """Reliability diagram of a `Calibration`'s frame: above, accuracy against mean confidence, a dot for each bin,
     its area by n, with the Wilson interval; on the diagonal, confidence is what it says. Below, the confidences."""
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(5.2, 6.4), layout="constrained")
-    plt.close(figure)
+    figure = _figure(5.2, 6.4)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     above.plot([0, 1], [0, 1], "--", color="gray", lw=1)
     above.text(0.02, 0.98, "underconfident", color="gray", va="top")
@@ -170,9 +170,8 @@ def reliability(bins: pd.DataFrame, confidence: np.typing.NDArray[np.float64]) -
     below.set(xlabel="confidence", ylabel="items", xlim=(-0.03, 1.03))
     below.locator_params(axis="y", integer=True, nbins=4)
     for axis in (above, below):
-        axis.spines[["top", "right"]].set_visible(False)
+        _tidy(axis)
         axis.set_axisbelow(True)
-        axis.grid(alpha=0.3)
     return figure
 
 
@@ -183,13 +182,10 @@ def tokens(
     the band between the bounds of the entropy. All columns (T,), nats; tokens past the first 400 are left out, and
     the title says so.
     """
-    import matplotlib.pyplot as plt
-
     shown = [piece for piece in pieces if piece[1] <= _TOKENS_SHOWN]
     placed, lines = _lines([text for _, _, text in shown])
     last = shown[-1][1] if shown else 0
-    figure = plt.figure(figsize=(9, 0.27 * lines + 3.6), layout="constrained")
-    plt.close(figure)
+    figure = _figure(9, 0.27 * lines + 3.6)
     above, middle, below = figure.subplots(3, 1, height_ratios=(0.27 * lines, 1.5, 1.5))
     _strip(above, shown, placed, lines, strength(np.asarray(column[:last]), by))
     steps = np.arange(last)
@@ -204,8 +200,7 @@ def tokens(
         f"colour: {by}" + (f", the first {last} tokens of {len(column)}" if last < len(column) else "")
     )
     for axis in (middle, below):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="y", alpha=0.3)
+        _tidy(axis, "y")
         axis.set_xlim(-0.7, max(last, 1) - 0.3)
         axis.locator_params(axis="x", integer=True, min_n_ticks=1)
     return figure
@@ -255,10 +250,7 @@ def step(texts: Sequence[str], before: Any, low: Any, high: Any) -> Figure:
     """Next tokens before and after the sampler's settings, 0 to 1, and what all others have together, last: light
     bars are before, dark ones what is sure after, and a line goes to the most that it can be.
     """
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(7, 0.8 + 0.3 * len(texts)), layout="constrained")
-    plt.close(figure)
+    figure = _figure(7, 0.8 + 0.3 * len(texts))
     axis = figure.subplots()
     places = np.arange(len(texts) + 1)
     axis.barh(places, before, height=0.8, color=PALETTE[4], alpha=0.5, label="before")
@@ -269,8 +261,7 @@ def step(texts: Sequence[str], before: Any, low: Any, high: Any) -> Figure:
     axis.invert_yaxis()
     axis.set(xlabel="probability", xlim=(0, None))
     axis.legend(frameon=False, loc="center right")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="x", alpha=0.3)
+    _tidy(axis, "x")
     return figure
 
 
@@ -278,14 +269,11 @@ def branches(root: Node) -> Figure:
     """A tree of answers from left to right: each run of tokens as text, the line to it as thick as it is probable and
     labelled with its probability. Long runs are cut, and past the first 40 answers the rest are counted.
     """
-    import matplotlib.pyplot as plt
-
     ends = [node for node in root.walk() if not node.children]
     kept = {id(node) for node in ends[:_ENDS_SHOWN]}
     rows = {id(node): row for row, node in enumerate(ends[:_ENDS_SHOWN])}
     height = 0.6 + 0.32 * max(2, len(rows))
-    figure = plt.figure(figsize=(11, height), layout="constrained")
-    plt.close(figure)
+    figure = _figure(11, height)
     axis = figure.subplots()
     _branch(axis, root, 0.0, rows)
     wide = max([_WIDE, *(text.get_position()[0] + len(text.get_text()) for text in axis.texts)])
@@ -336,10 +324,7 @@ def determinism(
     """What a `Determinism` found: agreement of S systems as a heat map (S, S), the survival of pairs of runs with its
     95 % band, the drift of log probabilities by step, and the margins at forks, nats. What is not known is left
     empty, and says so."""
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(11, 8), layout="constrained")
-    plt.close(figure)
+    figure = _figure(11, 8)
     (first, second), (third, fourth) = figure.subplots(2, 2)
     _heat(first, matrix, systems)
     _curves(second, curves)
@@ -360,8 +345,7 @@ def determinism(
         (third, bool(drift["pairs"].any()), "no shared token whose log probabilities are known"),
         (fourth, len(known), "no fork whose margin is known"),
     ):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.3)
+        _tidy(axis)
         if not there:
             axis.text(0.5, 0.5, what, transform=axis.transAxes, ha="center", color="gray")
     return figure
@@ -415,10 +399,7 @@ def _drift(axis: Any, drift: pd.DataFrame) -> None:
 def ladder(table: pd.DataFrame) -> Figure:
     """A ladder's conditions from top to bottom. Left: the share of runs that are not what is answered alone, with its
     95 % interval. Right: the largest difference of a log probability, nats, on a logarithmic scale."""
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(10, 1.2 + 0.36 * len(table)), layout="constrained")
-    plt.close(figure)
+    figure = _figure(10, 1.2 + 0.36 * len(table))
     left, right = figure.subplots(1, 2, sharey=True)
     places = np.arange(len(table))
     left.barh(places, table["differ"] / table["runs"], color=PALETTE[0], height=0.6)
@@ -437,6 +418,5 @@ def ladder(table: pd.DataFrame) -> Figure:
     if drift.notna().any():
         right.set_xscale("log")
     for axis in (left, right):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="x", alpha=0.3)
+        _tidy(axis, "x")
     return figure

@@ -6,12 +6,14 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
 from toolkit import energy
 from toolkit.completion import Completion
 from toolkit.engine import Engine
+from toolkit.request import Request
 from toolkit.store import Answer, Store, StoreBusy, StoreError
 
 _PERIOD = 0.3
@@ -40,6 +42,17 @@ class Recorder:
         self._incoming.put(Answer(completion, repeat, self._run))
         if self._error is not None:
             raise self._error
+
+    def record(
+        self, answers: Iterable[Completion], asked: Iterable[tuple[Request, int]]
+    ) -> Iterator[Completion]:
+        """Puts the answers to (request, repeat) that were asked, and yields each."""
+        repeats: dict[str, list[int]] = {}
+        for request, repeat in asked:
+            repeats.setdefault(request.key, []).append(repeat)
+        for completion in answers:
+            self.put(completion, repeats[completion.request.key].pop(0))
+            yield completion
 
     def __enter__(self) -> Self:
         from tqdm.auto import tqdm

@@ -24,7 +24,7 @@ from toolkit.records import plain, record, restored
 from toolkit.sampling import FIELDS, unknown
 from toolkit.schema import ResponseFormat, response_format
 from toolkit.sensitivity import sensitivity
-from toolkit.store import ON, Store
+from toolkit.store import ON, Store, opened
 from toolkit.verdict import parsed, verdict
 
 if TYPE_CHECKING:
@@ -165,12 +165,11 @@ class Results:
         """The rows of some sweeps on some fingerprints: pairs of their ids."""
         wanted = set(asked)
         pairs = zip(self._table["sweep"], self._table["system_fingerprint"], strict=True)
-        keep = np.fromiter((pair in wanted for pair in pairs), bool, len(self))
-        return Results(self._table[keep].reset_index(drop=True), self._store)
+        return self.filter(lambda _: [pair in wanted for pair in pairs])
 
     def group(self, by: str | Sequence[str]) -> Iterator[tuple[Any, Results]]:
         """(value, Results) for each value of a column, or tuple of values of several, in sorted order."""
-        names = [self._column(n) for n in ([by] if isinstance(by, str) else by)]
+        names = self._columns(by)
         for value, part in self._table.groupby(names if len(names) > 1 else names[0], dropna=False):
             yield value, Results(part.reset_index(drop=True), self._store)
 
@@ -183,9 +182,7 @@ class Results:
     ) -> pd.DataFrame:
         """A table with the values of some columns as rows and of others as columns. `how` joins several
         values of one place: any pandas aggregation ("first", "mean", "nunique", …)."""
-        down, across = (
-            [self._column(n) for n in ([p] if isinstance(p, str) else p)] for p in (rows, columns)
-        )
+        down, across = self._columns(rows), self._columns(columns)
         # Not pivot_table, which drops rows whose key is missing: the seed of a greedy cell is.
         cells = self._table.groupby([*down, *across], dropna=False, sort=False)[self._column(values)]
         table: pd.DataFrame = cells.agg(how).unstack(across)
@@ -206,11 +203,7 @@ class Results:
 
         by: columns to group by; what varies, without rows, seed, repeat and choice, when left out.
         """
-        names = (
-            self._settings()
-            if by is None
-            else [self._column(n) for n in ([by] if isinstance(by, str) else by)]
-        )
+        names = self._settings() if by is None else self._columns(by)
         table = self._table.assign(
             cut=self._table["finish_reason"] == "length", failed=self._table["finish_reason"] == "error"
         )
@@ -235,8 +228,7 @@ class Results:
         if not _varies(table[self._column(over)]):
             raise ValueError(f"{over} is the same in all rows: run a sweep with an axis {over}=range(5)")
         if score is not None:
-            rows: list[Any] = table.to_dict("records")
-            table = table.assign(score=[_worth(score, row) for row in rows])
+            table = table.assign(score=_scores(score, table))
         others = [name for name in self.axes if name != over and not name.startswith("row.")]
         by = [name for name in others if name not in plots.DRAWS and name != "row"]
         return sensitivity(table, over, by, others or ["sweep"]).round(4)
@@ -261,15 +253,10 @@ class Results:
         """
         if self._store is None:
             raise ValueError("a table read from CSV has no tokens behind it: read Parquet or JSONL instead")
-        names = (
-            self._settings()
-            if by is None
-            else [self._column(n) for n in ([by] if isinstance(by, str) else by)]
-        )
+        names = self._settings() if by is None else self._columns(by)
         store, table = self._store, self._table[self._table["finish_reason"] != "error"]
         if score is not None:
-            rows: list[Any] = table.to_dict("records")
-            table = table.assign(correct=[_worth(score, row) for row in rows])
+            table = table.assign(correct=_scores(score, table))
         if parse is not None:
             table = table.assign(answer=[parse(text) for text in table["text"]])
 
@@ -323,11 +310,7 @@ class Results:
         """
         offers = tuple(map(model_price, [at] if isinstance(at, (str, ModelPrice)) else at))
         paid = price if isinstance(price, LocalPrice) or price is None else model_price(price)
-        names = (
-            self._settings()
-            if by is None
-            else [self._column(n) for n in ([by] if isinstance(by, str) else by)]
-        )
+        names = self._settings() if by is None else self._columns(by)
         return costs(self._judged(score), names, *self._ran(), paid, offers)
 
     def _judged(self, score: Callable[[Mapping[str, Any]], float] | None) -> pd.DataFrame:
@@ -346,8 +329,7 @@ class Results:
                 valid=pd.Series([None if t is None else t == "valid" for t in told], dtype=object)
             )
         if score is not None:
-            worth: list[Any] = table.to_dict("records")
-            table = table.assign(correct=[_worth(score, row) for row in worth])
+            table = table.assign(correct=_scores(score, table))
         return table
 
     def _ran(self) -> tuple[pd.DataFrame, pd.DataFrame | None]:
@@ -373,6 +355,9 @@ class Results:
         if name not in self._table.columns:
             raise KeyError(unknown("column", name, map(str, self._table.columns)))
         return name
+
+    def _columns(self, names: str | Sequence[str]) -> list[str]:
+        return [self._column(name) for name in ([names] if isinstance(names, str) else names)]
 
     @property
     def fingerprints(self) -> dict[str, Fingerprint]:
@@ -453,10 +438,15 @@ def _told(form: ResponseFormat | None, text: str, reason: str) -> tuple[str | No
     return told.status, None if told.valid else str(told), parsed(told, form)
 
 
-def _worth(score: Callable[[Mapping[str, Any]], float], row: Mapping[str, Any]) -> float:
-    """The score of a row; NaN for one that is an error."""
-    if not callable(score):
+def _scores(score: Callable[[Mapping[str, Any]], float], table: pd.DataFrame) -> list[float]:
+    """The score of each row; NaN for one that is an error."""
+    rows: list[Any] = table.to_dict("records")
+    if rows and not callable(score):
         raise TypeError(f"score must be a function from a row of frame() to a number, got {score!r}")
+    return [_worth(score, row) for row in rows]
+
+
+def _worth(score: Callable[[Mapping[str, Any]], float], row: Mapping[str, Any]) -> float:
     if row["finish_reason"] == "error":
         return np.nan
     given: Any = score(row)
@@ -471,7 +461,7 @@ def results(store: Store | str | Path) -> Results:
 
     >>> tk.results("runs/haiku.db").frame()  # doctest: +SKIP
     """
-    return Results.of(store if isinstance(store, Store) else Store(store))
+    return Results.of(opened(store))
 
 
 def _table(store: Store, sweep: str | None, fingerprint: str | None) -> pd.DataFrame:

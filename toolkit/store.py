@@ -259,8 +259,7 @@ class Store:
         row = (sweep, time.time(), _dump(body))
         self._db.execute("INSERT OR IGNORE INTO sweeps VALUES (?, ?, ?)", row)
         rows = ((sweep, i, c.request, c.repeats, _dump(c.labels), c.first) for i, c in enumerate(cells))
-        columns = "sweep, position, request, repeats, labels, first"
-        self._db.executemany(f"INSERT OR IGNORE INTO cells ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._db.executemany("INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def define_apart(
         self, sweep: str, body: Mapping[str, Any], requests: Iterable[Request], cells: Sequence[Cell]
@@ -532,7 +531,6 @@ class Store:
         )
 
     def _choice(self, row: Mapping[str, Any], request: Request, fingerprint: str) -> Choice:
-        flat = {n: None if row[n] is None else np.frombuffer(row[n], kind) for n, kind in ARRAYS.items()}
         mode = self.fingerprint(fingerprint).components.get("logprobs_mode")
         return Choice(
             index=row["choice"],
@@ -544,7 +542,7 @@ class Store:
             given=_given(row, request),
             # A table that came from a file has none: then a choice says so, as every other does.
             vocabulary=(lambda: self.vocabulary(fingerprint)) if self._has_vocabulary(fingerprint) else None,
-            **shaped(flat),
+            **_arrays(row[name] for name in ARRAYS),
         )
 
     def arrays(self, requests: Sequence[str]) -> dict[tuple[str, str, int, int], dict[str, Any]]:
@@ -555,12 +553,11 @@ class Store:
             "FROM completions JOIN arrays ON arrays.completion = number "
             "WHERE choice >= 0 AND request IN (SELECT value FROM json_each(?))"
         )
-        found = {}
-        for *place, ids, logprobs, ranks, top_ids, top_logprobs in self._all(query, _dump(list(requests))):
-            blobs = zip(ARRAYS.items(), (ids, logprobs, ranks, top_ids, top_logprobs), strict=True)
-            flat = {name: None if b is None else np.frombuffer(b, kind) for (name, kind), b in blobs}
-            found[tuple(place)] = shaped(flat)
-        return found
+        rows = self._all(query, _dump(list(requests)))
+        return {
+            (request, fingerprint, repeat, choice): _arrays(blobs)
+            for request, fingerprint, repeat, choice, *blobs in rows
+        }
 
     def vocabulary(self, fingerprint: str) -> Vocabulary:
         """The bytes of every token id of a fingerprint's tokenizer. Raises KeyError when not stored."""
@@ -583,12 +580,23 @@ def _tokenizer(fingerprint: Fingerprint) -> str | None:
     return fingerprint.components.get("tokenizer") or fingerprint.notes.get("tokenizer")
 
 
+def opened(store: Store | str | Path) -> Store:
+    """A store as it is, or the one of a path."""
+    return store if isinstance(store, Store) else Store(store)
+
+
 def _dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def _arrays(blobs: Iterable[bytes | None]) -> dict[str, Any]:
+    """The arrays of a choice from what `_bytes` made of each, in the order of `ARRAYS`."""
+    pairs = zip(ARRAYS.items(), blobs, strict=True)
+    return shaped({name: None if b is None else np.frombuffer(b, kind) for (name, kind), b in pairs})
 
 
 def _bytes(array: Any) -> bytes | None:

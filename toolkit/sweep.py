@@ -23,7 +23,7 @@ from toolkit.request import Request, digest
 from toolkit.results import Results
 from toolkit.sampling import Sampling
 from toolkit.schema import response_format
-from toolkit.store import Store
+from toolkit.store import Store, opened
 from toolkit.template import Template
 from toolkit.variant import Variant
 
@@ -147,9 +147,9 @@ class Sweep:
 
         >>> sweep.run_across(tk.variants(dtype=["float32", "bfloat16"])).determinism()  # doctest: +SKIP
         """
-        opened = store if isinstance(store, Store) else Store(store)
-        asked = across(self, [Variant.of(variant) for variant in variants], opened.path)
-        return Results.of(opened).on(asked)
+        kept = opened(store)
+        asked = across(self, [Variant.of(variant) for variant in variants], kept.path)
+        return Results.of(kept).on(asked)
 
     @property
     def _body(self) -> dict[str, Any]:
@@ -180,9 +180,8 @@ def across(what: Sweep, variants: Sequence[Variant], store: str) -> list[Asked]:
 
 def _ask(engine: Engine, what: Sweep, store: str) -> Asked:
     """In a process of its own."""
-    what.run(engine, store)
-    made = what.plan(engine, store)
-    return made.sweep, made.fingerprint.id
+    first = what.run(engine, store).frame().iloc[0]  # one that failed is a row too
+    return str(first["sweep"]), str(first["system_fingerprint"])
 
 
 def sweep(

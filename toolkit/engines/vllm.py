@@ -135,41 +135,31 @@ class VLLMEngine(Engine):
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         driver = self._start()
-        resolved = []
-        failures = []
+        resolved, failures = self._resolved(requests)
+        yield from failures
+        groups = enumerate(batches(resolved))
+        ordered = [(group, request) for group, members in groups for request in members]
+        yield from self._collect(driver, ordered, at_once=1)
+
+    def together(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Requests that start in one and the same step, in this order, as far as the engine has places: for
+        experiments on what a batch does. `generate` is faster, and chooses the order itself. Otherwise the same."""
+        driver = self._start()
+        resolved, failures = self._resolved(requests)
+        yield from failures
+        yield from self._collect(driver, [(0, request) for request in resolved], at_once=_BACKLOG)
+
+    def _resolved(self, requests: Iterable[Request]) -> tuple[list[Request], list[Completion]]:
+        """The requests with every parameter explicit, and the failures of those that cannot be asked: before the
+        batch, so that a form that cannot be enforced is told at once."""
+        resolved, failures = [], []
         for request in requests:
             try:
-                # Before the batch, so that a form that cannot be enforced is told at once.
                 self._check_form(request.constraint)
                 resolved.append(request.resolve(self.defaults))
             except ValueError as error:
                 failures.append(self._failure(request, error, None))
-        yield from failures
-        groups = enumerate(batches(resolved))
-        ordered = [(group, request) for group, members in groups for request in members]
-        yield from self._collect(driver, ordered)
-
-    def together(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """Requests that start in one and the same step, in this order, as far as the engine has places: for
-        experiments on what a batch does. `generate` is faster, and chooses the order itself. Otherwise the same."""
-        driver, job, ready = self._start(), Job(), list[Prompted]()
-        for position, request in enumerate(requests):
-            resolved = request.resolve(self.defaults)
-            try:
-                self._check_form(request.constraint)
-                ready.append(self._prepare(resolved, position, 0))
-            except ValueError as error:
-                yield self._failure(resolved, error, position)
-        driver.submit(job, *ready)
-        left = len(ready)
-        try:
-            while left:
-                prompt, output = driver.answer(job)
-                left -= 1
-                yield self._completion(prompt, output)
-        finally:
-            if left:
-                driver.cancel(job)
+        return resolved, failures
 
     def forget(self) -> None:
         """Empties the prefix cache, when nothing runs: the next prompts are computed anew."""
@@ -193,16 +183,19 @@ class VLLMEngine(Engine):
                 "names; what came back can still be checked with toolkit.verdict"
             )
 
-    def _collect(self, driver: Driver, ordered: list[tuple[int, Request]]) -> Iterator[Completion]:
-        """Feeds the requests in and yields what comes back, until every one is answered."""
+    def _collect(
+        self, driver: Driver, ordered: list[tuple[int, Request]], at_once: int
+    ) -> Iterator[Completion]:
+        """Feeds the requests in, so many at once, and yields what comes back, until every one is answered."""
         job, sent, open_ = Job(), 0, 0
         try:
             while open_ or sent < len(ordered):
                 if open_ < _BACKLOG and sent < len(ordered):
                     until = min(sent + _BACKLOG, len(ordered))
-                    for position in range(sent, until):
-                        open_ += 1
-                        self._put(driver, job, ordered[position], position)
+                    for first in range(sent, until, at_once):
+                        items = ordered[first : min(first + at_once, until)]
+                        open_ += len(items)
+                        self._put(driver, job, items, first)
                     sent = until
                 prompt, output = driver.answer(job)
                 open_ -= 1
@@ -211,12 +204,14 @@ class VLLMEngine(Engine):
             if open_:
                 driver.cancel(job)
 
-    def _put(self, driver: Driver, job: Job, item: tuple[int, Request], position: int) -> None:
-        group, request = item
-        try:
-            driver.submit(job, self._prepare(request, position, group))
-        except ValueError as error:
-            job.answers.put((Prompted(request, (), position, group), error))
+    def _put(self, driver: Driver, job: Job, items: Sequence[tuple[int, Request]], first: int) -> None:
+        ready = []
+        for position, (group, request) in enumerate(items, first):
+            try:
+                ready.append(self._prepare(request, position, group))
+            except ValueError as error:
+                job.answers.put((Prompted(request, (), position, group), error))
+        driver.submit(job, *ready)
 
     def stream_request(self, request: Request) -> Iterator[Delta]:
         driver = self._start()

@@ -70,9 +70,8 @@ def _mirror(send: Send) -> Any:
 
 def main(incoming: Connection, outgoing: Connection) -> None:
     """The process: does the work that it is sent, sends the result, and ends."""
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a parent in the background ignores it, and so would we
+    # A parent in the background of a shell ignores interrupts, and so would we.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     lock = threading.Lock()
 
     def send(kind: str, value: Any) -> None:
