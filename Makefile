@@ -50,12 +50,13 @@ lint: install  ## ruff, mypy, clean notebooks
 	$(BIN)/mypy
 	$(BIN)/python notebooks/run.py --check
 
-bench: install  ## the sweep against bare vLLM, the store, few-shot prompts, verdicts, tokens, logprobs, determinism, into benchmarks/results/
+bench: install  ## the sweep against bare vLLM, the store, few-shot prompts, verdicts, tokens, logprobs, determinism, serving, into benchmarks/results/
 	$(BIN)/python benchmarks/prompts.py
 	$(BIN)/python benchmarks/verdicts.py
 	$(BIN)/python benchmarks/tokens.py
 	$(BIN)/python benchmarks/logprobs.py
 	$(BIN)/python benchmarks/determinism.py
+	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/overhead.py
 

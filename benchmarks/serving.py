@@ -8,19 +8,17 @@ then the server ends, and the engine in this process answers the same. Written t
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import openai
+from record import save
 
 import toolkit as tk
 from toolkit.engines.spec import device, versions
 
 REQUESTS, TOKENS, ROUNDS = 256, 32, 5
-RESULT = Path(__file__).parent / "results" / "serving.json"
 
 
 def prompts(name: str) -> list[str]:
@@ -91,8 +89,8 @@ def main() -> None:
         "tokens_per_second": {"connect": connected, "bare": plain, "in_process": statistics.median(here)},
         "rounds": {"connect, bare": served, "in_process": here},
     }
-    RESULT.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps({k: v for k, v in found.items() if "over" in k or k == "tokens_per_second"}))
+    save("serving", found)
+    print({k: v for k, v in found.items() if "over" in k or k == "tokens_per_second"})
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from toolkit.engines.spec import Spec
 from toolkit.engines.telling import telling
 from toolkit.fingerprint import Fingerprint
 from toolkit.request import Request
-from toolkit.serve import OPENAI, Environment, _flags, _record, _told
+from toolkit.serve import OPENAI, Environment, _environment, _flags, _record, _told
 from toolkit.variant import Variant
 
 KEY = "sk-test-0123456789"
@@ -121,9 +121,14 @@ def test_the_fingerprint_is_in_every_answer_and_is_that_of_an_engine_in_processe
     assert answer.system_fingerprint == server.fingerprint.id
     here = dict(engine.fingerprint.components)
     sizes = {"max_model_len": 2048, "max_num_batched_tokens": 4096}
-    device = {**here["device"], "threads": server.fingerprint.components["device"]["threads"]}
-    apart = {"own_processes": True, "attention_backend": "auto", "device": device}
+    apart = {"own_processes": True, "attention_backend": "auto"}
     assert Fingerprint({**here, **sizes, **apart}).diff(server.fingerprint) == {}
+
+
+@pytest.mark.slow
+def test_its_threads_run_on_every_core_as_those_of_an_engine_in_this_process(server):
+    assert server.fingerprint.components["device"]["threads"] == len(os.sched_getaffinity(0))
+    assert {tuple(p.cpu_affinity()) for p in family(server)} == {tuple(sorted(os.sched_getaffinity(0)))}
 
 
 @pytest.mark.slow
@@ -375,6 +380,21 @@ def test_vllm_reads_the_command_line_as_the_arguments_that_were_given(own_home, 
         if isinstance(wanted, dict) and not isinstance(got, dict):  # the parser makes some of them objects
             got = {key: getattr(got, key) for key in wanted}
         assert got == wanted, name
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        ({}, {"OMP_NUM_THREADS": None, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}),
+        ({"threads": 3}, {"OMP_NUM_THREADS": "3", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}),
+        ({"env": {"VLLM_CPU_OMP_THREADS_BIND": "0-1"}}, {"VLLM_CPU_OMP_THREADS_BIND": "0-1"}),
+        ({"env": {"VLLM_CPU_OMP_THREADS_BIND": None}}, {"VLLM_CPU_OMP_THREADS_BIND": None}),
+    ],
+)
+def test_its_environment_has_the_threads_that_were_asked_for(own_home, monkeypatch, variant, expected):
+    monkeypatch.setattr("toolkit.engines.process._before", {"PATH": "/bin"})
+    found = _environment(_record(Variant(**variant), "127.0.0.1", None, None, ()))
+    assert {name: found.get(name) for name in expected} == expected
 
 
 def test_equal_records_are_found_and_others_not(own_home):

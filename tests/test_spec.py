@@ -94,6 +94,13 @@ def test_variables_that_change_numbers_are_recorded_and_change_the_key(monkeypat
     assert Spec.of(models.DEFAULT, {}) != plain
 
 
+def test_threads_that_no_core_holds_are_no_setting_of_their_own(monkeypatch):
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    before = spec.environment()
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    assert spec.environment() == before
+
+
 def test_what_decides_a_component_changes_the_key(monkeypatch, tmp_path):
     keys = [Spec.of(models.DEFAULT, {}).key]
     # one after another, so that each adds to those before

@@ -24,7 +24,7 @@ from filelock import FileLock
 
 from toolkit import models
 from toolkit.engine import EngineError
-from toolkit.engines.process import status, untouched
+from toolkit.engines.process import THREADS, status, untouched
 from toolkit.engines.record import Record, folder
 from toolkit.engines.spec import Spec, device
 from toolkit.fingerprint import Fingerprint
@@ -376,7 +376,7 @@ def _environment(record: Record) -> dict[str, str]:
     path = os.pathsep.join(p for p in sys.path if p)
     ours = {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}
     if device()["kind"] == "cpu":
-        ours["GOMP_SPINCOUNT"] = "2000"  # see `process.prepare`
+        ours |= THREADS
     wanted = {**ours, **untouched(), "PYTHONPATH": path, **record.env, "VLLM_API_KEY": record.api_key}
     return {name: value for name, value in wanted.items() if value is not None}
 

@@ -334,7 +334,7 @@ def _multiprocessing() -> str:
 
 def environment() -> dict[str, str]:
     """The variables of this process that may change outputs: settings of vLLM and of the libraries below it."""
-    counted = _that_count(os.environ)
+    counted = _that_count(name for name, value in os.environ.items() if (name, value) != _UNBOUND)
     return {name: os.environ[name] for name in sorted(counted)}
 
 
@@ -359,3 +359,5 @@ _OURS = frozenset(
     )
 )
 """Set by this package or by vLLM while it loads; the first is a component of its own."""
+_UNBOUND = ("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+"""Ours, on a CPU: then `device.threads` says all. Another binding may have other threads, and counts."""
