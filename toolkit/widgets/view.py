@@ -1,0 +1,123 @@
+"""View: what all widgets share. Each has a half here, a half in the browser, and a form that needs neither."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+
+from toolkit.report import is_missing
+
+_STATIC = Path(__file__).parent / "static"
+_PLAIN = frozenset("\n\t")
+_CUT = 20_000
+"""Characters of one text that a view shows; more make a browser slow."""
+
+
+def assets(name: str) -> tuple[str, str]:
+    """The JavaScript and the style of a widget: what all share, then its own. One module, since a notebook's page has
+    no address from which to import another."""
+    return tuple(  # type: ignore[return-value]  # of two
+        "\n".join((_STATIC / f"{part}.{kind}").read_text() for part in ("view", name)) for kind in ("js", "css")
+    )
+
+
+class View(anywidget.AnyWidget):
+    """A widget. A subclass is one file: its content as plain data, methods that answer its half in the browser, and
+    the same content as HTML and as text, which notebooks keep and show where no kernel runs.
+
+        _esm, _css = assets("name")             static/name.js and static/name.css
+        def __init__(self, …): super().__init__(content={…})
+        def do_page(self, number): …            what `await ask("page", {number})` gives in the browser
+        def html(self) -> str: …                escaped HTML, styles inline, no script
+        def text(self) -> str: …
+    """
+
+    content = traitlets.Dict().tag(sync=True)
+    """All that the browser needs to begin."""
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        super().__init__(content=plain(content))
+        self.on_msg(self._received)
+
+    def html(self) -> str:
+        raise NotImplementedError
+
+    def text(self) -> str:
+        raise NotImplementedError
+
+    def tell(self, what: str, value: Any = None) -> None:
+        """Calls what the browser's half has given to `on(what, …)`."""
+        self.send({"what": what, "value": plain(value)})
+
+    def _received(self, _: Any, asked: Any, __: Any) -> None:
+        # Anything may come from a browser: only methods that are meant for it are called.
+        try:
+            answer = getattr(self, f"do_{asked['what']}")(**asked["given"])
+            self.send({"to": asked["id"], "value": plain(answer)})
+        except Exception as error:  # the browser shows it; here is nobody whom it could reach
+            self.send({"to": asked["id"], "error": f"{error}" or type(error).__name__})
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = super()._repr_mimebundle_() or ({}, {})
+        # A notebook that is opened without a kernel, or not trusted, shows these.
+        return {**data, "text/html": self.html(), "text/plain": self.text()}, metadata
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: NumPy's as Python's, what is no number as null, lone surrogates replaced."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
+        return [plain(one) for one in value]
+    return None if is_missing(value) else plain(str(value))
+
+
+def visible(text: str, most: int = _CUT) -> str:
+    """A text as a view may show it: what would be invisible, or change how its neighbours are drawn (control
+    characters, escapes of terminals, overrides of the direction), is spelt; a very long one is cut, and says so. The
+    joiners stay, which emoji and several scripts need."""
+    shown = _UNSEEN.sub(_spelt, text[:most])
+    return shown if len(text) <= most else f"{shown}… ({len(text) - most:,} more characters)"
+
+
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+    r"|[\U000e0000-\U000e007f]"
+)
+
+
+def _spelt(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+
+
+def escaped(text: Any, most: int = _CUT) -> str:
+    """A value as HTML: visible, and nothing but text."""
+    return html.escape(visible(str(text), most))
+
+
+def said(text: Any, most: int = _CUT) -> str:
+    """A text of a model as HTML that stays inside its box."""
+    style = "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate"
+    return f'<div style="{style}">{escaped(text, most)}</div>'
