@@ -12,6 +12,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import playwright.sync_api
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +27,7 @@ HOSTILE = {
     "script": "<script>window.PWNED = 1</script>",
     "image": "<img src=x onerror='window.PWNED = 1'>",
     "closing": "</pre></table></div></script></textarea><svg onload='window.PWNED = 1'>",
-    "attribute": "\" onmouseover=\"window.PWNED = 1\" x='",
+    "attribute": '" onmouseover="window.PWNED = 1" x=\'',
     "link": "[a](javascript:window.PWNED=1) <a href='javascript:window.PWNED=1'>b</a>",
     "override": "left \u202e right to left \u2066 isolated",
     "controls": "nul \x00, bell \x07, ansi \x1b[31mred\x1b[0m, del \x7f",
@@ -45,8 +46,8 @@ DARK = {
     "--jp-error-color1": "#ef5350", "--jp-ui-inverse-font-color0": "#111",
 }  # fmt: skip
 """JupyterLab's own values of the variables that the styles read."""
-PAGE = """<!doctype html><meta charset=utf-8><style>%s</style><style>:root { %s } body { background: var(--jp-layout-color1); }
-</style><body data-jp-theme-light=%s><div id=host></div><script type=module>
+PAGE = """<!doctype html><meta charset=utf-8><style>%s</style>
+<style>:root { %s } body { background: var(--jp-layout-color1); }</style><body data-jp-theme-light=%s><div id=host></div><script type=module>
 const heard = [], state = %s;
 const model = {
   get: (name) => state[name], on: (_, f) => heard.push(f), off: (_, f) => heard.splice(heard.indexOf(f), 1),
@@ -64,8 +65,8 @@ def executable():
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def launch(playwright):
-    return playwright.chromium.launch(executable_path=executable(), args=FLAGS)
+def launch(started):
+    return started.chromium.launch(executable_path=executable(), args=FLAGS)
 
 
 def gated(page):
@@ -113,7 +114,7 @@ def mount(page, widget, theme="light"):
     page.goto("http://widget.test/")
     try:
         page.wait_for_function("window.ready")
-    except Exception:
+    except playwright.sync_api.TimeoutError:
         pytest.fail(f"the widget was not drawn: {page.errors}")
     return page
 

@@ -5,16 +5,14 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from browser import HOSTILE, ROOT, mount, shot, unharmed
+from browser import HOSTILE, mount, shot, unharmed
 
-from toolkit.widgets.view import View, plain, said, visible
-
-STATIC = ROOT / "toolkit" / "widgets" / "static"
+from toolkit.widgets.view import View, assets, plain, said, visible
 
 
 class Echo(View):
     _esm = (
-        (STATIC / "view.js").read_text()
+        assets()[0]
         + """
     export default widget(async ({ root, content, ask, on, signal }) => {
       const said = h("pre", { class: "tk-said" });
@@ -30,7 +28,7 @@ class Echo(View):
       tip(root, "button", (one) => h("b", {}, content.texts[one.dataset.i].slice(0, 200)), signal);
     });"""
     )
-    _css = (STATIC / "view.css").read_text()
+    _css = assets()[1]
 
     def __init__(self, texts):
         self.texts = list(texts)
@@ -50,8 +48,8 @@ class Echo(View):
     ("text", "shown"),
     [
         ("plain\n\ttext", "plain\n\ttext"),
-        ("a\x00b\x1b[31m\r", "a␀b␛[31m␍"),
-        ("del \x7f \x85", "del ␡ ⟨U+0085⟩"),
+        ("a\x00b\x1b[31m\r", "a⟨U+0000⟩b⟨U+001B⟩[31m⟨U+000D⟩"),
+        ("del \x7f \x85", "del ⟨U+007F⟩ ⟨U+0085⟩"),
         ("\u202eabc\u2066", "⟨U+202E⟩abc⟨U+2066⟩"),
         ("hidden \U000e0041", "hidden ⟨U+E0041⟩"),
         ("👩\u200d👩 نمی\u200cخواهم", "👩\u200d👩 نمی\u200cخواهم"),
@@ -90,7 +88,9 @@ def test_hostile_text_is_text_in_every_form(page):
     assert page.locator(".tk button").count() == len(HOSTILE)
     for i, text in enumerate(HOSTILE.values()):
         page.locator(".tk button").nth(i).click()
-        page.wait_for_function("(t) => document.querySelector('.tk pre').textContent === t", arg=visible(text))
+        page.wait_for_function(
+            "(t) => document.querySelector('.tk pre').textContent === t", arg=visible(text)
+        )
     unharmed(page)
     shot(page, "view-dark")
     page.set_content(widget.html())

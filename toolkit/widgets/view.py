@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,17 +16,18 @@ import traitlets
 from toolkit.report import is_missing
 
 _STATIC = Path(__file__).parent / "static"
-_PLAIN = frozenset("\n\t")
 _CUT = 20_000
 """Characters of one text that a view shows; more make a browser slow."""
 
 
-def assets(name: str) -> tuple[str, str]:
-    """The JavaScript and the style of a widget: what all share, then its own. One module, since a notebook's page has
-    no address from which to import another."""
-    return tuple(  # type: ignore[return-value]  # of two
-        "\n".join((_STATIC / f"{part}.{kind}").read_text() for part in ("view", name)) for kind in ("js", "css")
+def assets(*parts: str) -> tuple[str, str]:
+    """The JavaScript and the style of a widget: what all share, then its own parts. One module, since the page of a
+    notebook has no address from which to import another."""
+    js, css = (
+        "\n".join((_STATIC / f"{part}.{kind}").read_text() for part in ("view", *parts))
+        for kind in ("js", "css")
     )
+    return js, css
 
 
 class View(anywidget.AnyWidget):
@@ -64,7 +63,7 @@ class View(anywidget.AnyWidget):
         try:
             answer = getattr(self, f"do_{asked['what']}")(**asked["given"])
             self.send({"to": asked["id"], "value": plain(answer)})
-        except Exception as error:  # the browser shows it; here is nobody whom it could reach
+        except Exception as error:  # noqa: BLE001  # the browser shows it; here is nobody whom it could reach
             self.send({"to": asked["id"], "error": f"{error}" or type(error).__name__})
 
     def __repr__(self) -> str:
@@ -108,8 +107,7 @@ _UNSEEN = re.compile(
 
 
 def _spelt(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    return f"⟨U+{ord(found[0]):04X}⟩"
 
 
 def escaped(text: Any, most: int = _CUT) -> str:
