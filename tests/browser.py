@@ -46,8 +46,9 @@ DARK = {
     "--jp-error-color1": "#ef5350", "--jp-ui-inverse-font-color0": "#111",
 }  # fmt: skip
 """JupyterLab's own values of the variables that the styles read."""
-PAGE = """<!doctype html><meta charset=utf-8><style>%s</style>
-<style>:root { %s } body { background: var(--jp-layout-color1); }</style><body data-jp-theme-light=%s><div id=host></div><script type=module>
+PAGE = """<!doctype html><meta charset=utf-8><style>%s</style><style>:root { %s }
+body { background: var(--jp-layout-color1); }</style><body data-jp-theme-light=%s>
+<div id=host></div><script type=module>
 const heard = [], state = %s;
 const model = {
   get: (name) => state[name], on: (_, f) => heard.push(f), off: (_, f) => heard.splice(heard.indexOf(f), 1),
