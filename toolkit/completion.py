@@ -173,7 +173,10 @@ class Completion:
     def _repr_html_(self) -> str:
         if self.error is not None:
             return f"<p><b>error</b> {html.escape(self.error)}</p>"
-        style = "white-space:pre-wrap;margin:0 0 4px 0;padding-left:8px;border-left:3px solid #0072b2"
+        style = (
+            "white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;margin:0 0 4px 0;padding-left:8px;"
+            "border-left:3px solid #0072b2"
+        )
         texts = "".join(f'<div style="{style}">{html.escape(_said(c))}</div>' for c in self.choices)
         return f"<div>{texts}<small>{html.escape(self._summary())}</small></div>"
 

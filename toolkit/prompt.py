@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -237,6 +238,23 @@ class Prompt:
             return []
         item = Item(_text(row, self._compared), identity(row))
         return ordered(self.selector.select(self.pool, item, k), self.order_seed)
+
+    def chosen(self, row: Mapping[str, Any] | None = None) -> list[int]:
+        """Places in `examples` of those that a row is shown, in their order."""
+        return self._choose(self._checked(row))
+
+    def example(self, place: int) -> Messages | str:
+        """One of `examples` as it is sent: its two messages, or its text in the flat layout."""
+        return self._shown[place]
+
+    def sizes(self, row: Mapping[str, Any] | None, count: Callable[[Messages], int]) -> list[int]:
+        """What the prompt for a row is made of, in tokens: all but the examples, then what each example adds to
+        those before it, in the order shown. The sum is the whole. count: that of messages (an engine's `count`)."""
+        row = self._checked(row)
+        chosen = self._choose(row)
+        first = (chosen[:n] for n in range(len(chosen) + 1))
+        totals = [count(self._assemble(row, some, self.history)) for some in first]
+        return [totals[0], *(after - before for before, after in pairwise(totals))]
 
     def _assemble(
         self, row: Mapping[str, Any], chosen: Sequence[int], history: Sequence[Message]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from toolkit.choice import Ints
 from toolkit.coder import Coder, Longs, coder
@@ -36,10 +38,13 @@ def tokens(text: str, model: str | Engine | None = None) -> Tokens:
     """
     if not isinstance(text, str):
         raise TypeError(f"text must be a string, got {text!r}: toolkit.count_tokens counts messages")
-    found = coder(model)
+    return _cut(text, coder(model))
+
+
+def _cut(text: str, found: Coder) -> Tokens:
     ids = found.ids(encodable("text", text))
     parts = tuple(found.token_bytes(ids))
-    return Tokens(text, ids, parts, *_offsets(text, parts, found), found.name)
+    return Tokens(text, ids, parts, *_offsets(text, parts, found), found.name, found)
 
 
 def _offsets(text: str, parts: tuple[bytes, ...], found: Coder) -> tuple[Longs, Longs]:
@@ -73,6 +78,27 @@ class Tokens:
     """(T,) the character after its last one."""
     tokenizer: str
     """In words."""
+    coder: Coder
+    """What cut the text."""
+
+    def cut(self, text: str) -> Tokens:
+        """Another text, cut by the same tokenizer. Raises ValueError for a text that is not valid Unicode."""
+        return _cut(text, self.coder)
+
+    def same(self, other: Tokens) -> npt.NDArray[np.bool_]:
+        """(T,) which of these tokens begin and end where one of the other's does; of those that make up a character
+        together all or none. Raises ValueError where the other is of another text."""
+        if self.text != other.text:
+            raise ValueError("the tokens are of two texts: cut the same one with both tokenizers")
+        cuts = set(other._cuts())
+        return np.repeat([cut in cuts for cut in self._cuts()], [b - a for a, b, _ in self.pieces]).astype(
+            np.bool_
+        )
+
+    def _cuts(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+        """Of each piece its first character, the one after its last, and where its tokens part the bytes of one."""
+        for a, b, _ in self.pieces:
+            yield int(self.first[a]), int(self.last[b - 1]), tuple(map(len, self.bytes[a : b - 1]))
 
     def __len__(self) -> int:
         return len(self.ids)

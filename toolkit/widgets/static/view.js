@@ -30,7 +30,10 @@ function widget(draw) {
   return {
     async render({ model, el }) {
       const gone = new AbortController();
-      const root = h("div", { class: "tk", "data-lm-suppress-shortcuts": "true" });
+      const root = h("div", { class: "tk" });
+      // Lab's shortcuts ("a" adds a cell, "d d" deletes one) match whatever has the focus, unless it says this itself:
+      // Lab looks from there upwards, and its selector matches before it would come to an ancestor that says it.
+      root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
       el.append(root);
       const { ask, on } = channel(model, gone.signal);
       await draw({ root, content: model.get("content"), ask, on, signal: gone.signal });

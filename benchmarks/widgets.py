@@ -1,0 +1,131 @@
+"""What widgets cost the kernel: from results to a widget's content, and each answer to its half in the browser.
+
+No model runs: the store is filled with completions of made-up words. Each time is the median of several; on a machine
+that others keep busy they are longer. Written to benchmarks/results/widgets.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from record import save
+
+import toolkit as tk
+from toolkit.choice import Choice
+from toolkit.completion import Completion, Usage
+from toolkit.fingerprint import Fingerprint
+from toolkit.request import Request
+from toolkit.store import Answer, Cell, Store
+from toolkit.widgets.compare import CompareView
+
+ROUNDS = 5
+FINGERPRINT = Fingerprint({"model": "by-hand", "tokenizer": "t", "generation_config": {}})
+FORM = {"type": "object", "properties": {"said": {"type": "string"}}, "required": ["said"]}
+
+
+def timed(ask: Callable[[], Any]) -> float:
+    """Milliseconds of a call, the median of some."""
+    took = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        ask()
+        took.append(1000 * (time.perf_counter() - began))
+    return round(statistics.median(took), 1)
+
+
+def stored(path: Path, form: Any) -> Path:
+    """10,000 completions of 200 words: 500 rows of data, four temperatures, five seeds. At each temperature more
+    words are other ones; with a form every fifth answer lacks its end."""
+    draw, words = np.random.default_rng(0), [f"word{i}" for i in range(1000)]
+    rows, answers, cells = [{"question": f"question {i}"} for i in range(500)], [], []
+    for row in range(len(rows)):
+        common = draw.integers(0, 1000, 200)
+        for temperature in (0.3, 0.5, 0.7, 1.0):
+            for seed in range(5):
+                asked = Request.chat(
+                    f"JSON for question {row}", temperature=temperature, seed=seed, response_format=form
+                ).resolve({})
+                other = draw.random(200) < temperature / 3
+                text = " ".join(words[i] for i in np.where(other, draw.integers(0, 1000, 200), common))
+                text = json.dumps({"said": text})[: -2 if seed == 4 else None] if form else text
+                ids = draw.integers(0, 256, 300).astype(np.int32)
+                choice = Choice(0, text, "length" if seed == 4 else "stop", token_ids=ids)
+                answers.append(
+                    Answer(
+                        Completion(
+                            asked, (choice,), Usage(40, 300), "by-hand", FINGERPRINT.id, uuid.uuid4().hex,
+                            time.time(), 1.0 + draw.random(), 0.1,
+                        ),
+                        0,
+                        1,
+                    )
+                )  # fmt: skip
+                cells.append(Cell(asked.key, 1, {"row": row}))
+    with Store(path) as store:
+        store.begin("s", FINGERPRINT, [bytes([i]) for i in range(256)])
+        store.add(answers)
+        store.define("s", {"rows": rows, "prompts": ["x"]}, [a.completion.request for a in answers], cells)
+    return path
+
+
+def compare(folder: Path) -> dict[str, Any]:
+    """Milliseconds: `open` from the store's file to the widget's content; the others from a question of the browser
+    to its answer, a page of 20 rows × 4 columns."""
+    forms = {"texts": None, "json": FORM}
+    return {name: compare_one(stored(folder / f"{name}.db", form), form) for name, form in forms.items()}
+
+
+def compare_one(path: Path, form: Any) -> dict[str, Any]:
+    def opened() -> CompareView:
+        results = tk.results(path)
+        return CompareView(results.compare("temperature", price=tk.LocalPrice(per_hour=2)))
+
+    view = opened()
+    axes = {"rows": view.comparison.rows, "columns": view.comparison.columns}
+    queries: dict[str, dict[str, Any]] = {
+        "search": {"search": "word17 .*word9"},
+        "search_nothing": {"search": "zebra|giraffe"},
+        "only_differing": {"differing": True},
+        "filter_finish_reason": {"where": {"finish_reason": [1]}},
+        "filter_temperature": {"where": {"temperature": [2]}},
+        "filter_grade": {"where": {"grade": [0]}},
+        **({"filter_verdict": {"where": {"verdict": [1]}}} if form else {}),
+        "last_page": {"start": 2480},
+        "token_diff": {"diff": "token"},
+        "sort_by_seconds": {"sort": "seconds"},
+        "group_by_question": {"group": "row.question"},
+        "other_axes": {"rows": ["row.question"], "columns": ["seed"]},
+    }
+    return {
+        "completions": len(view.comparison.facts),
+        "open": timed(opened),
+        **{
+            name: timed(lambda query=query: view.do_page(**{**axes, **query}))
+            for name, query in queries.items()
+        },
+        "detail": timed(lambda: view.do_detail(1, 0)),
+        "grade": timed(lambda: view.do_grade(1, thumb=1)),
+        "static_html": timed(view.html),
+    }
+
+
+def main() -> None:
+    record: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "processors": len(os.sched_getaffinity(0))}
+    with tempfile.TemporaryDirectory() as name:
+        for widget in (compare,):
+            record[f"{widget.__name__}_ms"] = widget(Path(name))
+            print(json.dumps(record[f"{widget.__name__}_ms"]))
+    save("widgets", record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,665 @@
+"""Comparison: outputs side by side over any axes: what differs, what each cost, and what people think of it."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit import report
+from toolkit.choice import Choice, Vocabulary
+from toolkit.diff import Diff, Piece, brief, diff, marked, words
+from toolkit.sampling import unknown
+from toolkit.store import PLACE, Grade, Store, StoreError
+from toolkit.verdict import verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from toolkit.schema import ResponseFormat
+
+Ints = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+_MEASURED = ("completion_tokens", "prompt_tokens", "seconds", "first_token_seconds")
+_GRADED = ("grade", "grade.thumb", "grade.score")
+_KINDS = ("up", "down", "other", "none")
+"""Of grades: those without a thumb are "other"."""
+_TIED = ("row", "model", "system_fingerprint")
+"""Axes that stand for others, as the number of a row does for its variables."""
+_LONG = 20_000
+"""Characters of one text that are compared and searched for what to mark."""
+CELL = 600
+"""Characters of a text that a cell of a table shows."""
+FEW = 150
+"""Words of each text that are compared for a cell, from the first difference on."""
+_PATIENCE = 2.0
+"""Seconds that one search may take over all texts."""
+_RANGES = 12
+"""Different numbers from which on rows are grouped by quarters of them."""
+_STATIC_ROWS, _STATIC_COLUMNS = 60, 8
+_ONE_LINE = 24
+"""Characters of a value that is not broken over lines."""
+_KEPT = 2000
+"""Texts whose tokens are kept at hand."""
+NOTHING = "–"
+"""What is shown for a value that is missing."""
+
+
+def side_by_side(
+    table: pd.DataFrame, rows: list[str], columns: list[str], values: str, how: Any = "first"
+) -> pd.DataFrame:
+    """The values of a column, with those of some columns as rows and of others as columns."""
+    # Not pivot_table, which drops rows whose key is missing: the seed of a greedy cell is.
+    cells = table.groupby([*rows, *columns], dropna=False, sort=False)[values]
+    found: pd.DataFrame = cells.agg(how).unstack(columns)
+    return found
+
+
+def other_axes(table: pd.DataFrame, axes: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """The axes that are left for the rows. Without those that stand for a column's, or it for them, as the number of
+    a row of data and its variables do: rows would have outputs in some columns only."""
+
+    def tied(name: str, column: str) -> bool:
+        pairs = len(table[[name, column]].drop_duplicates())
+        own, other = (table[one].nunique(dropna=False) for one in (name, column))
+        return other > 1 and pairs in (own, other)
+
+    stand = [name for name in axes if name in _TIED or name.startswith("row.")]
+    without = {name for name in stand for column in columns if tied(name, column)}
+    found = [name for name in axes if name not in columns and name not in without]
+    return found or ["repeat" if "repeat" not in columns else "sweep"]
+
+
+class Facts:
+    """What is known of each of the N rows (choices) of a results table, column by column; each is made once, when it
+    is first asked for."""
+
+    def __init__(
+        self, table: pd.DataFrame, store: Store | None, axes: Sequence[str], cost: Doubles | None
+    ) -> None:
+        self.table, self.store, self.axes, self.cost = table, store, list(axes), cost
+        self._codes: dict[str, tuple[Ints, list[Any]]] = {}
+        self._tokens: dict[int, list[str]] = {}
+        self._values: dict[str, list[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """(N,) what each said; calls of functions too, which are no part of a text."""
+        called = self._called()
+        if not called:
+            return list(self.table["text"])
+        calls = [called.get(place, []) for place in self.places]
+        return [
+            "\n".join(filter(None, pair))
+            for pair in zip(self.table["text"], map("\n".join, calls), strict=True)
+        ]
+
+    def _called(self) -> dict[Any, list[str]]:
+        if self.store is None or not (self.table["finish_reason"] == "tool_calls").any():
+            return {}
+        query = (
+            "SELECT request, fingerprint, repeat, choice, '→ ' || json_extract(call.value, '$.name') || '(' || "
+            "json_extract(call.value, '$.arguments') || ')' FROM completions, json_each(tool_calls) call"
+        )
+        found: dict[Any, list[str]] = {}
+        for *place, call in self.store.query(query)[1]:
+            found.setdefault(tuple(place), []).append(call)
+        return found
+
+    @cached_property
+    def places(self) -> list[Any]:
+        """(N,) what the store knows each by."""
+        return list(zip(*(self.table[name] for name in PLACE), strict=True))
+
+    @cached_property
+    def failed(self) -> Bools:
+        return np.asarray(self.table["finish_reason"] == "error", bool)
+
+    @cached_property
+    def output(self) -> Ints:
+        """(N,) equal outputs have equal numbers; errors are apart from all texts."""
+        import pandas as pd
+
+        said = np.array(self.texts, dtype=object)
+        said[self.failed] = [f"\0{error}" for error in self.table["error"][self.failed]]
+        return np.asarray(pd.factorize(said)[0], np.int64)
+
+    @cached_property
+    def _forms(self) -> Mapping[str, ResponseFormat]:
+        return {} if self.store is None else self.store.forms()
+
+    @cached_property
+    def judged(self) -> bool:
+        """Whether a form was asked of any of them."""
+        return not self._forms.keys().isdisjoint(self.table["request"])
+
+    @cached_property
+    def verdicts(self) -> list[str | None]:
+        """(N,) status of each `Verdict`; None where no form was asked for."""
+        known: dict[Any, str] = {}
+        rows = zip(self.table["request"], self.table["text"], self.table["finish_reason"], strict=True)
+        found: list[str | None] = []
+        for request, text, reason in rows:
+            form = self._forms.get(request)
+            if form is None or reason in ("error", "tool_calls"):
+                found.append(None)
+                continue
+            asked = (id(form), text, reason)
+            if asked not in known:
+                known[asked] = verdict(text, form, reason).status
+            found.append(known[asked])
+        return found
+
+    def grades(self) -> list[Grade | None]:
+        """(N,) the grades by now."""
+        if self.store is None:
+            return self._read_grades()
+        known = self.store.grades()
+        return [known.get(place) for place in self.places] if known else [None] * len(self)
+
+    def _read_grades(self) -> list[Grade | None]:
+        """Those that a table has which was read from CSV."""
+        if "grade.thumb" not in self.table:
+            return [None] * len(self)
+        columns = (self.table[f"grade.{name}"] for name in ("thumb", "score", "note"))
+        rows = ([None if report.is_missing(v) else v for v in row] for row in zip(*columns, strict=True))
+        found = [Grade(thumb and int(thumb), score, str(note or "")) for thumb, score, note in rows]
+        return [grade or None for grade in found]
+
+    def column(self, name: str) -> Any:
+        """(N,) an axis, a measure, or what became of each. Raises KeyError for an unknown name."""
+        if name == "verdict":
+            return self.verdicts
+        if name == "cost" and self.cost is not None:
+            return self.cost
+        if name == "grade":
+            return [_kind(grade) for grade in self.grades()]
+        if name in _GRADED:
+            return [grade and getattr(grade, name.removeprefix("grade.")) for grade in self.grades()]
+        if name not in self.table:
+            raise KeyError(unknown("column", name, map(str, self.table.columns)))
+        return self.table[name]
+
+    def codes(self, name: str) -> tuple[Ints, list[Any]]:
+        """(N,) numbers that stand for the values of a column, and these values: numbers in order, what is missing
+        last, texts as they come."""
+        import pandas as pd
+
+        if name in self._codes:
+            return self._codes[name]
+        if name == "grade":
+            return np.array([_KINDS.index(kind) for kind in self.column(name)], np.int64), [*_KINDS]
+        column = pd.Series(self.column(name))
+        ordered = pd.api.types.is_numeric_dtype(column)
+        codes, values = pd.factorize(column, sort=ordered, use_na_sentinel=True)
+        found = (
+            np.where(codes < 0, len(values), codes),
+            [*values.tolist(), *([None] if (codes < 0).any() else [])],
+        )
+        if name not in _GRADED:  # these change
+            self._codes[name] = found
+        return found
+
+    def numbers(self, name: str) -> Doubles:
+        """(N,) what a column is sorted by: its numbers, NaN where missing, or those that stand for its values."""
+        import pandas as pd
+
+        column = pd.Series(self.column(name))
+        if name in _GRADED[1:] or pd.api.types.is_numeric_dtype(column):
+            return pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)
+        return self.codes(name)[0].astype(np.float64)
+
+    def value(self, name: str, i: int) -> Any:
+        """A column's value in a row, None where missing."""
+        if name not in self._values:
+            column = self.column(name)
+            self._values[name] = column if isinstance(column, list) else column.tolist()
+        value = self._values[name][i]
+        return None if report.is_missing(value) else value
+
+    def tokens(self, rows: Iterable[int]) -> Mapping[int, list[str]]:
+        """The texts of the tokens of some rows (and of some that were asked for before), by row; without those whose
+        tokens are not known. Ask for all that is needed at once."""
+        places = {self.places[i]: i for i in rows if i not in self._tokens}
+        if self.store is None or not places:
+            return self._tokens
+        if len(self._tokens) > _KEPT:
+            self._tokens = {i: self._tokens[i] for i in rows if i in self._tokens}
+        query = (
+            "SELECT request, fingerprint, repeat, choice, token_ids FROM completions "
+            "JOIN arrays ON completion = number WHERE request IN (SELECT value FROM json_each(?))"
+        )
+        requests = "[" + ",".join(f'"{request}"' for request in {place[0] for place in places}) + "]"
+        for *place, ids in self.store.query(query, [requests])[1]:
+            if (i := places.get(tuple(place))) is not None and len(ids):
+                self._tokens[i] = self._pieces(i, np.frombuffer(ids, np.int32))
+        return self._tokens
+
+    def _pieces(self, i: int, ids: npt.NDArray[np.int32]) -> list[str]:
+        vocabulary = self._vocabulary(self.places[i][1])
+        found, at, text = [], 0, self.texts[i][:_LONG]
+        for _, _, piece in Choice(0, "", "stop", token_ids=ids, vocabulary=lambda: vocabulary).pieces:
+            if not piece or not text.startswith(
+                piece, at
+            ):  # the end of the text is a token, and no part of it
+                break
+            found.append(piece)
+            at += len(piece)
+        return [*found, *words(text[at:])]
+
+    def _vocabulary(self, fingerprint: str) -> Vocabulary:
+        try:
+            return self.store.vocabulary(fingerprint) if self.store else []
+        except KeyError:
+            return []
+
+
+def _kind(grade: Grade | None) -> str:
+    return "none" if grade is None else {1: "up", -1: "down", None: "other"}[grade.thumb]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The rows of a comparison that were asked for."""
+
+    rows: Ints
+    """(R,) numbers of its rows, in the order asked for."""
+    groups: tuple[str, ...]
+    """(R,) what each row's group is called; empty without groups."""
+    kept: Bools
+    """(N,) choices whose axes are those asked for."""
+    matching: Bools
+    """(N,) of these, the ones that were sought."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Comparison:
+    """Outputs side by side: a row for each combination of the values of some axes, a column for each of others. Axes
+    that are neither have their values in one cell. Made by `Results.compare`.
+
+    `found = comparison.find("Par[iy]s", differing=True, sort="seconds")` gives rows, `comparison.cell(row, column,
+    found)` the choices of a cell, as rows of the results table, `comparison.told(i)` what is known of one, and
+    `comparison.diff(i, base)` what differs.
+    """
+
+    def __init__(
+        self, facts: Facts, rows: Sequence[str], columns: Sequence[str], values: str = "text"
+    ) -> None:
+        if both := [name for name in rows if name in columns]:
+            raise ValueError(f"{', '.join(both)} cannot be rows and columns at once: leave it out of one")
+        self.facts, self.rows, self.columns, self.values = facts, list(rows), list(columns), values
+        self.row, first_rows = _joined(len(facts), [facts.codes(name)[0] for name in rows])
+        self.column, first_columns = _joined(len(facts), [facts.codes(name)[0] for name in columns])
+        self._first = {"rows": first_rows, "columns": first_columns}
+        place = self.row * max(1, len(first_columns)) + self.column
+        self._order = np.argsort(place, kind="stable")
+        self._places = place[self._order]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self._first["rows"]), len(self._first["columns"])
+
+    @property
+    def axes(self) -> list[str]:
+        """What rows and columns may be."""
+        return [*self.facts.axes, *(n for n in (*self.rows, *self.columns) if n not in self.facts.axes)]
+
+    @property
+    def measures(self) -> list[str]:
+        """What rows may be sorted and grouped by, beside axes; `differing` is how many outputs differ from the
+        baseline's."""
+        known = {"verdict": self.facts.judged, "cost": self.facts.cost is not None}
+        more = [name for name, there in known.items() if there]
+        return ["differing", *_MEASURED, *more, "finish_reason", *_GRADED[1:]]
+
+    def over(self, rows: Sequence[str], columns: Sequence[str]) -> Comparison:
+        """The same outputs over other axes. Raises KeyError for an unknown one."""
+        return Comparison(self.facts, rows, columns, self.values)
+
+    def frame(self) -> pd.DataFrame:
+        """One column for each column, one row for each row; the first value of each cell. A text that was cut ends
+        with ✂."""
+        table = self.facts.table
+        if self.values == "text":
+            cut = table["finish_reason"] == "length"
+            table = table.assign(text=table["text"].where(~cut, table["text"] + " ✂"))
+        return side_by_side(table, self.rows, self.columns, self.values)
+
+    def row_values(self, row: int) -> dict[str, Any]:
+        """Axis → value of a row."""
+        i = int(self._first["rows"][row])
+        return {name: self.facts.value(name, i) for name in self.rows}
+
+    def column_values(self, column: int) -> dict[str, Any]:
+        i = int(self._first["columns"][column])
+        return {name: self.facts.value(name, i) for name in self.columns}
+
+    # Finding rows
+
+    def differs(self, baseline: int = 0) -> Bools:
+        """(N,) whether each output differs from the first one of its row in the baseline column; False where that is
+        missing."""
+        base = self.base(baseline)[self.row]
+        found: Bools = (base >= 0) & (self.facts.output != self.facts.output[base])
+        return found
+
+    def base(self, baseline: int) -> Ints:
+        """(rows,) the first choice of each row in a column; −1 where there is none. Where the column lacks an axis of
+        the rows altogether, as greedy outputs lack the seed, it is the one that agrees in the others."""
+        wanted = np.arange(self.shape[0]) * self.shape[1] + baseline
+        at = np.minimum(np.searchsorted(self._places, wanted), len(self._places) - 1)
+        found = np.where(self._places[at] == wanted, self._order[at], -1)
+        if (found < 0).any():
+            here = np.flatnonzero(self.column == baseline)[::-1]  # of several the first stays
+            coded = [self.facts.codes(name) for name in self.rows]
+            shared = [
+                codes for codes, values in coded if any(values[code] is not None for code in codes[here])
+            ]
+            key, _ = _joined(len(self.facts), shared)
+            first = np.full(int(key.max(initial=0)) + 1, -1)
+            first[key[here]] = here
+            found = np.where(found < 0, first[key[self._first["rows"]]], found)
+        return found
+
+    def find(
+        self,
+        search: str = "",
+        differing: bool = False,
+        where: Mapping[str, Sequence[Any]] | None = None,
+        sort: str | None = None,
+        descending: bool = False,
+        group: str | None = None,
+        baseline: int = 0,
+    ) -> Found:
+        """The rows with an output that is sought: that `search`, a regular expression (without regard to case), finds
+        something in, that differs from the baseline's, and that has what `where` says: column → values that it may
+        have. Axes in `where` also leave out other columns.
+
+        where: any column, also verdict, finish_reason, and grade (up, down, other, none). sort, group: axes, or
+        `measures`: means over the outputs of a row; those of a row that is in no one group are "mixed".
+
+        Raises ValueError for a bad regular expression, or one that takes too long; KeyError for an unknown column.
+        """
+        kept = np.ones(len(self.facts), bool)
+        matching = kept.copy()
+        for name, values in (where or {}).items():
+            codes, known = self.facts.codes(name)
+            wanted = [i for i, value in enumerate(known) if value in values]
+            (kept if name in self.axes else matching)[~np.isin(codes, wanted)] = False
+        if differing:
+            matching &= self.differs(baseline)
+        matching &= kept
+        if search:
+            matching &= self._searched(search, matching)
+        rows = np.flatnonzero(np.bincount(self.row[matching], minlength=self.shape[0]))
+        keys: list[npt.NDArray[Any]] = [rows]
+        if sort:
+            measure = self._measure(sort, kept, baseline)[rows]
+            # What has no number comes last either way.
+            keys.append(np.where(np.isnan(measure), np.inf, -measure if descending else measure))
+        names = np.zeros(0, object)
+        if group:
+            order, names = self._groups(group, kept, baseline, rows)
+            keys.append(order)
+        ordered = np.lexsort(keys)
+        return Found(rows[ordered], tuple(names[ordered]) if group else (), kept, matching)
+
+    def _searched(self, search: str, among: Bools) -> Bools:
+        """(N,) where a pattern is found; equal outputs are looked at once."""
+        pattern, began = _pattern(search), time.monotonic()
+        found = np.zeros(len(self.facts), bool)
+        outputs, first = np.unique(self.facts.output[among], return_index=True)
+        texts, rows = self.facts.texts, np.flatnonzero(among)[first].tolist()
+        hits = np.zeros(int(self.facts.output.max(initial=0)) + 1, bool)
+        for output, i in zip(outputs.tolist(), rows, strict=True):
+            left = began + _PATIENCE - time.monotonic()
+            try:
+                hits[output] = left > 0 and pattern.search(texts[i], timeout=left) is not None
+            except TimeoutError:
+                left = 0
+            if left <= 0:
+                raise ValueError(
+                    f"{search!r} takes too long: nested repeats such as (a+)+ do; make it simpler"
+                )
+        found[among] = hits[self.facts.output[among]]
+        return found
+
+    def _measure(self, name: str, kept: Bools, baseline: int) -> Doubles:
+        """(rows,) the mean of a column over the outputs of each row, NaN where nothing is known."""
+        if name == "differing":
+            return np.bincount(self.row[kept], self.differs(baseline)[kept], self.shape[0]).astype(np.float64)
+        values = self.facts.numbers(name)
+        known = kept & ~np.isnan(values)
+        total = np.bincount(self.row[known], values[known], self.shape[0])
+        with np.errstate(invalid="ignore"):
+            return np.asarray(total / np.bincount(self.row[known], minlength=self.shape[0]))
+
+    def _groups(self, name: str, kept: Bools, baseline: int, rows: Ints) -> tuple[Ints, npt.NDArray[Any]]:
+        """Numbers of the groups of some rows, in their order, and what each is called."""
+        if name in ("differing", "cost", *_MEASURED, "grade.score"):
+            return _ranges(name, self._measure(name, kept, baseline)[rows])
+        codes, values = self.facts.codes(name)
+        low = np.full(self.shape[0], len(values))
+        high = np.full(self.shape[0], -1)
+        np.minimum.at(low, self.row[kept], codes[kept])
+        np.maximum.at(high, self.row[kept], codes[kept])
+        group = np.where(low == high, low, len(values))[rows]
+        called = [f"{name} {NOTHING if v is None else _short(v)}" for v in values]
+        return group, np.array([*called, f"{name} mixed"], object)[group]
+
+    # What a cell holds
+
+    def cell(self, row: int, column: int, found: Found) -> list[int]:
+        """The choices of a cell, as rows of the results table: those that were sought first."""
+        wanted = row * self.shape[1] + column
+        here = self._order[slice(*np.searchsorted(self._places, [wanted, wanted + 1]))]
+        here = here[found.kept[here]]
+        return [*here[found.matching[here]].tolist(), *here[~found.matching[here]].tolist()]
+
+    def told(self, i: int) -> dict[str, Any]:
+        """What is known of a choice: finish_reason, error, verdict, prompt_tokens, completion_tokens, seconds, cost;
+        None where it is not known."""
+        names = ["finish_reason", "error", *_MEASURED[:3]]
+        more = {"verdict": self.facts.judged, "cost": self.facts.cost is not None}
+        known = {name: self.facts.value(name, i) for name in [*names, *(n for n in more if more[n])]}
+        return {"verdict": None, "cost": None, **known}
+
+    def diff(self, i: int, base: int, by: str = "word", most: int = 3000) -> Diff:
+        """What turns one output, of a row of the results table, into another: in words or, by="token", in tokens (in
+        words where their tokens are not known). Only the first 20,000 characters of each are looked at, and `most`
+        words or tokens from the first difference on."""
+        known = self.facts.tokens([base, i]) if by == "token" else {}
+        if base in known and i in known:
+            return diff(known[base], known[i], most)
+        a, b = (words(self.facts.texts[k][:_LONG]) for k in (base, i))
+        return diff(a, b, most)
+
+    def pieces(
+        self, i: int, base: int | None = None, search: str = "", by: str = "word", most: int = 3000
+    ) -> list[Piece]:
+        """An output as pieces that tell how it differs from another (see `diff`; None for none), and what a search
+        finds in it: (equal, insert, delete, rest or gap; text; found)."""
+        text = self.facts.texts[i]
+        plain = Diff((("equal", text[:_LONG]),) if text else (), True)
+        compared = plain if base is None else self.diff(i, base, by, most)
+        found = marked(compared.ops, _spans(search, text[:_LONG]) if search else [])
+        if not compared.whole:
+            at = next((k for k, piece in enumerate(found) if piece[0] == "rest"), len(found))
+            found.insert(at, ("gap", " ⋯ too long to be compared from here on ⋯ ", False))
+        more = len(text) - _LONG
+        return [*found, ("gap", f"… {more:,} more characters", False)] if more > 0 else found
+
+    # Grades
+
+    @property
+    def gradable(self) -> bool:
+        """Whether there is a file to keep grades in."""
+        return self.facts.store is not None and self.facts.store.path != ":memory:"
+
+    def grade(self, i: int, **given: Any) -> Grade:
+        """Grades the choice of a row of the results table, in the store: see `Store.grade`. Raises ValueError for a
+        row that is an error, StoreError where there is no file to keep it in."""
+        if self.facts.store is None:
+            raise StoreError(
+                "a table that was read from CSV has no store to keep a grade in: grade the results of the store "
+                "itself, toolkit.results('run.db')"
+            )
+        if self.facts.failed[i]:
+            raise ValueError("an error has no answer that could be graded")
+        return self.facts.store.grade(*self.facts.places[i], **given)
+
+    # Showing itself
+
+    def _counts(self) -> str:
+        rows, columns = self.shape
+        failed = int(self.facts.failed.sum())
+        differing = np.unique(self.row[self.differs()]).size
+        across = ", ".join(self.columns) or "all"
+        parts = [f"{rows:,} rows × {columns:,} columns ({across})", f"{len(self.facts):,} outputs"]
+        parts += [f"{differing:,} rows with an output that differs from the first column's"]
+        parts += [f"{failed:,} failed"] if failed else []
+        return ", ".join(parts)
+
+    def __repr__(self) -> str:
+        shown = self.frame().iloc[:, :_STATIC_COLUMNS].to_string(max_rows=20, max_colwidth=60)
+        return f"Comparison({self._counts()})\n{shown}"
+
+    def _repr_html_(self) -> str:
+        if self.values == "text":
+            return self.html()
+        return f"<p>{html.escape(self._counts())}</p>{report.table(self.frame().reset_index(), rows=200)}"
+
+    def html(self, escape: Callable[[str], str] = html.escape) -> str:
+        """The texts as a table, each with its difference from the first column, and what is known of it; the first 60
+        rows and 8 columns. escape: what makes a text HTML."""
+        rows, columns = self.shape
+        found, bases = self.find(), self.base(0)
+        shown = range(min(columns, _STATIC_COLUMNS))
+        head = [*self.rows, *(_label(self.column_values(column)) for column in shown)]
+        body = [
+            [*map(_value, self.row_values(row).values())]
+            + [
+                self._cell_html(self.cell(row, column, found), int(bases[row]), column, escape)
+                for column in shown
+            ]
+            for row in found.rows[:_STATIC_ROWS].tolist()
+        ]
+        label = "".join(f'<th style="{_CELL};{_wrap(name)}">{escape(name)}</th>' for name in head)
+        axes = len(self.rows)
+        lines = "".join(
+            "<tr>"
+            + "".join(f'<td style="{_CELL};{_wrap(value)}">{escape(value)}</td>' for value in line[:axes])
+            + "".join(f'<td style="{_CELL}">{said}</td>' for said in line[axes:])
+            + "</tr>"
+            for line in body
+        )
+        left = [(rows - _STATIC_ROWS, "rows"), (columns - _STATIC_COLUMNS, "columns")]
+        rest = "".join(f"<p>… and {n:,} more {what}</p>" for n, what in left if n > 0)
+        return (
+            f"<div><p>{escape(self._counts())}. <ins>Only here</ins>, <del>only in the first column</del>.</p>"
+            f"<table><thead><tr>{label}</tr></thead><tbody>{lines}</tbody></table>{rest}</div>"
+        )
+
+    def _cell_html(self, here: list[int], base: int, column: int, escape: Callable[[str], str]) -> str:
+        if not here:
+            return NOTHING
+        i = here[0]
+        told = self.told(i)
+        if told["error"] is not None:
+            said = f"<b>error</b> {escape(told['error'])}"
+        else:
+            compared = base if base >= 0 and column else None
+            pieces = brief(self.pieces(i, compared, most=FEW), CELL)
+            said = "".join(_MARKS.get(op, "{}").format(escape(text)) for op, text, _ in pieces)
+        more = f" +{len(here) - 1:,}" if len(here) > 1 else ""
+        return f'<div style="{_SAID}">{said}</div><small>{escape(summary(told))}{more}</small>'
+
+
+def _wrap(text: str) -> str:
+    """Short values stay on one line, or narrow columns would break words."""
+    return "white-space:nowrap" if len(text) <= _ONE_LINE else "white-space:pre-wrap;overflow-wrap:anywhere"
+
+
+_CELL = "text-align:left;vertical-align:top;max-width:26em;border-bottom:1px solid #8886"
+_SAID = "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate"
+_MARKS = {
+    "insert": '<ins style="background:rgba(0,114,178,0.18)">{}</ins>',
+    "delete": '<del style="background:rgba(230,159,0,0.22)">{}</del>',
+    "gap": "<small>{}</small>",
+}
+
+
+def summary(told: Mapping[str, Any]) -> str:
+    """What is known of an output (`Comparison.told`), in a line."""
+    parts = [told["verdict"], {"length": "✂ length"}.get(told["finish_reason"], told["finish_reason"])]
+    parts += [f"{told['prompt_tokens']} + {told['completion_tokens']} tokens"]
+    parts += [] if told["seconds"] is None else [f"{told['seconds']:.2f} s"]
+    parts += [] if told["cost"] is None else [f"${told['cost']:.3g}"]
+    return " · ".join(filter(None, parts))
+
+
+def _joined(length: int, parts: Sequence[Ints]) -> tuple[Ints, Ints]:
+    """Numbers for the combinations of several codes, in their order, and the first place of each combination."""
+    found = np.zeros(length, np.int64)
+    for codes in parts:
+        # One after the other, so that the product of many codes does not overflow.
+        found = np.unique(found * (int(codes.max(initial=0)) + 1) + codes, return_inverse=True)[1]
+    return found, np.unique(found, return_index=True)[1]
+
+
+def _ranges(name: str, values: Doubles) -> tuple[Ints, npt.NDArray[Any]]:
+    """Groups of numbers: each number, or quarters of many; and what each is called."""
+    known = np.unique(values[~np.isnan(values)])
+    if len(known) > _RANGES:
+        known = np.unique(np.quantile(values[~np.isnan(values)], [0, 0.25, 0.5, 0.75]))
+    group = np.where(np.isnan(values), len(known), np.searchsorted(known, values, side="right") - 1)
+    each = len(np.unique(values[~np.isnan(values)])) <= _RANGES
+    called = [f"{name} {low:.4g}" + ("" if each else " and more") for low in known]
+    return group, np.array([*called, f"{name} {NOTHING}"], object)[group]
+
+
+def _pattern(search: str) -> Any:
+    import regex
+
+    try:
+        return regex.compile(search, regex.IGNORECASE)
+    except regex.error as error:
+        raise ValueError(f"{search!r} is no regular expression: {error}") from None
+
+
+def _spans(search: str, text: str) -> list[tuple[int, int]]:
+    """What to mark of a text; nothing where that takes too long."""
+    try:
+        return [m.span() for m in _pattern(search).finditer(text, timeout=0.1) if m.end() > m.start()]
+    except TimeoutError:
+        return []
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return NOTHING
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _short(value: Any) -> str:
+    text = _value(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _label(values: Mapping[str, Any]) -> str:
+    """What a column is called."""
+    return ", ".join(f"{name} {_short(value)}" for name, value in values.items()) or "all"
