@@ -313,7 +313,7 @@ def test_hostile_examples_and_rows(page, name, layout):
     pool = [{"text": text, "label": text, key: text}]
     system = text.replace("{", "{{").replace("}", "}}")
     prompt = tk.Prompt("{text}", system=system, examples=pool, answer="{label}", layout=layout)
-    widget = Builder(prompt, [{"text": text + "!", key: text}], GPT)
+    widget = Builder(prompt, [{"text": text + " another", key: text}], GPT)
     mount(page, widget)
     page.locator(".tk-build-example").first.wait_for()
     assert visible(text)[:50] in page.locator(".tk-build-prompt").text_content()

@@ -458,7 +458,7 @@ class Comparison:
         np.minimum.at(low, self.row[kept], codes[kept])
         np.maximum.at(high, self.row[kept], codes[kept])
         group = np.where(low == high, low, len(values))[rows]
-        called = [f"{name} {NOTHING if v is None else _short(v)}" for v in values]
+        called = [f"{name} {_short(v)}" for v in values]
         return group, np.array([*called, f"{name} mixed"], object)[group]
 
     # What a cell holds
@@ -551,7 +551,7 @@ class Comparison:
         shown = range(min(columns, _STATIC_COLUMNS))
         head = [*self.rows, *(_label(self.column_values(column)) for column in shown)]
         body = [
-            [*map(_value, self.row_values(row).values())]
+            [_short(value, 300) for value in self.row_values(row).values()]
             + [
                 self._cell_html(self.cell(row, column, found), int(bases[row]), column, escape)
                 for column in shown
@@ -649,15 +649,9 @@ def _spans(search: str, text: str) -> list[tuple[int, int]]:
         return []
 
 
-def _value(value: Any) -> str:
-    if value is None:
-        return NOTHING
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _short(value: Any) -> str:
-    text = _value(value)
-    return text if len(text) <= 80 else text[:79] + "…"
+def _short(value: Any, most: int = 80) -> str:
+    text = NOTHING if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _label(values: Mapping[str, Any]) -> str:

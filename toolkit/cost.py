@@ -361,7 +361,10 @@ class Costs:
         said, notes = (
             "".join(f"<li>{html.escape(t)}</li>" for t in ts) for ts in (self.sentences(), self.notes())
         )
-        return f"<div><ul>{said}</ul>{report.table(shown)}<ul>{notes}</ul></div>"
+        return (
+            f'<div style="overflow-wrap:anywhere"><ul>{said}</ul>'
+            f'<div style="overflow-x:auto">{report.table(shown)}</div><ul>{notes}</ul></div>'
+        )
 
 
 _UNITS = {"machine_seconds": "s", "first_token_seconds": "s, median", "valid": "share", "correct": "share"}

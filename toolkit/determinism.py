@@ -513,9 +513,7 @@ class Determinism:
             return ""
         found: Any = self.agreements.itertuples(index=False)
         size = range(len(self.systems))
-        cells = {
-            cell: one for cell, one in zip(((a, b) for a in size for b in size if a <= b), found, strict=True)
-        }
+        cells = dict(zip(((a, b) for a in size for b in size if a <= b), found, strict=True))
         names = [html.escape(report.cut(str(name), _LONG)) for name in self.systems]
         rows = (
             f"<tr><th>{names[a]}</th>{''.join(_shaded(cells[min(a, b), max(a, b)], a == b) for b in size)}</tr>"
@@ -536,7 +534,8 @@ def _shaded(cell: Any, alone: bool) -> str:
     share = "> 99.9 %" if cell.agreement < 1 and whole == "100.0 %" else whole
     count = f"{cell.forked} of {cell.requests} fork" if cell.requests else none
     depth = 0.5 * (cell.agreement if cell.requests else 0)
-    style = f"text-align:right;white-space:nowrap;padding:3px 8px;background:rgba(0,114,178,{depth:.2f});border:1px solid rgba(128,128,128,.4)"
+    box = "text-align:right;white-space:nowrap;padding:3px 8px;border:1px solid rgba(128,128,128,.4)"
+    style = f"{box};background:rgba(0,114,178,{depth:.2f})"
     return f'<td style="{style}"><b>{share if cell.requests else "–"}</b><br>{count}</td>'
 
 

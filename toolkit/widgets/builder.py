@@ -83,7 +83,7 @@ class Builder(View):
         self.rows = dicts("rows", rows) or ({},)
         self._row = 0
         self._shots: dict[str, Any] = {name: getattr(prompt, name) for name in SHOTS}
-        self._fit = {"window": _WINDOW, "reserve": DEFAULT_MAX_TOKENS, "strategy": "examples"}
+        self._fit: dict[str, Any] = {"window": _WINDOW, "reserve": DEFAULT_MAX_TOKENS, "strategy": "examples"}
         self._model = _ESTIMATE if model is None and engines._loaded is None else model
         self._counter = coder(self._model).name
         self._errors: dict[str, str] = {}

@@ -17,7 +17,7 @@ def written(value: Any) -> str:
     return pprint.pformat(value, width=_WIDTH, sort_dicts=False)
 
 
-def call(name: str, *given: str, **named: str) -> str:
+def call(name: str, /, *given: str, **named: str) -> str:
     """A call of arguments that are written already."""
     parts = [*given, *(f"{argument}={value}" for argument, value in named.items())]
     line = f"{name}({', '.join(parts)})"

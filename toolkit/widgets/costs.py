@@ -75,7 +75,7 @@ class CostsView(View):
     def do_prices(
         self,
         models: Sequence[tuple[str, str | None]] = (),
-        own: Mapping[str, float | None] | None = None,
+        own: Mapping[str, Any] | None = None,
         per_hour: float | None = None,
         cached: bool = False,
     ) -> list[dict[str, Any]]:

@@ -565,7 +565,7 @@ def _brief(value: Any) -> str:
 def _verdict(reply: Reply) -> tuple[bool, str, str] | None:
     """Whether the answer has its form, in a word, and in a sentence."""
     found = reply.completion.schema_verdict if reply.completion else None
-    return found and (found.valid, found.status, visible(str(found), 600))
+    return None if found is None else (found.valid, found.status, visible(str(found), 600))
 
 
 def _dollars(amount: float) -> str:

@@ -27,7 +27,11 @@ export default widget(async ({ root, content, ask, signal }) => {
     } catch (error) { tell(error); }
     table.removeAttribute("aria-busy");
   });
-  const from = (changes, focus) => { Object.assign(state, { start: 0 }, changes); return load(focus); };
+  const from = async (changes) => {
+    Object.assign(state, { start: 0 }, changes);
+    await load();
+    scroll.scrollTop = 0;
+  };
 
   // Controls
 
@@ -136,7 +140,7 @@ export default widget(async ({ root, content, ask, signal }) => {
 
   function drawHead(column) {
     const base = column.column === state.baseline;
-    const told = [
+    const told = !column.outputs ? ["no outputs in these rows"] : [
       `${number(column.outputs)} outputs`, base ? null : `${number(column.differing)} differ`, `${number(column.tokens, 1)} tokens`,
       column.seconds === null ? null : `${number(column.seconds)} s`, column.cost === null ? null : money(column.cost) + " in all",
     ];
