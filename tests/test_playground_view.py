@@ -282,7 +282,7 @@ def test_tokens_are_counted_while_one_types(page, engine_of):
     price = tk.ModelPrice("mine", input=1000, output=2000)
     mount(page, Playground(engine_of(), "one two", price=price, max_tokens=10))
     page.get_by_text("2 tokens + 10 for the answer; 88 of 100 remain").wait_for()
-    page.get_by_text("$0.002 for the prompt, at most $0.022 with the answer (mine)").wait_for()
+    page.get_by_text("$0.0020 for the prompt, at most $0.022 with the answer (mine)").wait_for()
     typed(page, "text of turn 1").fill("word " * 95)
     page.locator(".tk-play-counted.tk-error").get_by_text("5 too many for the window of 100").wait_for()
 
@@ -535,9 +535,9 @@ def test_settings_without_a_control_hold_for_every_answer(page, engine_of):
 @pytest.mark.parametrize(
     ("price", "told"),
     [
-        (tk.LocalPrice(per_hour=3600), "cost$0.5"),
+        (tk.LocalPrice(per_hour=3600), "cost$0.50"),
         (tk.LocalPrice(per_kwh=1), "costnot known"),
-        (tk.ModelPrice("m", input=1e6, output=1e6), "cost$10"),
+        (tk.ModelPrice("m", input=1e6, output=1e6), "cost$10.00"),
     ],
 )
 def test_what_an_answer_cost(page, engine_of, price, told):

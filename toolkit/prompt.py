@@ -124,7 +124,7 @@ class Prompt:
             raise ValueError(f"block has the variables question and answer only, not {', '.join(more)}")
         needed = [*self._template("template").variables, *self._template("answer").variables]
         for i, row in enumerate(self.examples):
-            if missing := [n for n in dict.fromkeys(needed) if n not in row and n != "documents"]:
+            if missing := [n for n in self.example_variables if n not in row]:
                 raise ValueError(f"examples[{i}]: {lacks(missing, row)}")
             self._refuse_missing(f"examples[{i}]", row, needed)
 
@@ -179,6 +179,12 @@ class Prompt:
     def variables(self) -> tuple[str, ...]:
         """The names that a row must have, in order of appearance."""
         return tuple(v for v in self._used if v != "documents" or not self.documents)
+
+    @property
+    def example_variables(self) -> tuple[str, ...]:
+        """The names that an example must have: those of the template, then those of the answer."""
+        own = (v for name in ("template", "answer") for v in self._template(name).variables)
+        return tuple(dict.fromkeys(v for v in own if v != "documents"))
 
     @cached_property
     def pool(self) -> Pool:

@@ -117,9 +117,9 @@ class Builder(View):
     @property
     def _columns(self) -> list[str]:
         """The variables of an example: those that the prompt needs first."""
-        needed = (*self._begun._template("template").variables, *self._begun._template("answer").variables)
-        names = [name for name in needed if name != "documents"]
-        return list(dict.fromkeys([*names, *(n for e in self.examples for n in e.row)]))
+        return list(
+            dict.fromkeys([*self._begun.example_variables, *(n for e in self.examples for n in e.row)])
+        )
 
     # What the browser asks for: each change gives the whole of what is shown anew.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import threading
 import time
@@ -569,7 +570,10 @@ def _verdict(reply: Reply) -> tuple[bool, str, str] | None:
 
 
 def _dollars(amount: float) -> str:
-    return "not known" if amount != amount else f"${amount:.3g}" if amount else "$0"
+    """With two digits that tell something: $0.0000095."""
+    if math.isnan(amount):
+        return "not known"
+    return f"${amount:,.{max(2, 1 - math.floor(math.log10(amount))) if amount else 0}f}"
 
 
 def _conversation(turns: Sequence[Draft]) -> str:

@@ -273,7 +273,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
       differ.length ? h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "setting"), ...sides.map((s) => h("th", {}, `#${s.number}`)))),
         h("tbody", {}, differ.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell)))))) : h("p", { class: "tk-faint" }, "the same settings"),
       h("div", { class: "tk-play-sides" }, sides.map((side, i) => h("div", {},
-        h("div", { class: "tk-faint" }, `#${side.number} ${side.facts.filter(([name]) => ["finish_reason", "usage", "seconds"].includes(name)).map(([, value]) => value).join(" · ")}`),
+        h("div", { class: "tk-faint" }, `#${side.number} ${side.facts.filter(([name]) => ["finish_reason", "usage", "seconds"].includes(name)).map(([name, value]) => (name === "seconds" ? `${value} s` : value)).join(" · ")}`),
         h("div", { class: "tk-said" }, both[i].map(([same, piece]) => (same ? piece : h(i ? "ins" : "del", {}, piece))))))));
   };
 
@@ -305,8 +305,8 @@ export default widget(async ({ root, content, ask, on, signal }) => {
           h("label", {}, "response_format"), h("span", {}, kind), h("div", { class: "tk-play-form" }, formText, formNote), place("form")),
         content.fixed.length ? h("p", { class: "tk-faint" }, `also: ${content.fixed.join(" · ")}`) : null),
       h("div", { class: "tk-play-below" },
-        h("div", { class: "tk-bar tk-play-run" }, run, halt, state, h("span", { class: "tk-play-count" }, meter, counted),
-          h("button", { type: "button", onclick: sweep }, "make this a sweep")),
+        h("div", { class: "tk-bar tk-play-run" }, run, halt, state, h("button", { type: "button", onclick: sweep }, "make this a sweep")),
+        h("div", { class: "tk-play-count" }, meter, counted),
         place("run"), code, answer, pair)),
     pastBox));
   meter.hidden = true;
