@@ -6,6 +6,7 @@ fingerprints  id → record of the engine
 vocabularies  tokenizer hash → bytes of each token id
 prompts       hash → token ids that the model was given
 runs          when, on which fingerprint, for how long, and what the device drew
+took          the fingerprints that took part in a run: one, or those of a server that changes
 completions   one row a choice, known by (request, fingerprint, repeat, choice); choice −1 is the prompt
 failures      every attempt that gave no completion
 sweeps, cells what was asked together, and the labels of each cell
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 _APPLICATION = 0x746B6974
 """SQLite's application_id of our files: "tkit"."""
-_VERSION = 4
+_VERSION = 5
 """SQLite's user_version: the format written here."""
 _UPGRADES = {
     1: ("ALTER TABLE completions ADD COLUMN notes TEXT",),
@@ -61,6 +62,11 @@ _UPGRADES = {
             "cells ADD COLUMN first INTEGER NOT NULL DEFAULT 0",
         )
     ),
+    4: (
+        "CREATE TABLE took (run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) "
+        "WITHOUT ROWID",
+        "INSERT INTO took SELECT id, fingerprint FROM runs",
+    ),
 }
 """From each older format to the next."""
 _PATIENCE = 60.0
@@ -76,6 +82,7 @@ CREATE TABLE prompts (id TEXT PRIMARY KEY, token_ids BLOB NOT NULL);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, created REAL NOT NULL, fingerprint TEXT NOT NULL, sweep TEXT NOT NULL,
     seconds REAL, joules REAL);
+CREATE TABLE took (run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID;
 CREATE TABLE completions (
     number INTEGER PRIMARY KEY,
     request TEXT NOT NULL, fingerprint TEXT NOT NULL, repeat INTEGER NOT NULL, choice INTEGER NOT NULL,
@@ -108,11 +115,12 @@ _COLUMNS = (
 )
 
 
-ON = """(x.fingerprint = ?1 OR x.run IN (
-    SELECT id FROM runs WHERE fingerprint = ?1 UNION SELECT run FROM completions WHERE fingerprint = ?1))"""
-"""A row x belongs to the fingerprint ?1: it is its own, or came in a run in which it took part. Behind one address
-may be several systems, which answer in turn: what one of them was asked then is not asked again of another. Each row
-keeps the fingerprint of the one that answered."""
+PEERS = "(SELECT b.fingerprint FROM took a JOIN took b ON a.run = b.run WHERE a.fingerprint = {})"
+"""The fingerprints that took part in a run with this one. Behind one address may be several systems, which answer in
+turn: what one of them was asked is not asked again of the others. Each row keeps the fingerprint of the one that
+answered."""
+ON = f"(x.fingerprint = ?1 OR x.fingerprint IN {PEERS.format('?1')})"
+"""A row x belongs to the fingerprint ?1: it is its own or that of a peer."""
 _RAN = """
 SELECT request, completions.fingerprint AS system_fingerprint, repeat, min(prompt_tokens) AS prompt_tokens,
        min(cached_tokens) AS cached_tokens, sum(completion_tokens) AS completion_tokens,
@@ -156,7 +164,7 @@ class Answer:
     run: int | None = None
 
 
-_unsaved: dict[str, list[Answer]] = {}
+_unsaved: dict[str, list[tuple[tuple[Answer, ...], tuple[Fingerprint, ...]]]] = {}
 """Completions that could not be written (disk full), by file: the next `Store` on it writes them first."""
 
 
@@ -292,7 +300,9 @@ class Store:
             self.add_engine(fingerprint, vocabulary)
             row = (time.time(), fingerprint.id, sweep)
             cursor = self._db.execute("INSERT INTO runs (created, fingerprint, sweep) VALUES (?, ?, ?)", row)
-            return int(cursor.lastrowid or 0)
+            run = int(cursor.lastrowid or 0)
+            self._db.execute("INSERT INTO took VALUES (?, ?)", (run, fingerprint.id))
+            return run
 
     def end(self, run: int, seconds: float, joules: float | None) -> None:
         """Records how long a run took, and what its device drew, where it tells."""
@@ -334,6 +344,8 @@ class Store:
     def _add_answer(self, answer: Answer) -> None:
         c, repeat, run = answer.completion, answer.repeat, answer.run
         known_by = (c.request.key, c.system_fingerprint, repeat)
+        if run is not None:
+            self._db.execute("INSERT OR IGNORE INTO took VALUES (?, ?)", (run, c.system_fingerprint))
         if c.error is not None:
             used = (c.usage.prompt_tokens, c.usage.completion_tokens, c.seconds)
             failed = (*known_by, run, c.created, c.error, *used)
@@ -377,14 +389,14 @@ class Store:
         self._db.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (name, token_ids.tobytes()))
         return name
 
-    def keep(self, answers: list[Answer]) -> None:
-        """Holds completions that could not be written until the next Store on this file in this process."""
-        _unsaved.setdefault(self.path, []).extend(answers)
+    def keep(self, answers: Sequence[Answer], fingerprints: Sequence[Fingerprint] = ()) -> None:
+        """Holds what could not be written (see `add`) until the next Store on this file in this process."""
+        _unsaved.setdefault(self.path, []).append((tuple(answers), tuple(fingerprints)))
 
     def _flush_unsaved(self) -> None:
-        if answers := _unsaved.get(self.path):
-            self.add(answers)
-            del _unsaved[self.path]
+        for answers, fingerprints in _unsaved.get(self.path, ()):
+            self.add(answers, fingerprints=fingerprints)
+        _unsaved.pop(self.path, None)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
