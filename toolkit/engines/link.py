@@ -212,7 +212,7 @@ def visible(key: str) -> str:
     """A key without the space around it that files leave. Raises ValueError for what no header can carry, TypeError
     for what is no text; neither shows it."""
     if not isinstance(key, str):
-        raise TypeError(f"api_key must be a text, got one of type {type(key).__name__}")
+        raise TypeError(f"api_key must be text, got {type(key).__name__}")
     key = key.strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError("api_key must be of visible ASCII characters, without spaces: a header carries it")
