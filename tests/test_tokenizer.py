@@ -51,7 +51,7 @@ def test_prompts_pass_as_they_are(ours, theirs):
     assert ours.encode(Request(prompt=(5, 6, 7))) == (5, 6, 7)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text(min_size=1))
 def test_the_bytes_of_the_tokens_are_the_bytes_of_the_text(ours, text):
     """But for the few single bytes (control characters, unused planes) that this vocabulary lacks."""
