@@ -1209,12 +1209,11 @@ def test_a_served_completion_has_the_shape_and_the_numbers_of_to_openai(engine, 
 
 
 def agrees(own, said, at=""):
-    """What we write is in what vLLM serves, which has more: names, types, texts, and numbers to 1e-3."""
+    """What we write is in what vLLM serves, which has more: names, types, texts, and numbers to 1e-3. Of what is null
+    it leaves out some that OpenAI has."""
     if isinstance(own, dict):
-        missing = own.keys() - said.keys()
-        assert not missing, f"{at}: {missing}"
         for name in own.keys() - {"id", "created", "system_fingerprint", "prompt_tokens_details"}:
-            agrees(own[name], said[name], f"{at}.{name}")
+            agrees(own[name], said.get(name), f"{at}.{name}")
     elif isinstance(own, list):
         assert len(own) == len(said), at
         for i, pair in enumerate(zip(own, said, strict=True)):
