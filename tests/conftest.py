@@ -11,6 +11,7 @@ from typing import Any
 import browser
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import toolkit as tk
 from toolkit.choice import Choice
@@ -19,6 +20,8 @@ from toolkit.request import Request
 
 # A shell that runs the tests in the background has interrupts ignored, and some tests interrupt themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+settings.register_profile("untimed", deadline=None)  # how long a case takes says nothing on a shared machine
+settings.load_profile("untimed")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on what the hub serves today
 
 

@@ -220,7 +220,6 @@ tables = st.integers(1, 6).flatmap(
 )
 
 
-@settings(deadline=None)
 @given(tables)
 def test_survival_is_scipys_kaplan_meier(table):
     forked, ended = (np.array([row[i] for row in table]) for i in (0, 1))
@@ -313,7 +312,7 @@ def test_single_runs_cannot_tell_a_system_from_chance(pairs):
     assert np.isnan(effect(pairs)).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(*[st.lists(st.integers(0, 3), min_size=3, max_size=3)] * 2), min_size=1, max_size=4)
 )

@@ -10,7 +10,6 @@ import pytest
 import toolkit as tk
 from toolkit.apart import apart
 from toolkit.engine import EngineError
-from toolkit.engines.process import untouched
 
 pytestmark = pytest.mark.slow
 SMALL = tk.Variant(arguments={"kv_cache_memory_bytes": 512 << 20})
@@ -29,17 +28,19 @@ def test_work_and_result_travel():
 
 
 def test_threads_and_environment_are_set_before_anything_loads(monkeypatch):
-    monkeypatch.setattr("toolkit.engines.process._before", {**untouched(), "TOOLKIT_TEST_OUT": "1"})
+    # The session's engine has been loaded: these are set afterwards.
+    monkeypatch.setenv("TOOLKIT_TEST_OUT", "1")
+    monkeypatch.setenv("TOOLKIT_TEST_LATER", "1")
 
     def seen(engine):
         import torch
 
-        names = ("OMP_NUM_THREADS", "TOOLKIT_TEST_IN", "TOOLKIT_TEST_OUT", "LD_PRELOAD")
+        names = ("OMP_NUM_THREADS", "TOOLKIT_TEST_IN", "TOOLKIT_TEST_OUT", "TOOLKIT_TEST_LATER", "LD_PRELOAD")
         return torch.get_num_threads(), [os.environ.get(name) for name in names]
 
     variant = SMALL.with_("other", threads=1, env={"TOOLKIT_TEST_IN": "yes", "TOOLKIT_TEST_OUT": None})
     # vLLM sets LD_PRELOAD in this process, which has an engine; the other must not take it for the user's.
-    assert apart(variant, seen) == (1, ["1", "yes", None, None])
+    assert apart(variant, seen) == (1, ["1", "yes", None, "1", None])
 
 
 def test_what_is_printed_there_appears_here(capsys):

@@ -103,7 +103,6 @@ def test_bins_of_equal_mass(confidence, bins, counts):
     assert frame["high"].tolist() == [confidence[i - 1] for i in np.cumsum(counts)]
 
 
-@settings(deadline=None)
 @given(st.lists(shares, min_size=1, max_size=80, unique=True), st.integers(1, 12))
 def test_bins_of_equal_mass_differ_by_one_item_at_most(confidence, bins):
     counts = calibration(confidence, [1] * len(confidence), bins=bins, equal="mass").frame()["n"]
@@ -111,7 +110,6 @@ def test_bins_of_equal_mass_differ_by_one_item_at_most(confidence, bins):
     assert counts.max() - counts.min() <= 1
 
 
-@settings(deadline=None)
 @given(items, kinds, st.integers(1, 12))
 def test_equal_confidences_share_a_bin_and_bins_are_in_order(pairs, equal, bins):
     found = calibration(*zip(*pairs, strict=True), bins=bins, equal=equal)
@@ -124,14 +122,12 @@ def test_equal_confidences_share_a_bin_and_bins_are_in_order(pairs, equal, bins)
     ).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40), kinds)
 def test_knowing_for_sure_is_perfect(correct, equal):
     found = calibration([float(y) for y in correct], correct, equal=equal)
     assert (found.ece, found.brier, found.expected_ece) == (0, 0, 0)
 
 
-@settings(deadline=None)
 @given(items, kinds)
 def test_ece_and_brier_stay_between_0_and_1(pairs, equal):
     found = calibration(*zip(*pairs, strict=True), equal=equal)
@@ -142,14 +138,13 @@ def test_ece_and_brier_stay_between_0_and_1(pairs, equal):
     assert abs(p.mean() - y.mean()) - 1e-12 <= found.ece <= np.abs(y - p).mean() + 1e-12
 
 
-@settings(deadline=None)
 @given(items, kinds)
 def test_one_bin_compares_the_means(pairs, equal):
     found = calibration(*zip(*pairs, strict=True), bins=1, equal=equal)
     assert found.ece == pytest.approx(abs(found.mean_confidence - found.accuracy), abs=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data(), items, kinds)
 def test_the_order_of_items_changes_nothing(data, pairs, equal):
     here = calibration(*zip(*pairs, strict=True), equal=equal)

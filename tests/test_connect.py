@@ -69,7 +69,7 @@ class Proxy:
     def __init__(self):
         self.script, self.asked, self.times = [], [], []
         self.models = [{"id": "gpt-4o", "object": "model", "created": 1, "owned_by": "system"}]
-        self.answer = lambda body: chat()
+        self.answer = lambda body: with_logprobs(token("Paris.", -0.1)) if body.get("logprobs") else chat()
         self.slow = 0.0
         self.open = self.most = 0
         self.loop = asyncio.new_event_loop()
@@ -97,8 +97,8 @@ class Proxy:
         self.loop.close()
 
     async def _list(self, request):
-        if self.models is None:
-            return web.Response(status=404, text="Not Found")
+        if self.models is None or isinstance(self.models, int):
+            return web.Response(status=self.models or 404, text="not now")
         return web.json_response({"object": "list", "data": self.models})
 
     async def _ask(self, request):
@@ -257,11 +257,20 @@ def test_waits_have_jitter(proxy, connected, caplog):
     assert len(set(waits)) > 4
 
 
+def part(**more):
+    """An answer whose choice has something else."""
+    said = chat()
+    said["choices"][0].update(more)
+    return said
+
+
 NEVER = {
     "400": (refuses(400, "bad thing"), "answers 400: bad thing"),
     "422": (says(422, {"detail": "no such field"}), "answers 422: no such field"),
     "413": (refuses(413, "too large"), "answers 413: too large"),
     "context": (refuses(400, "maximum context length is 8192", code="context_length_exceeded"), "8192"),
+    "403": (refuses(403, "your input was flagged"), "answers 403: your input was flagged"),
+    "404": (refuses(404, "No endpoints found that support seed"), "answers 404: No endpoints"),
     "wrong JSON": (says(text='{"id": "chatcmpl-1", "choi'), "is no JSON"),
     "HTML": (says(text="<html>hello</html>", kind="text/html"), r"is no JSON \(text/html.*<html>hello"),
     "nothing": (says(text=""), "is no JSON"),
@@ -274,6 +283,21 @@ NEVER = {
         says(body=chat(choices=[{"index": 0, "message": {"content": "x"}, "finish_reason": None}])),
         "no finish_reason",
     ),
+    "it broke off": (
+        says(body=part(finish_reason="error", error={"code": 502, "message": "upstream"})),
+        "broke off: .*upstream",
+    ),
+    "it says error": (says(body=part(finish_reason="error")), "broke off"),
+    "a fingerprint that is none": (says(body=chat(fingerprint={"a": 1})), r"no text: \{'a': 1\}"),
+    "a list of fingerprints": (says(body=chat(fingerprint=["a"])), "no text"),
+    "an endless index": (
+        says(text=json.dumps(chat()).replace('"index": 0', '"index": Infinity')),
+        "OverflowError",
+    ),
+    "endless usage": (says(text=json.dumps(chat(usage={"prompt_tokens": float("inf")}))), "OverflowError"),
+    "far too much usage": (says(body=chat(usage={"prompt_tokens": 10**30})), "OverflowError: usage of"),
+    "a token id too large": (says(body=part(token_ids=[2**31])), "OverflowError"),
+    "a deep nest": (says(text="[" * 100_000), "is no JSON"),
     "far too long to wait": (refuses(429, "slow down", headers={"retry-after": "3600"}), "slow down"),
 }
 
@@ -315,6 +339,25 @@ def test_what_takes_too_long_is_given_up(proxy, connected, slow):
     assert time.monotonic() - began < 2
 
 
+def test_what_was_refused_before_is_told_when_time_is_up(proxy, connected):
+    engine = connected(timeout=0.5)
+    proxy.script += [refuses(429, headers={"retry-after": "20"})]
+    assert "within 0.5 s (its last was 429)" in ask(engine)[0].error
+
+
+@pytest.mark.parametrize(
+    ("spelt", "text"), [("\\ud83d", "\ufffd"), ("\\ud83d\\ude00", "😀"), ("a\\udc00b", "a\ufffdb")]
+)
+def test_halves_of_characters_are_put_together_or_replaced(proxy, connected, db, spelt, text):
+    body = json.dumps(chat()).replace("Paris.", spelt)
+    engine = connected(concurrency=1)
+    proxy.script += [says(text=body)]
+    results = tk.sweep("x {n}", [{"n": i} for i in range(3)]).run(engine, db)
+    assert results.frame()["text"].tolist() == [text, "Paris.", "Paris."]
+    proxy.script += [streams(chunk("\ud83d"), chunk("\ude00"), chunk(reason="stop"))]
+    assert list(engine.stream("x"))[-1].completion.text.encode()
+
+
 # What concerns every request
 
 
@@ -353,12 +396,11 @@ WRONG = {
         refuses(401, f"Incorrect API key provided: {KEY}"),
         r"401: Incorrect API key provided: \*\*\*. Is the key",
     ),
-    "rights": (refuses(403, "not allowed"), "403: not allowed"),
+    "credits": (refuses(402, "Insufficient credits"), "402: Insufficient credits"),
     "money": (
         refuses(429, "You exceeded your quota", {"x-should-retry": "false"}, code="insufficient_quota"),
         "quota",
     ),
-    "model": (refuses(404, "The model `x` does not exist"), "404: The model `x` does not exist"),
 }
 
 
@@ -408,6 +450,35 @@ def test_bad_addresses(url, said):
 
 
 @pytest.mark.parametrize(
+    ("key", "error"),
+    [
+        ("sk two", ValueError),
+        ("sk\nmore", ValueError),
+        ("sk\0", ValueError),
+        ("ключ", ValueError),
+        (12345, TypeError),
+    ],
+)
+def test_bad_keys(key, error):
+    with pytest.raises(error, match="api_key must be") as caught:
+        tk.connect("http://127.0.0.1:9/v1", "m", key)
+    assert str(key) not in str(caught.value)
+
+
+def test_the_space_around_a_key_is_not_of_it(proxy):
+    heads = []
+
+    async def step(request, body):
+        heads.append(request.headers["authorization"])
+        return web.json_response(chat())
+
+    proxy.script += [step] * 2
+    with tk.connect(proxy.url, api_key=f" {KEY}\n") as engine:
+        engine.start()
+    assert set(heads) == {f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize(
     "options", [{"concurrency": 0}, {"concurrency": 2.5}, {"timeout": 0}, {"timeout": "1"}]
 )
 def test_bad_numbers(options):
@@ -442,6 +513,71 @@ def test_never_more_are_open_than_allowed_and_requests_are_made_when_needed(prox
     assert len(proxy.asked) == 150
 
 
+def test_answers_come_while_requests_are_made(proxy, connected):
+    engine, seen = connected(), []
+
+    def slow():
+        for i in range(4):
+            yield Request.chat(str(i))
+            deadline = time.monotonic() + 5
+            while (
+                i and len(seen) < i and time.monotonic() < deadline
+            ):  # the one before was given out meanwhile
+                time.sleep(0.02)
+
+    for c in engine.generate(slow()):
+        seen.append(c.text)  # noqa: PERF401  # the source looks at it
+    assert seen == ["Paris."] * 4
+
+
+def test_what_is_asked_is_given_when_the_source_breaks(proxy, connected):
+    engine, done = connected(), []
+
+    def broken():
+        yield from (Request.chat(str(i)) for i in range(10))
+        raise KeyError("no more rows")
+
+    def go_on():
+        for c in engine.generate(broken()):
+            done.append(c)  # noqa: PERF402  # kept when it raises
+
+    with pytest.raises(KeyError, match="no more rows"):
+        go_on()
+    assert len(done) == 10
+
+
+def test_what_is_finished_is_given_when_the_engine_is_closed(proxy, connected):
+    engine, done = connected(concurrency=4), []
+
+    def go_on():
+        for c in engine.generate(Request.chat(str(i)) for i in range(100)):
+            done.append(c)
+            if len(done) == 1:
+                deadline = time.monotonic() + 10
+                while len(proxy.asked) < 20 and time.monotonic() < deadline:
+                    time.sleep(0.02)
+                engine.close()
+
+    with pytest.raises(tk.EngineError, match="closed"):
+        go_on()
+    assert len(done) >= len(proxy.asked) - 4
+
+
+def test_an_engine_of_the_process_that_was_forked_says_so(connected):
+    engine = connected()
+    said, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            engine.chat("x")
+        except tk.EngineError as error:
+            os.write(told, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert b"of another process" in os.read(said, 1000)
+
+
 def test_leaving_early_cancels_what_is_open(proxy, connected):
     engine = connected(concurrency=8)
     proxy.slow = 0.05
@@ -468,7 +604,9 @@ def test_closing_ends_what_waits(proxy, connected):
     engine = connected()
     proxy.slow = 30
     threading.Timer(0.2, engine.close).start()
-    with pytest.raises(tk.EngineError, match=r"closed: toolkit.connect\(\) gives a new one"):
+    with pytest.raises(
+        tk.EngineError, match=r"closed, or of another process: toolkit.connect\(\) gives a new one"
+    ):
         ask(engine, *"abc")
     with pytest.raises(tk.EngineError, match="closed"):
         engine.chat("Hi")
@@ -586,6 +724,77 @@ def test_a_server_with_another_name_for_max_tokens_and_without_top_p(proxy):
         assert not {"max_tokens", "top_p"} & proxy.asked[-1].keys()
 
 
+UNTOLD = {"top_p": 0.5, "temperature": 0.0, "presence_penalty": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("Unsupported parameter: 'top_p' is not supported with this model.", 400),
+        ("`temperature` and `top_p` cannot both be specified for this model", 400),
+        ("Input validation error: `top_p` must be > 0.0 and < 1.0", 422),
+        ("Argument not supported on this model: presencePenalty", 400),
+    ],
+)
+def test_what_a_server_refuses_at_its_neutral_value_is_sent_where_it_was_chosen(proxy, words, status):
+    proxy.script.append(refuses(status, words))
+    with tk.connect(proxy.url) as engine:
+        engine.start()
+        left = sorted({"temperature", "top_p", "presence_penalty"} - proxy.asked[-1].keys())
+        assert left
+        plain = engine.chat("x")
+        assert not proxy.asked[-1].keys() & set(left)
+        assert sorted(plain.notes["not_sent"]) == left
+        for name in left:
+            assert name not in engine.chat("x", **{name: UNTOLD[name]}).notes.get("not_sent", ())
+            assert proxy.asked[-1][name] == UNTOLD[name]
+
+
+def test_a_model_that_thinks_its_first_tokens_away_is_understood(proxy):
+    said = "Could not finish the message because max_tokens or model output limit was reached."
+    proxy.script.append(refuses(400, said))
+    with tk.connect(proxy.url) as engine:
+        assert not engine.start().fingerprint.known
+        assert engine.chat("x").text == "Paris."
+        assert engine.start().fingerprint.known  # the answer said it
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        (says(body=chat()), "logprobs"),
+        (refuses(400, "logprobs are not supported"), "logprobs"),
+        (refuses(400, "Unknown field: seed"), "seed"),
+    ],
+)
+def test_what_a_server_lacks_is_told_before_it_is_asked(proxy, step, name):
+    proxy.script.append(step)
+    with tk.connect(proxy.url) as engine:
+        engine.start()
+        asked = len(proxy.asked)
+        with pytest.raises(tk.RequestError, match=f"^{name}: this server refuses it or passes over it"):
+            engine.chat("x", **{name: 1 if name == "seed" else True})
+        assert len(proxy.asked) == asked
+        other = {"seed": 1} if name == "logprobs" else {"logprobs": True}
+        assert engine.chat("x", **other).error is None
+
+
+def test_a_gateway_has_models_of_several_makers(proxy):
+    proxy.models = [{"id": "gpt-4o", "owned_by": "openai"}, {"id": "llama", "owned_by": "vllm"}]
+    with tk.connect(proxy.url, "gpt-4o") as engine:
+        engine.chat("x")
+        assert "top_k" not in proxy.asked[-1]
+    with tk.connect(proxy.url, "llama") as engine:
+        engine.chat("x")
+        assert "top_k" in proxy.asked[-1]
+
+
+def test_a_server_that_cannot_tell_its_models_now_is_no_server_without_a_list(proxy):
+    proxy.models = 503
+    with pytest.raises(tk.EngineError, match="answers 503"):
+        tk.connect(proxy.url).start()
+
+
 def test_text_completions(proxy, connected):
     engine = connected()
     choices = [{"index": 0, "text": " Paris", "logprobs": None, "finish_reason": "length"}]
@@ -701,16 +910,57 @@ def test_answers_of_another_system_are_stored_under_its_fingerprint(proxy, conne
     assert len(list(results)) == 10
     assert engine.fingerprint.components["system_fingerprint"] == "fp_44709d6fcb"
     # Whichever of them shows itself next: what was answered is not asked again.
-    asked = len(proxy.asked)
     for _ in range(2):
         with tk.connect(proxy.url) as again:
             assert sweep.plan(again, db).missing == ()
             assert len(sweep.run(again, db)) == 10
-    assert len(proxy.asked) == asked + 2  # one question each that asks who answers
+    assert len(questions(proxy)) == 10
     # Of a system that took no part nothing is known.
     proxy.answer = lambda body: chat(fingerprint="fp_new")
     with tk.connect(proxy.url) as other:
         assert len(sweep.plan(other, db).missing) == 10
+
+
+def questions(proxy):
+    """Those of a sweep, without those that ask a server what it is."""
+    texts = [body["messages"][0]["content"] for body in proxy.asked]
+    return [text for text in texts if text != "Hi"]
+
+
+def test_systems_that_take_turns_over_several_runs_are_asked_once(proxy, connected, db):
+    """First a alone, then b begins and a answers every other request: what a has said already is b's as well."""
+    sweep, half = (tk.sweep("x {n}", [{"n": i} for i in range(n)]) for n in (10, 5))
+    proxy.answer = lambda body: chat(fingerprint="fp_a")
+    engine = connected()
+    assert len(half.run(engine, db)) == 5
+    turns = iter(f"fp_{'ba'[i % 2]}" for i in range(1000))
+    proxy.answer = lambda body: chat(fingerprint="fp_b" if body["max_tokens"] == 16 else next(turns))
+    with tk.connect(proxy.url, concurrency=1) as other:
+        found = sweep.run(other, db)  # b is not known to be a's peer: all ten are asked
+        assert len(found) == 10
+        assert not found.frame().duplicated(["row", "repeat"]).any()
+        assert sweep.plan(other, db).missing == ()
+        assert len(sweep.run(other, db)) == 10
+    for known in tk.results(db).fingerprints:
+        rows = tk.Results.of(Store(db), fingerprint=known).frame()
+        assert not rows.duplicated(["sweep", "row", "repeat"]).any()
+        assert len(rows) == 15
+        own = rows["system_fingerprint"] == known
+        assert own.sum() >= 5  # its own answers count before those of its peers
+    assert len(questions(proxy)) == 15
+
+
+def test_an_error_goes_when_a_peer_has_answered(proxy, connected, db):
+    sweep = tk.sweep("x {n}", [{"n": i} for i in range(3)])
+    proxy.answer = lambda body: chat(fingerprint="fp_a")
+    engine = connected(concurrency=1)
+    proxy.script += [refuses(400, "bad thing")]
+    assert sweep.run(engine, db).frame()["error"].notna().sum() == 1
+    turns = iter(["fp_b", "fp_a"] * 100)
+    proxy.answer = lambda body: chat(fingerprint="fp_b" if body["max_tokens"] == 16 else next(turns))
+    with tk.connect(proxy.url, concurrency=1) as other:
+        assert sweep.run(other, db).frame()["error"].isna().all()
+    assert tk.results(db).frame()["error"].isna().all()
 
 
 def test_an_engine_says_who_answered_last_when_it_is_started_again(proxy, connected):
@@ -828,6 +1078,9 @@ def test_streaming(proxy, connected):
         (streams(chunk("Pa")), "no finish_reason"),
         (streams(chunk("Pa"), {"error": {"message": f"overloaded {KEY}"}}), "overloaded"),
         (streams(), "no choices"),
+        (streams({"choices": [{"delta": {"content": "x"}}]}), "lacks what an answer has .KeyError: 'index'"),
+        (streams({"choices": [None]}), "lacks what an answer has"),
+        (streams([1, 2]), "lacks what an answer has"),
         (refuses(400, "bad thing"), "bad thing"),
     ],
 )
@@ -940,6 +1193,37 @@ def shape(data):
     return [shape(item) for item in data] if isinstance(data, list) else type(data)
 
 
+def test_a_served_chat_has_the_shape_and_the_numbers_of_to_openai(engine, served):
+    asked = {"temperature": 0, "max_tokens": 12, "logprobs": True, "top_logprobs": 5}
+    for question in QUESTIONS:
+        turns = [{"role": "user", "content": question}]
+        said = served.client.chat.completions.create(model=served.model, messages=turns, **asked)
+        agrees(engine.chat(turns, **asked).to_openai(), said.to_dict())
+
+
+def test_a_served_completion_has_the_shape_and_the_numbers_of_to_openai(engine, served):
+    asked = {"temperature": 0, "max_tokens": 8, "logprobs": 3}
+    said = served.client.completions.create(model=served.model, prompt="The capital of France is", **asked)
+    own = engine.complete("The capital of France is", temperature=0, max_tokens=8, top_logprobs=3)
+    agrees(own.to_openai(), said.to_dict())
+
+
+def agrees(own, said, at=""):
+    """What we write is in what vLLM serves, which has more: names, types, texts, and numbers to 1e-3. Of what is null
+    it leaves out some that OpenAI has."""
+    if isinstance(own, dict):
+        for name in own.keys() - {"id", "created", "system_fingerprint", "prompt_tokens_details"}:
+            agrees(own[name], said.get(name), f"{at}.{name}")
+    elif isinstance(own, list):
+        assert len(own) == len(said), at
+        for i, pair in enumerate(zip(own, said, strict=True)):
+            agrees(*pair, f"{at}[{i}]")
+    elif isinstance(own, float):
+        assert own == pytest.approx(said, abs=1e-3), at
+    else:
+        assert (type(own), own) == (type(said), said), at
+
+
 def test_sampled_tokens_beyond_the_likely_ones(engine, remote):
     """vLLM's list begins with the chosen token; the k likely ones are there all the same."""
     asked = {"temperature": 1.7, "seed": 5, "max_tokens": 12, "top_logprobs": 2}
@@ -948,6 +1232,17 @@ def test_sampled_tokens_beyond_the_likely_ones(engine, remote):
     assert np.array_equal(c.top_ids, own.top_ids)
     assert own.ranks.max() > 2
     assert np.array_equal(c.ranks, np.where(own.ranks <= 2, own.ranks, 0))
+
+
+def test_the_widest_list_tells_no_rank_that_it_may_not_hold(engine, remote):
+    asked = {"temperature": 1.9, "seed": 3, "max_tokens": 24, "top_logprobs": 20}
+    own, c = engine.chat("Tell me something odd.", **asked), remote.chat("Tell me something odd.", **asked)
+    assert np.array_equal(c.token_ids, own.token_ids)
+    assert own.ranks.max() > 20
+    last = own.ranks >= 20  # then the server's list has no room for the twentieth, or may have none
+    assert np.array_equal(c.ranks, np.where(last, 0, own.ranks))
+    assert np.array_equal(c.top_ids[:, :19], own.top_ids[:, :19])
+    assert np.array_equal(np.isnan(c.top_logprobs[:, 19]), last)
 
 
 def test_legacy_completions_with_echo(engine, remote):

@@ -276,7 +276,7 @@ def test_the_loaded_models_count_of_a_prompt_is_that_it_reports(engine):
 
 
 @pytest.mark.parametrize("model", ["gpt-4", "gpt-4o", DEFAULT])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(texts=st.lists(st.text(max_size=30), max_size=8))
 def test_many_texts_have_the_counts_of_each(model, texts):
     found = tk.count_many(texts, model)

@@ -49,7 +49,7 @@ words = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join)
 
 
 @pytest.mark.parametrize("chosen", EVERY, ids=str)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     texts=st.lists(words, min_size=1, max_size=12), at=st.integers(0, 11), k=st.integers(0, 12), noise=words
 )

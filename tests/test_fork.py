@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
@@ -192,7 +192,6 @@ def test_candidates_that_one_of_the_two_does_not_list():
 texts = st.text("abcd", max_size=14)
 
 
-@settings(deadline=None)
 @given(texts, texts)
 def test_the_alignment_joins_back_to_both_texts(a, b):
     table = tk.fork(choice(a), choice(b)).alignment()
@@ -206,7 +205,6 @@ def test_the_alignment_joins_back_to_both_texts(a, b):
     assert set(table["what"]) <= {"equal", "replace", "delete", "insert"}
 
 
-@settings(deadline=None)
 @given(texts, texts)
 def test_a_fork_is_the_end_of_the_common_beginning(a, b):
     found, back = tk.fork(choice(a), choice(b)), tk.fork(choice(b), choice(a))

@@ -127,7 +127,7 @@ def at(case, k):
     return microscope(stored(rows, tokens, k, np.tile(order, (len(tokens), 1)))).at(-1, **options)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, suppress_health_check=list(HealthCheck))
 @given(cases(), st.integers(1, 40))
 def test_the_bounds_hold_whatever_is_not_stored(case, k):
     logprobs, order, history, _, options = case
@@ -148,7 +148,7 @@ def test_the_bounds_hold_whatever_is_not_stored(case, k):
     assert ((step.by == "") == (step.low > 0)).all()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(cases(), st.integers(1, 40), st.integers(1, 300))
 def test_more_that_is_stored_never_widens_the_bounds(case, k, more):
     few, many = (at(case, min(n, len(case[1]))) for n in (k, k + more))
@@ -157,7 +157,7 @@ def test_more_that_is_stored_never_widens_the_bounds(case, k, more):
     assert (many.high[place] <= few.high + 1e-9).all()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(cases(), st.integers(1, 40))
 def test_neutral_settings_change_nothing(case, k):
     step = at((*case[:-1], {}), min(k, len(case[1])))
@@ -166,7 +166,7 @@ def test_neutral_settings_change_nothing(case, k):
     assert step.tail_high == pytest.approx(step.missing, abs=5e-5)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(cases())
 def test_of_a_whole_vocabulary_all_is_known(case):
     step = at(case, len(case[1]))

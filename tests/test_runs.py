@@ -191,7 +191,7 @@ def parted(one, other):
     return next(steps)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(answers)
 def test_forks_and_pairs_are_those_of_all_pairs_of_runs(found):
     runs = of(*found)
@@ -222,7 +222,7 @@ def test_forks_and_pairs_are_those_of_all_pairs_of_runs(found):
     assert runs.first_fork() == pytest.approx(min(steps, default=NAN), nan_ok=True)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(answers, st.randoms())
 def test_the_order_of_runs_changes_nothing(found, draw):
     mixed = draw.sample(found, len(found))

@@ -162,7 +162,7 @@ def test_a_space_in_the_continuation_is_likelier_than_at_the_end_of_the_prompt(e
     assert good.logprobs.sum() > bad.logprobs.sum() + 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(before=st.text(min_size=1, max_size=12), after=st.text(min_size=1, max_size=12))
 def test_the_tokens_of_prompt_and_continuation_are_their_text(ours, before, after):
     request = Request(prompt=before, prefix=after)
@@ -173,7 +173,7 @@ def test_the_tokens_of_prompt_and_continuation_are_their_text(ours, before, afte
     assert ours.encode(request) == ours.encode(Request(prompt=before))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(words=st.lists(st.text("abc ", min_size=1, max_size=6), min_size=2, max_size=5), data=st.data())
 def test_whatever_is_cut_off_a_text_between_its_tokens_keeps_them(ours, words, data):
     ids = ours.encode(Request(prompt="".join(words)))
@@ -230,7 +230,6 @@ def test_any_iterable_of_texts_will_do(engine):
 # Windows
 
 
-@settings(deadline=None)
 @given(tokens=st.integers(0, 400), size=st.integers(2, 60))
 def test_windows_score_each_token_once_after_enough_context(tokens, size):
     windows = list(_windows(tokens, size))

@@ -7,10 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from dataclasses import asdict
+from argparse import Namespace
+from dataclasses import asdict, fields, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,9 +31,22 @@ from toolkit.engines.spec import Spec
 from toolkit.engines.telling import telling
 from toolkit.fingerprint import Fingerprint
 from toolkit.request import Request
-from toolkit.serve import OPENAI, Environment, _environment, _flags, _record, _told
+from toolkit.serve import (
+    _NO_FLAG,
+    OPENAI,
+    Environment,
+    Server,
+    _environment,
+    _flags,
+    _forget_logs,
+    _record,
+    _start,
+    _told,
+)
 from toolkit.variant import Variant
 
+MODULE = sys.modules["toolkit.serve"]
+"""`toolkit.serve` itself is the function."""
 KEY = "sk-test-0123456789"
 SMALL = {"kv_cache_memory_bytes": 512 << 20, "max_model_len": 2048}
 """Other engines are in memory as well."""
@@ -245,13 +261,17 @@ def test_a_port_that_is_taken_is_told(server):
 @pytest.mark.slow
 def test_one_that_was_killed_is_told_and_starts_again_on_its_port(server):
     client, port, left = server.client, server.port, family(server)
+    other = tk.serve(**ASKED)
     os.kill(server.pid, signal.SIGKILL)
     assert running(left[:1]) == []
     assert not server.alive
     assert "not running" in repr(server)
     with pytest.raises(tk.EngineError, match=r"server\.restart\(\) starts it again\. Its log, .*ends:"):
         _ = server.fingerprint
+    with pytest.raises(tk.EngineError, match=r"server\.restart\(\) starts it again"):
+        _ = server.client
     assert server.restart().port == port
+    assert (other.pid, other.alive, other.client.models.list().data[0].id) == (server.pid, True, server.model)
     assert running(left) == []  # what it had left running, too
     assert client.models.list().data[0].id == server.model  # the old client goes on
     assert [s.pid for s in tk.servers()] == [server.pid]
@@ -315,7 +335,15 @@ def test_the_command_runs_until_it_is_interrupted(own_home):
         ({"host": "no such host", "api_key": KEY}, ValueError, "'no such host' is no address"),
         ({"api_key": "two words"}, ValueError, "api_key must be of visible ASCII characters"),
         ({"api_key": "ключ"}, ValueError, "api_key must be of visible ASCII characters"),
+        ({"api_key": 12345}, TypeError, "api_key must be text, got int"),
+        ({"env": {"VLLM_API_KEY": "two words"}}, ValueError, "api_key must be of visible ASCII characters"),
         ({"port": 70_000}, ValueError, "port must be 1 to 65535"),
+        (
+            {"served_model_name": "mine"},
+            TypeError,
+            r"its model's own name: aliases=\[…\] gives it more names",
+        ),
+        ({"enable_mm_processor_stats": True}, TypeError, "vLLM's command line has no option for it"),
         (
             {"aliases": "gpt-4o"},
             TypeError,
@@ -328,10 +356,11 @@ def test_the_command_runs_until_it_is_interrupted(own_home):
         ({"model": "/no/such/model"}, tk.ModelError, "unknown model '/no/such/model'"),
     ],
 )
-def test_bad_arguments(own_home, given, error, message):
+def test_bad_arguments(own_home, monkeypatch, given, error, message):
+    monkeypatch.setattr(MODULE, "_environment", None)  # else what passes by mistake would be served
     with pytest.raises(error, match=message) as caught:
         tk.serve(**given)
-    assert "two words" not in str(caught.value)
+    assert not [key for key in ("two words", "12345") if key in str(caught.value)]
     assert list(folder().glob("*.json")) == []
 
 
@@ -343,12 +372,49 @@ def test_a_key_of_the_environment_counts(own_home, monkeypatch):
     assert "--middleware=toolkit.engines.guard.Guard" in _flags(record)
 
 
+@pytest.mark.parametrize(
+    ("given", "env", "here", "expected"),
+    [
+        (None, {"VLLM_API_KEY": KEY}, None, KEY),
+        (None, {"VLLM_API_KEY": KEY}, "of this process", KEY),
+        (KEY, {"VLLM_API_KEY": "of-env"}, None, KEY),
+        (None, {"VLLM_API_KEY": None}, KEY, None),
+        (None, {}, KEY, KEY),
+        (None, {}, None, None),
+    ],
+)
+def test_a_key_of_its_own_environment_counts_before_that_of_this_process(
+    own_home, monkeypatch, given, env, here, expected
+):
+    if here:
+        monkeypatch.setenv("VLLM_API_KEY", here)
+    record = _record(Variant(env=env), "127.0.0.1", None, given, ())
+    assert (record.api_key, record.env) == (expected, {})
+    assert ("--middleware=toolkit.engines.guard.Guard" in _flags(record)) is bool(expected)
+    assert _environment(record).get("VLLM_API_KEY") == expected
+
+
 @pytest.mark.parametrize("given", [{"hf_token": "hf_secret"}, {"env": {"HF_TOKEN": "hf_secret"}}])
 def test_the_token_of_the_hub_is_on_no_command_line(own_home, given):
     variant = Variant(arguments={k: v for k, v in given.items() if k != "env"}, env=given.get("env", {}))
     record = _record(variant, "127.0.0.1", None, None, ())
     assert record.env == {"HF_TOKEN": "hf_secret"}
     assert "hf_secret" not in " ".join(_flags(record)) + repr(record)
+
+
+def test_no_token_of_the_hub_is_none_of_this_machine_either(own_home):
+    record = _record(Variant(arguments={"hf_token": False}), "127.0.0.1", None, None, ())
+    assert record.env == {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
+    assert "hf-token" not in " ".join(_flags(record))
+
+
+@pytest.fixture(scope="module")
+def parser():
+    """vLLM's own, of its server's command line."""
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    return make_arg_parser(FlexibleArgumentParser())
 
 
 @pytest.mark.parametrize(
@@ -358,19 +424,18 @@ def test_the_token_of_the_hub_is_on_no_command_line(own_home, given):
         {"enforce_eager": False, "enable_prefix_caching": False, "disable_log_stats": True},
         {"disable_log_stats": False, "trust_remote_code": True, "quantization": None},
         {"hf_overrides": {"rope_theta": 1e4}, "override_generation_config": {"temperature": 0.5}},
+        {"data_parallel_multi_port_external_lb": False, "enable_mm_processor_stats": False},
         {"max_logprobs": -1, "gpu_memory_utilization": 0.25, "seed": 3, "dtype": "bfloat16"},
         {"structured_outputs_config": {"backend": "xgrammar"}, "allowed_media_domains": ["a.org", "b.org"]},
         {"speculative_config": {"method": "ngram", "num_speculative_tokens": 2}},
         {"compilation_config": {"mode": 0}, "limit_mm_per_prompt": {"image": 2}},
     ],
 )
-def test_vllm_reads_the_command_line_as_the_arguments_that_were_given(own_home, given):
+def test_vllm_reads_the_command_line_as_the_arguments_that_were_given(own_home, parser, given):
     from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     record = _record(Variant(arguments=given), "127.0.0.1", 8123, None, ["gpt-4o"])
-    read = make_arg_parser(FlexibleArgumentParser()).parse_args(_flags(record))
+    read = parser.parse_args(_flags(record))
     assert (read.host, read.port, read.allowed_origins) == ("127.0.0.1", 8123, [])
     assert read.served_model_name == ["SmolLM2-135M-Instruct", "gpt-4o"]
     found, bare = AsyncEngineArgs.from_cli_args(read), AsyncEngineArgs(record.path)
@@ -380,6 +445,31 @@ def test_vllm_reads_the_command_line_as_the_arguments_that_were_given(own_home, 
         if isinstance(wanted, dict) and not isinstance(got, dict):  # the parser makes some of them objects
             got = {key: getattr(got, key) for key in wanted}
         assert got == wanted, name
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_vllm_reads_every_argument_that_is_yes_or_no(own_home, parser, value):
+    from vllm.engine.arg_utils import EngineArgs
+
+    known = {field.name: field for field in fields(EngineArgs)}
+    assert set(_NO_FLAG) <= set(known)
+    names = [
+        name
+        for name, field in known.items()
+        if "bool" in str(field.type) and name not in (*_NO_FLAG, "hf_token")
+    ]
+    assert len(names) > 40
+    record = _record(Variant(arguments=dict.fromkeys(names, value)), "127.0.0.1", 8123, None, ())
+    read = parser.parse_args(_flags(record))
+    assert [name for name in names if getattr(read, name) is not value] == []
+
+
+def test_every_other_argument_has_its_flag(parser):
+    from toolkit.engines.spec import engine_arguments
+
+    flags = {flag for action in parser._actions for flag in action.option_strings}
+    lacking = {name for name in engine_arguments() if "--" + name.replace("_", "-") not in flags}
+    assert {name for name in lacking if not name.startswith("_")} == set(_NO_FLAG)
 
 
 @pytest.mark.parametrize(
@@ -392,7 +482,8 @@ def test_vllm_reads_the_command_line_as_the_arguments_that_were_given(own_home, 
     ],
 )
 def test_its_environment_has_the_threads_that_were_asked_for(own_home, monkeypatch, variant, expected):
-    monkeypatch.setattr("toolkit.engines.process._before", {"PATH": "/bin"})
+    for name in ("OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"):
+        monkeypatch.delenv(name, raising=False)
     found = _environment(_record(Variant(**variant), "127.0.0.1", None, None, ()))
     assert {name: found.get(name) for name in expected} == expected
 
@@ -411,9 +502,18 @@ def test_equal_records_are_found_and_others_not(own_home):
     assert not any(_serves(there, made(**other)) for other in others)
 
 
-def a_record(pid, born, log="/nowhere"):
-    empty = {"path": "-", "arguments": {}, "spec": "-", "host": "127.0.0.1", "port": 1, "names": ("m",)}
-    return Record("0123abcd", "m", api_key=None, env={}, log=log, pid=pid, born=born, **empty)
+def a_record(pid=0, born="", log="/nowhere", **more):
+    own = {"id": "0123abcd", "host": "127.0.0.1", "port": 1, **more}
+    empty = {
+        "model": "m",
+        "path": "-",
+        "arguments": {},
+        "spec": "-",
+        "names": ("m",),
+        "api_key": None,
+        "env": {},
+    }
+    return Record(log=log, pid=pid, born=born, output=group.file(log) or "", **empty, **own)
 
 
 def test_a_process_that_got_the_number_of_a_dead_server_is_not_taken_for_it(own_home):
@@ -493,11 +593,11 @@ def test_what_ignores_an_interrupt_is_killed_with_its_children(tmp_path):
     log = tmp_path / "log"
     with log.open("w") as output:
         leader = subprocess.Popen([sys.executable, "-c", code], stdout=output, start_new_session=True)
-    while len(group.members(leader.pid, str(log))) < 2:
+    while len(group.members(leader.pid, group.file(log))) < 2:
         time.sleep(0.02)
-    assert group.members(leader.pid, "/another") == []
-    own = [psutil.Process(pid) for pid in group.members(leader.pid, str(log))]
-    group.end(leader.pid, str(log), 0.2)
+    assert group.members(leader.pid, group.file("/")) == []
+    own = [psutil.Process(pid) for pid in group.members(leader.pid, group.file(log))]
+    assert group.end(leader.pid, group.file(log), 0.2) == []
     assert leader.wait() == -signal.SIGKILL
     assert running(own) == []
 
@@ -521,6 +621,14 @@ def test_an_environment_hides_its_key_where_it_is_kept():
     assert repr(found) == "export OPENAI_BASE_URL=u\nexport OPENAI_API_KEY=…"
     assert str(found) == f"export OPENAI_BASE_URL=u\nexport OPENAI_API_KEY={KEY}"
     assert {**found} == {"OPENAI_BASE_URL": "u", "OPENAI_API_KEY": KEY}
+
+
+def test_the_lines_for_a_shell_are_taken_as_they_are_meant():
+    odd = 'a\'b "$HOME";`id`#\\'
+    lines = str(Environment(OPENAI_BASE_URL="http://[::1]:1/v1", OPENAI_API_KEY=odd))
+    code = f'{lines}\nprintf %s "$OPENAI_BASE_URL $OPENAI_API_KEY"'
+    seen = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout == f"http://[::1]:1/v1 {odd}"
 
 
 def test_the_names_in_the_guides_are_aliases():
@@ -601,6 +709,24 @@ def test_a_served_model_is_told_of_tools_in_the_same_words(turns, known):
     assert shown == tokenizer.decode(tokenizer.encode(request))
 
 
+def test_one_of_several_templates_is_left_to_vllm():
+    tokenizer = Spec.of(models.DEFAULT, {}).tokenizer()
+    tokenizer.hf.chat_template = {
+        "default": tokenizer.hf.chat_template,
+        "tool_use": "{{ messages }}{{ tools }}",
+    }
+    assert telling(tokenizer) is None
+    assert "--chat-template" not in launch._of_family(tokenizer)
+
+
+@pytest.mark.parametrize(("more", "said"), [("", True), ("[TOOL_CALLS]", False)])
+def test_the_log_says_when_the_form_of_calls_is_a_guess(capsys, more, said):
+    tokenizer = Spec.of(models.DEFAULT, {}).tokenizer()
+    tokenizer.hf.chat_template = "{{ messages }}{{ tools }}" + more
+    launch._of_family(tokenizer)
+    assert ("hermes is a guess" in capsys.readouterr().out) is said
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -623,15 +749,43 @@ def test_engine_arguments_of_the_command(words, expected):
         (["--host", "0.0.0.0"], "give an api_key"),
         (["--max-model-length=5"], "max_model_len"),
         (["float16"], "'float16' is no option: write --name=value"),
+        (
+            ["--api-key=sk-secret"],
+            "--api-key is no option: others can read a command line: set the environment",
+        ),
+        (["--api-key", "12345"], "set the environment variable VLLM_API_KEY to the key"),
+        (["--no-api-key"], "set the environment variable VLLM_API_KEY to the key"),
+        (["--aliases", '["gpt-4o"]'], "--aliases is no option: write --alias NAME"),
+        (["--served-model-name=mine"], "--served-model-name is no option: write --alias NAME"),
+        (['--env={"A": "b"}'], "--env is no option: set the variables before the command"),
         (["--model", "/no/such/model"], "unknown model"),
     ],
 )
 def test_bad_arguments_of_the_command(own_home, monkeypatch, capsys, words, message):
     monkeypatch.setattr(sys, "argv", ["toolkit", "serve", *words])
+    monkeypatch.setattr(MODULE, "_environment", None)
     with pytest.raises(SystemExit) as caught:
         command.main()
     assert caught.value.code == 1
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert message in said
+    assert "sk-secret" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("before", [signal.SIG_IGN, signal.SIG_DFL])
+def test_a_signal_that_nohup_has_switched_off_stays_so(monkeypatch, number, before):
+    monkeypatch.setattr(command, "serve", lambda *_, **__: 1 / 0)
+    given = Namespace(model="m", host="-", port=None, threads=None, alias=[], openai=False)
+    kept = {each: signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGTERM)}
+    try:
+        signal.signal(number, before)
+        with pytest.raises(ZeroDivisionError):
+            command._serve(given, {})
+        assert (signal.getsignal(number) is before) is (before is signal.SIG_IGN)
+    finally:
+        for each, handler in kept.items():
+            signal.signal(each, handler)
 
 
 def test_a_vllm_whose_server_has_no_main_is_run_as_its_module_would():
@@ -654,3 +808,172 @@ def test_a_free_port_is_free():
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", _free("127.0.0.1", 0)))
+
+
+# With another process in its place.
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOOLKIT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def standing_in(monkeypatch):
+    """Servers are processes that only sleep; those that are left are killed in the end."""
+    began = []
+
+    def popen(words, **options):
+        began.append(subprocess.Popen(["sleep", "60"], **options))
+        return began[-1]
+
+    names = ("DEVNULL", "STDOUT")
+    known = SimpleNamespace(Popen=popen, **{name: getattr(subprocess, name) for name in names})
+    monkeypatch.setattr(MODULE, "subprocess", known)
+    yield
+    for process in began:
+        process.kill()
+        process.wait()
+
+
+def a_server(**more):
+    """One that was just started."""
+    record = a_record(**{"port": 0, **more})
+    return Server(_start(replace(record, log=str(models.home() / "logs" / f"serve-{record.id}.log"))))
+
+
+@pytest.mark.parametrize("kind", ["plain", "symlink", "relative", "log deleted", "log renamed"])
+def test_a_server_is_stopped_whatever_its_log_is_called(monkeypatch, tmp_path, standing_in, kind):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    monkeypatch.chdir(tmp_path)
+    names = {"symlink": str(tmp_path / "link"), "relative": "home"}
+    monkeypatch.setenv("TOOLKIT_HOME", names.get(kind, str(tmp_path / "home")))
+    server = a_server()
+    process = psutil.Process(server.pid)
+    if kind == "log deleted":
+        server.log.unlink()
+    if kind == "log renamed":
+        server.log.rename(f"{server.log}.1")
+    server.stop()
+    assert running([process]) == []
+    assert tk.servers() == []
+
+
+def test_a_server_that_cannot_be_stopped_is_told_and_stays_known(home, standing_in):
+    server = a_server()
+    replace(server._record, output="").write()  # then nothing of it is found
+    for do in (server.stop, server.restart):
+        with pytest.raises(
+            tk.EngineError, match=rf"processes of the server of m do not end: \[{server.pid}\]"
+        ):
+            do()
+        assert [s.pid for s in tk.servers()] == [server.pid]
+
+
+def test_a_dead_server_is_known_until_all_of_it_has_ended(home, monkeypatch):
+    record = a_record(2**22 + 1, "another boot 17")
+    record.write()
+    monkeypatch.setattr(group, "end", lambda *_: [1])
+    assert tk.servers() == []
+    assert Record.read(record.file) == record
+
+
+def test_a_second_notebook_stops_the_server_that_the_first_has_started_again(home, monkeypatch, standing_in):
+    monkeypatch.setattr(Server, "_wait", lambda self: self)
+    first = a_server()
+    (second,) = tk.servers()
+    old = psutil.Process(first.pid)
+    first.restart()
+    new = psutil.Process(first.pid)
+    assert new != old
+    assert (second.pid, second.alive) == (new.pid, True)
+    second.stop()
+    assert running([old, new]) == []
+    assert not first.alive
+    assert tk.servers() == []
+
+
+def test_the_port_of_a_server_that_loads_is_taken(home, monkeypatch, standing_in):
+    server = a_server()
+    with pytest.raises(tk.EngineError, match=rf"port {server.port} is that of Server\('m', .* give another"):
+        a_server(id="89abcdef", port=server.port)
+    assert [s.pid for s in tk.servers()] == [server.pid]
+    free = iter([server.port, server.port, server.port + 1])
+    monkeypatch.setattr(MODULE, "_free", lambda host, port: next(free))
+    assert a_server(id="89abcdef").port == server.port + 1
+
+
+@pytest.fixture
+def healthy():
+    """The port of a program that says it is healthy."""
+
+    class Says(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Says) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield found.server_port
+        found.shutdown()
+
+
+def test_what_answers_at_its_port_before_it_is_ready_is_not_taken_for_it(home, standing_in, healthy):
+    server = a_server()
+    replace(server._record, port=healthy).write()
+    assert server.healthy
+    with pytest.raises(tk.EngineError, match="is still starting, and finds its fingerprint last"):
+        _ = server.fingerprint
+    waiting = threading.Thread(target=server._wait, daemon=True)
+    waiting.start()
+    waiting.join(0.6)
+    assert waiting.is_alive()
+    server._record.note(Fingerprint({}))
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert server.fingerprint == Fingerprint({})
+
+
+def test_a_server_that_fell_silent_is_told_with_the_way_to_it(home, monkeypatch, standing_in):
+    monkeypatch.setattr(MODULE, "_SILENT", 0.1)
+    server = a_server()
+    server._record.note(Fingerprint({}))
+    with pytest.raises(
+        tk.EngineError, match=r"does not answer: it is among toolkit\.servers\(\), and its restart"
+    ):
+        server._wait()
+
+
+def test_a_server_that_dies_while_it_loads_is_forgotten(home, standing_in):
+    server = a_server()
+    os.kill(server.pid, signal.SIGKILL)
+    with pytest.raises(tk.EngineError, match="the server of m did not start"):
+        server._wait()
+    assert not list(folder().glob("*.json"))
+
+
+def test_a_client_of_a_dead_server_is_refused_with_the_way_on(home, standing_in):
+    server = a_server()
+    assert server.client is server.client
+    os.kill(server.pid, signal.SIGKILL)
+    with pytest.raises(tk.EngineError, match=r"is not running: server\.restart\(\) starts it again"):
+        _ = server.client
+
+
+def test_logs_of_servers_that_may_run_are_kept(home):
+    logs = home / "logs"
+    logs.mkdir(parents=True)
+    names = [f"serve-{i:08}.log" for i in range(24)]
+    for i, name in enumerate(names):
+        (logs / name).touch()
+        os.utime(logs / name, (i, i))
+    elsewhere = a_record(1, "-", log=f"/another/name/of/home/logs/{names[0]}")
+    elsewhere.write()
+    elsewhere.file.write_text(json.dumps({**asdict(elsewhere), "machine": "elsewhere"}))
+    _forget_logs(logs / names[1])  # of one that is started again
+    assert sorted(set(names) - {log.name for log in logs.iterdir()}) == names[2:4]

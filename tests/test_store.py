@@ -124,7 +124,7 @@ def _newer(path):
     [
         (_text, "is not a store"),
         (_foreign, "is an SQLite file of something else"),
-        (_newer, r"written by a newer toolkit \(format 99, this one knows 5\): update toolkit"),
+        (_newer, r"written by a newer toolkit \(format 99, this one knows 6\): update toolkit"),
         (lambda path: path.mkdir(), "is a folder: name a file in it"),
         (lambda path: path.parent.joinpath("file").write_text("x"), None),
     ],
@@ -242,7 +242,7 @@ ADDED = {
 """Columns that came after each format, and are in all later ones."""
 
 
-@pytest.mark.parametrize("version", [*ADDED, 4])
+@pytest.mark.parametrize("version", [*ADDED, 4, 5])
 def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
     import dataclasses
 
@@ -255,6 +255,8 @@ def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
         for table, column in (pair for since, pairs in ADDED.items() if since >= version for pair in pairs):
             bare.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         bare.execute("DROP TABLE grades")
+        if version < 5:
+            bare.execute("DROP TABLE took")
         bare.execute(f"PRAGMA user_version = {version}")
     new = made(messages="Other", response_format={"type": "object"})
     choice = dataclasses.replace(new.choices[0], tool_calls=(ToolCall("1", "f", "{}"),))
@@ -264,6 +266,7 @@ def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
     for _ in range(2):
         with Store(db) as store:
             assert store.completion(made().request.key, FINGERPRINT.id, 0).notes == {}
+            assert store.query("SELECT * FROM took")[1] == [(1, FINGERPRINT.id)]
             store.add([Answer(new, 0, 1)])
             again = store.completion(new.request.key, FINGERPRINT.id, 0)
             assert (again.notes, again.tool_calls) == (new.notes, new.tool_calls)

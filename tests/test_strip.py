@@ -2,7 +2,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit import strip
@@ -53,7 +53,6 @@ def test_text_of_a_model_is_escaped():
     assert page.titles == [f"{piece!r}: of {number}" for number, piece in enumerate(HOSTILE)]
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_characters="\r\x00")), max_size=6))
 def test_of_any_text_a_page_shows_all(pieces):
     page = Page(strip.text(told(*pieces), "surprisal"))

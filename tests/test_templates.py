@@ -282,7 +282,7 @@ OPENINGS = st.one_of(st.just([]), TEXT.map(lambda text: turns(("system", text)))
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(opening=OPENINGS, conversation=CONVERSATIONS)
 def test_any_alternating_conversation_becomes_the_same_ids(family, name, opening, conversation):
     sides = family(name)

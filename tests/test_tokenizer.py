@@ -1,12 +1,16 @@
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from toolkit import models
+from toolkit.engines.driver import parse_calls
 from toolkit.messages import fold_system
 from toolkit.request import Request
 from toolkit.tokenizer import Tokenizer
+from toolkit.tools import tool
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def test_prompts_pass_as_they_are(ours, theirs):
     assert ours.encode(Request(prompt=(5, 6, 7))) == (5, 6, 7)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text(min_size=1))
 def test_the_bytes_of_the_tokens_are_the_bytes_of_the_text(ours, text):
     """But for the few single bytes (control characters, unused planes) that this vocabulary lacks."""
@@ -122,3 +126,89 @@ def test_a_template_that_takes_no_system_message_says_how_to_fold_it(tmp_path):
     with pytest.raises(ValueError, match=r"not supported\. The model takes no system message: .*fold_system"):
         ours.encode(Request.chat(turns))
     assert ours.encode(Request.chat(fold_system(turns)))
+
+
+JSON = '{"name": "weather", "arguments": {"city": "Rome"}}'
+DSV = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>%s<｜tool▁call▁end｜><｜tool▁calls▁end｜>"
+KIMI = "<|tool_calls_section_begin|><|tool_call_begin|>%s<|tool_call_end|><|tool_calls_section_end|>"
+PARAMETERS = '{"name": "weather", "parameters": {"city": "Rome"}}'
+PYTHON = '[weather(city="Rome")]'
+SAID = "Use the format [func_name1(name1=value1), func_name2()]"
+FAMILIES = [
+    # parser, a call as the family writes it, what else its template says
+    ("seed_oss", "<seed:tool_call>\n<function=weather>\n<parameter=city>Rome</parameter>\n</function>\n"
+     "</seed:tool_call>", ""),
+    ("qwen3_coder", "<tool_call>\n<function=weather>\n<parameter=city>\nRome\n</parameter>\n</function>\n"
+     "</tool_call>", ""),
+    ("glm45", "<tool_call>weather\n<arg_key>city</arg_key>\n<arg_value>Rome</arg_value>\n</tool_call>", ""),
+    ("hermes", f"<tool_call>\n{JSON}\n</tool_call>", ""),
+    ("mistral", f"[TOOL_CALLS][{JSON}]", ""),
+    ("deepseek_v3", DSV % 'function<｜tool▁sep｜>weather\n```json\n{"city": "Rome"}\n```', ""),
+    ("deepseek_v31", DSV % 'weather<｜tool▁sep｜>{"city": "Rome"}', ""),
+    ("kimi_k2", KIMI % 'functions.weather:0<|tool_call_argument_begin|>{"city": "Rome"}', ""),
+    ("minimax_m2", '<minimax:tool_call>\n<invoke name="weather">\n<parameter name="city">Rome</parameter>\n'
+     "</invoke>\n</minimax:tool_call>", ""),
+    ("lfm2", f"<|tool_call_start|>{PYTHON}<|tool_call_end|>", ""),
+    ("gemma4", '<|tool_call>call:weather{city:<|"|>Rome<|"|>}<tool_call|>', ""),
+    ("functiongemma", "<start_function_call>call:weather{city:<escape>Rome<escape>}<end_function_call>", ""),
+    ("apertus", '<|tools_prefix|>[{"weather": {"city": "Rome"}}]<|tools_suffix|>', ""),
+    ("olmo3", f"<function_calls>{PYTHON[1:-1]}</function_calls>", ""),
+    ("phi4_mini_json", f"functools[{JSON}]", ""),
+    ("granite", f"<|tool_call|>[{JSON}]", ""),
+    ("llama4_pythonic", PYTHON, f"<|header_start|>system<|header_end|>{SAID}<|eot|>"),
+    ("pythonic", PYTHON, SAID),
+    ("llama3_json", PARAMETERS, "<|python_tag|>"),
+    ("llama3_json", PARAMETERS, "<|start_header_id|>assistant<|end_header_id|><|eot_id|>"),
+]  # fmt: skip
+PLAIN = "{% for m in messages %}{{ m.content }}{% endfor %}"
+HARMONY = '<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{"city": "Rome"}<|call|>'
+
+
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return city
+
+
+def of_template(template, marks=""):
+    """The default model's tokenizer with another template, and with the special tokens that a text has."""
+    found = Tokenizer(models.path())
+    found.hf.chat_template = template
+    found.hf.add_tokens([*re.findall(r"<[|｜][^<>]+[|｜]>|\[TOOL_CALLS\]", marks), "<|python_tag|>"])
+    return found
+
+
+def knowing(text):
+    """A template that tells the model of tools, with this text in it."""
+    return PLAIN + "{% if tools %}{% raw %}" + text + "{% endraw %}{% endif %}"
+
+
+@pytest.mark.parametrize(("name", "call", "more"), [*FAMILIES, ("openai", HARMONY, "")])
+def test_the_form_of_a_familys_calls_is_told_by_its_template(name, call, more):
+    ours = of_template(knowing(more + call))
+    assert (ours.tool_format, ours.guesses_calls) == (name, False)
+
+
+@pytest.mark.parametrize(("name", "call", "more"), FAMILIES)
+def test_vllm_reads_the_calls_of_that_form(name, call, more):
+    (found,), text = parse_calls(of_template("", call).hf, name, call, [tool(weather)])
+    assert (found.name, found.arguments, text) == ("weather", '{"city": "Rome"}', "")
+
+
+@pytest.mark.parametrize(
+    ("template", "guessed"),
+    [
+        (knowing("Call the tools as you like."), True),
+        (PLAIN, False),  # we tell it the form
+        (PLAIN + "{# <|tool_call|> #}", False),
+        (None, False),
+    ],
+)
+def test_calls_of_no_known_form_are_taken_for_the_most_common_one(template, guessed):
+    ours = of_template(template)
+    assert (ours.tool_format, ours.guesses_calls) == ("hermes", guessed)
+
+
+def test_all_of_several_templates_are_looked_at():
+    ours = of_template({"default": PLAIN, "tool_use": knowing('say "developer" [TOOL_CALLS]')})
+    assert (ours.tool_format, ours.guesses_calls) == ("mistral", False)
+    assert not ours.renames_developer

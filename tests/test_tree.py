@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import toolkit as tk
@@ -201,7 +201,6 @@ def sampled(draw):
     return made
 
 
-@settings(deadline=None)
 @given(sampled())
 def test_every_answer_is_a_path_and_the_numbers_add_up(answers):
     tree = tk.tree(answers)

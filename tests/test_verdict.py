@@ -245,7 +245,7 @@ def test_a_schema_that_never_ends_ends():
     assert verdict("1", {"$ref": "#"}).status == "wrong_schema"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     text=st.one_of(
         st.text(),

@@ -68,7 +68,7 @@ def test_what_fits_is_left_as_it_is(counter):
 
 
 @pytest.mark.parametrize("strategy", ["turns", "examples", "documents", ALL, ALL[::-1]])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(window=st.integers(40, 520), reserve=st.integers(1, 60))
 def test_never_above_the_window_and_no_more_left_out_than_needed(counter, strategy, window, reserve):
     engine = sized(counter, window)

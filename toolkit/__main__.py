@@ -16,6 +16,14 @@ from toolkit.engine import EngineError
 from toolkit.models import DEFAULT, ModelError
 from toolkit.serve import OPENAI, Server, serve
 
+_ELSEWHERE = {
+    "api_key": "others can read a command line: set the environment variable VLLM_API_KEY to the key",
+    "aliases": "write --alias NAME, once for each",
+    "served_model_name": "write --alias NAME, once for each",
+    "env": "set the variables before the command",
+}
+"""What is no engine argument here, and how it is said instead."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m toolkit", description="A research toolkit around vLLM.")
@@ -50,7 +58,8 @@ def main() -> None:
 def _serve(given: argparse.Namespace, arguments: dict[str, Any]) -> None:
     """In the foreground, until it is interrupted or the server dies."""
     for number in (signal.SIGTERM, signal.SIGHUP):  # the end of a service, or of the terminal
-        signal.signal(number, lambda *_: sys.exit(0))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda *_: sys.exit(0))
     aliases = [*given.alias, *(OPENAI if given.openai else ())]
     own = {"host": given.host, "port": given.port, "threads": given.threads}
     with serve(given.model, aliases=aliases, **own, **arguments) as server:
@@ -61,10 +70,8 @@ def _serve(given: argparse.Namespace, arguments: dict[str, Any]) -> None:
 
 
 def _introduced(server: Server) -> str:
-    lines = dict(server.environment)
-    if server.api_key:
-        lines["OPENAI_API_KEY"] = '"$VLLM_API_KEY"'
-    variables = "\n".join(f"export {name}={value}" for name, value in lines.items())
+    found = server.environment
+    variables = found.hiding('"$VLLM_API_KEY"') if server.api_key else str(found)
     state = "Ctrl-C stops it" if server.ours else "it has been running, and goes on"
     return f"{server.model} at {server.url}; {state}. Its log: {server.log}\n{variables}"
 
@@ -85,6 +92,8 @@ def _arguments(rest: Sequence[str]) -> dict[str, Any]:
             found[name] = _value(text)
         else:
             found[name.removeprefix("no_")] = not name.startswith("no_")
+    for name in found.keys() & _ELSEWHERE.keys():
+        raise ValueError(f"--{name.replace('_', '-')} is no option: {_ELSEWHERE[name]}")
     return found
 
 

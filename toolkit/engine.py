@@ -263,16 +263,17 @@ def connect(
 
     url: the address of the API, mostly ending in /v1. model: needed where the server has several. api_key: else
     OPENAI_API_KEY of the environment; it is written nowhere. concurrency: most requests that are open at once (256
-    on vLLM, which computes so many together; 32 elsewhere). timeout: seconds that one request may take, however
-    often it is asked again: after 408, 409, 429, 5xx and lost connections, up to 6 times, when Retry-After says or
-    after waits that double, with jitter. Then it is a completion with an `error`.
+    on vLLM, which computes so many together; 32 elsewhere). timeout: seconds that one request (of a stream: its next
+    piece) may take, however often it is asked again: after 408, 409, 429, 5xx and lost connections, up to 6 times,
+    when Retry-After says or after waits that double, with jitter. Then it is a completion with an `error`.
 
     A vLLM server tells token ids, and takes the settings that `toolkit.load` takes. Others take OpenAI's, and what
     only vLLM has is an error of the request that asks for it. Of OpenAI's models the ids follow from the bytes of
-    tokens; where there are none, texts are compared, and log probabilities stand alone.
+    tokens; where there are none, texts are compared, and log probabilities stand alone. Whether a server gives log
+    probabilities and takes a seed is found by asking.
 
-    Raises ValueError for a bad url or number. Later EngineError, at once, for a server that cannot be reached, or
-    that refuses the key or the model.
+    Raises ValueError for a bad url, key or number. Later EngineError, at once, for a server that cannot be reached,
+    or that refuses the key or the model.
 
     >>> engine = connect("http://localhost:8000/v1")  # doctest: +SKIP
     """

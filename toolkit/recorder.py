@@ -29,7 +29,7 @@ class Recorder:
         self._total, self._stored = total, stored
         self._incoming: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._pending: list[Answer] = []
-        self._error: StoreError | None = None
+        self._error: Exception | None = None
         self._stop = threading.Event()
         self._done = self._failed = 0
         self._began = time.monotonic()
@@ -38,7 +38,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="toolkit-recorder", daemon=True)
 
     def put(self, completion: Completion, repeat: int) -> None:
-        """Takes a completion; raises the StoreError that ended the writing, if one did."""
+        """Takes a completion; raises what ended the writing, if something did: mostly a StoreError."""
         self._incoming.put(Answer(completion, repeat, self._run))
         if self._error is not None:
             raise self._error
@@ -88,7 +88,7 @@ class Recorder:
                 self._write(patience=0.0)
             except StoreBusy:
                 continue  # another process has the file; the answers wait here, the engine goes on
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001  # whoever puts the next one is told
                 self._error = error
             self._drawn()
             self._show()
@@ -114,9 +114,10 @@ class Recorder:
         """The last write, patiently; what cannot be written is kept for the next run in this process."""
         try:
             self._write(patience=60.0)
-        except StoreError as error:
-            self._store.keep(self._pending)
-            raise type(error)(
+        except Exception as error:
+            self._store.keep(self._pending, self._engine.fingerprints)
+            kind = type(error) if isinstance(error, StoreError) else StoreError
+            raise kind(
                 f"{error}. {len(self._pending)} finished completions are kept in this process: the next run "
                 "writes them first"
             ) from error

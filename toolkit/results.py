@@ -25,7 +25,7 @@ from toolkit.records import plain, record, restored
 from toolkit.sampling import FIELDS, unknown
 from toolkit.schema import ResponseFormat, response_format
 from toolkit.sensitivity import sensitivity
-from toolkit.store import ON, PLACE, Store, opened
+from toolkit.store import ON, PEERS, PLACE, Store, opened
 from toolkit.verdict import parsed, verdict
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ SELECT cells.sweep, cells.position, cells.labels, x.request, x.fingerprint, x.re
 FROM failures x JOIN cells ON cells.request = x.request
   AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
 WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {ON}) AND NOT EXISTS (
-    SELECT 1 FROM completions c WHERE c.request = x.request AND c.repeat = x.repeat
-    AND (c.fingerprint = x.fingerprint OR c.run IN (SELECT id FROM runs WHERE fingerprint = x.fingerprint)))
+    SELECT 1 FROM completions c WHERE c.request = x.request AND c.repeat = x.repeat AND (
+        c.fingerprint = x.fingerprint OR c.fingerprint IN {PEERS.format("x.fingerprint")}))
 GROUP BY cells.sweep, cells.position, x.request, x.fingerprint, x.repeat
 """
 _LOST = """
@@ -97,8 +97,8 @@ class Results:
 
     @classmethod
     def of(cls, store: Store, sweep: str | None = None, fingerprint: str | None = None) -> Results:
-        """Everything in a store that belongs to a sweep (all sweeps) on a fingerprint (all of them; of a server that
-        changes, whatever came in the runs in which this one took part)."""
+        """Everything in a store that belongs to a sweep (all sweeps) on a fingerprint (all of them). Where several
+        systems answer behind one address, also what the others said, where this one did not say it."""
         return cls(_table(store, sweep, fingerprint), store)
 
     def __len__(self) -> int:
@@ -517,6 +517,12 @@ def _table(store: Store, sweep: str | None, fingerprint: str | None) -> pd.DataF
     asked = [samplings[key] for key in columns["request"]]
     fields = pd.DataFrame.from_records(asked, columns=list(FIELDS))
     joined = pd.concat([labels, fields, pd.DataFrame(columns)], axis=1)
+    if fingerprint is not None and joined["system_fingerprint"].nunique() > 1:
+        # Systems that answered the same in different runs: its own answer counts, else the first.
+        joined = joined.sort_values("created").sort_values(
+            "system_fingerprint", key=lambda names: names != fingerprint, kind="stable"
+        )
+        joined = joined.drop_duplicates(["sweep", "cell", "repeat", "choice"])
     # Sorted here: SQLite takes three times as long.
     joined = joined.sort_values(
         ["sweep", "cell", "system_fingerprint", "repeat", "choice"], ignore_index=True

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from filelock import FileLock
 
 from toolkit import models
 from toolkit.engine import EngineError
+from toolkit.engines.link import visible
 from toolkit.engines.process import THREADS, status, untouched
 from toolkit.engines.record import Record, folder
 from toolkit.engines.spec import Spec, device
@@ -54,8 +56,10 @@ _NO_KEY = "EMPTY"
 """OpenAI's clients want a key even where the server wants none; vLLM's documentation calls it so."""
 _ERROR = re.compile(r"^(?:\(.*?\] )?([\w.]*(?:Error|Exception): .+)")
 """A line of a traceback that says what went wrong, bare or behind vLLM's own prefix."""
-_ONLY_ON = ("aggregate_engine_logging", "disable_log_stats")
+_ONLY_ON = ("aggregate_engine_logging", "data_parallel_multi_port_external_lb", "disable_log_stats")
 """Flags that vLLM has no `--no-…` for."""
+_NO_FLAG = ("enable_mm_processor_stats", "mamba_config", "model_weights")
+"""Engine arguments that the command line of vLLM's server does not know."""
 _children: dict[int, subprocess.Popen[bytes]] = {}
 """The servers that this process has started: asked now and then, so that none stays a zombie."""
 
@@ -68,13 +72,18 @@ class Server:
     """
 
     def __init__(self, record: Record, ours: bool = False) -> None:
-        self._record = record
+        self._known = record
         self.ours = ours
         """This call of `toolkit.serve` has started it; it did not find one that runs."""
 
     def __repr__(self) -> str:
         state = "running" if self.alive else "not running"
         return f"Server({self.model!r}, {self.url!r}, {state}, log={str(self.log)!r})"
+
+    @property
+    def _record(self) -> Record:
+        """As it is by now: another notebook may have started the server again, as another process."""
+        return Record.read(self._known.file) or self._known
 
     @property
     def model(self) -> str:
@@ -135,20 +144,27 @@ class Server:
         The server itself finds it, of the configuration that vLLM has resolved there, before it opens; as for an
         engine of `toolkit.load`, and equal to that of one that runs with VLLM_ENABLE_V1_MULTIPROCESSING=1.
 
-        Raises EngineError when the server does not run.
+        Raises EngineError when the server does not run, or is still starting.
         """
         self._check()
         found = self._record.fingerprint
         if found is None:
-            raise EngineError(f"the server has left no fingerprint: see its log, {self.log}")
+            raise EngineError(
+                f"the server of {self.model} is still starting, and finds its fingerprint last. {_told(self.log)}"
+            )
         return found
 
-    @cached_property
+    @property
     def client(self) -> openai.OpenAI:
-        """OpenAI's own client, for this server. Raises EngineError."""
+        """OpenAI's own client, for this server. Raises EngineError when the server does not run."""
+        self._check()
+        return self._client
+
+    @cached_property
+    def _client(self) -> openai.OpenAI:
+        """The same after a restart, which keeps the address."""
         import openai
 
-        self._check()
         # Settings for proxies are not for a server on this machine.
         direct = openai.DefaultHttpxClient(trust_env=False)
         return openai.OpenAI(base_url=self.url, api_key=self.api_key or _NO_KEY, http_client=direct)
@@ -163,15 +179,17 @@ class Server:
 
         Raises EngineError when it does not start.
         """
-        self._end()
         with _alone():
-            self._record = _start(self._record)
+            self._known = _start(self._ended())
         return self._wait()
 
     def stop(self) -> None:
-        """Ends it and all of its processes: by an interrupt, and what is left after 20 s is killed."""
-        self._end()
-        self._record.remove()
+        """Ends it and all of its processes: by an interrupt, and what is left after 20 s is killed.
+
+        Raises EngineError when some go on nevertheless; then `toolkit.servers()` still knows it.
+        """
+        with _alone():
+            self._ended().remove()
         atexit.unregister(self.stop)
 
     def __enter__(self) -> Self:
@@ -185,9 +203,16 @@ class Server:
         if self.ours:
             self.stop()
 
-    def _end(self) -> None:
-        self._record.end(_PATIENCE)
+    def _ended(self) -> Record:
+        """Its record, now that it has ended. Raises EngineError when it has not."""
+        record = self._record
+        left = record.end(_PATIENCE)
         _reap()
+        if left:
+            raise EngineError(
+                f"processes of the server of {self.model} do not end: {left}. Its log: {self.log}"
+            )
+        return record
 
     def _check(self) -> None:
         if not self.alive:
@@ -196,15 +221,20 @@ class Server:
             )
 
     def _wait(self) -> Self:
-        """Returns when it answers. Raises EngineError when it dies, or is silent although it was ready."""
+        """Returns when it answers. Raises EngineError when it dies, or is silent although it was ready.
+
+        Only with its fingerprint is it ready: until then another program may answer at its port.
+        """
         known = time.monotonic() if self._record.fingerprint else None
         with status(f"starting the server of {self.model}") as refresh:
-            while not self.healthy:
+            while not (self._record.fingerprint and self.healthy):
                 if not self.alive:
-                    self._record.remove()
+                    servers()  # which ends what it has left running, and forgets it
                     raise EngineError(f"the server of {self.model} did not start. {_told(self.log)}")
                 if known and time.monotonic() - known > _SILENT:
-                    raise EngineError(f"{self!r} does not answer: server.restart() may help")
+                    raise EngineError(
+                        f"{self!r} does not answer: it is among toolkit.servers(), and its restart() may help"
+                    )
                 time.sleep(0.2)
                 refresh()
         return self
@@ -215,11 +245,15 @@ class Environment(dict[str, str]):
     repr, which notebooks keep, hides keys."""
 
     def __str__(self) -> str:
-        return "\n".join(f"export {name}={value}" for name, value in self.items())
+        return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in self.items())
 
     def __repr__(self) -> str:
-        hidden = {name: "…" if name.endswith("KEY") else value for name, value in self.items()}
-        return str(Environment(hidden))
+        return self.hiding("…")
+
+    def hiding(self, word: str) -> str:
+        """The lines with a word, as it is, in place of keys."""
+        shown = {name: word if name.endswith("KEY") else shlex.quote(value) for name, value in self.items()}
+        return "\n".join(f"export {name}={value}" for name, value in shown.items())
 
 
 def serve(
@@ -243,14 +277,14 @@ def serve(
     Each holds a model and a KV cache in memory (`kv_cache_memory_bytes`).
 
     host: who may ask. 127.0.0.1 is for programs of this machine; with an address that others reach, a key is needed.
-    port: None for a free one. api_key: what requests must bring (by default the environment variable VLLM_API_KEY, if
-    that is set); nothing but /health is open without it. So that their other notebooks find the server, it is kept
-    under TOOLKIT_HOME in a file that only its owner may read. aliases: more names for the model in requests; those of
-    OpenAI's guides are `from toolkit.serve import OPENAI`. threads and env: as for `toolkit.Variant`. arguments: any
-    engine argument of vLLM, as plain data.
+    port: None for a free one. api_key: what requests must bring (by default the variable VLLM_API_KEY, of env or of
+    this process, if that is set); nothing but /health is open without it. So that their other notebooks find the
+    server, it is kept under TOOLKIT_HOME in a file that only its owner may read. aliases: more names for the model in
+    requests; those of OpenAI's guides are `from toolkit.serve import OPENAI`. threads and env: as for
+    `toolkit.Variant`. arguments: any engine argument of vLLM, as plain data.
 
-    Raises ModelError or TypeError as `toolkit.load` does, ValueError for a bad address or key, and EngineError, with
-    the end of its log, when it does not start.
+    Raises ModelError or TypeError as `toolkit.load` does, ValueError for a bad address or key, and EngineError when
+    another server has its port, or, with the end of its log, when it does not start.
     """
     wanted = _record(Variant(model, arguments, threads, env or {}), host, port, api_key, aliases)
     with _alone():  # two notebooks that ask at once get one server
@@ -280,14 +314,17 @@ def _record(
     variant: Variant, host: str, port: int | None, api_key: str | None, aliases: Sequence[str]
 ) -> Record:
     """All that a server is to be, before it has a process. Raises what `serve` raises for bad arguments."""
-    key = _key(api_key or os.environ.get("VLLM_API_KEY") or None, host)
+    env = dict(variant.env)
+    of_env = env.pop("VLLM_API_KEY", os.environ.get("VLLM_API_KEY"))
+    key = _key(api_key or of_env or None, host)
     spec = Spec.of(variant.model, variant.arguments)
     given = dict(spec.arguments)
     # A command line can be read by every user of the machine: the hub's token goes by the environment.
     token = given.pop("hf_token", None)
-    env = dict(variant.env)
     if isinstance(token, str):
         env["HF_TOKEN"] = token
+    elif token is False:  # vLLM has no flag for it
+        env["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
     if variant.threads is not None:
         env["OMP_NUM_THREADS"] = str(variant.threads)
     id = secrets.token_hex(4)
@@ -315,10 +352,10 @@ def _serves(record: Record, wanted: Record) -> bool:
 
 def _start(record: Record) -> Record:
     """The record of the server as a process, which begins to load. Raises EngineError when its port is taken."""
-    record = replace(record, port=_free(record.host, record.port))
+    record = replace(record, port=_port(record))
     log = Path(record.log)
     log.parent.mkdir(parents=True, exist_ok=True)
-    _forget_logs(log.parent)
+    _forget_logs(log)
     record.remove()  # with the fingerprint of an earlier start, which would say that it is ready
     record.write()  # the process reads it
     with open(log, "ab") as output:
@@ -332,8 +369,8 @@ def _start(record: Record) -> Record:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # out of reach of a notebook's interrupt, and whole for `group.end`
         )
+        started = record.with_process(process.pid, output.fileno())
     _children[process.pid] = process
-    started = record.with_process(process.pid)
     started.write()
     return started
 
@@ -362,7 +399,7 @@ def _flags(record: Record) -> list[str]:
 def _flag(name: str, value: Any) -> list[str]:
     """An engine argument as vLLM's parser takes it: `--no-…` for False, JSON for dicts; None is vLLM's default."""
     flag = "--" + name.replace("_", "-")
-    if value is None or (value is False and name in _ONLY_ON):
+    if value is None or name in _NO_FLAG or (value is False and name in _ONLY_ON):
         return []
     if isinstance(value, bool):
         return [flag if value else f"--no-{flag[2:]}"]
@@ -382,15 +419,15 @@ def _environment(record: Record) -> dict[str, str]:
 
 
 def _key(api_key: str | None, host: str) -> str | None:
-    """Raises ValueError for a key that no header can carry, and for an open server without one."""
-    if api_key is None and not _loopback(host):
+    """Raises what `visible` does, and ValueError for an open server without a key."""
+    if api_key is not None:
+        return visible(api_key)
+    if not _loopback(host):
         raise ValueError(
             f"host={host!r} lets other machines ask: give an api_key, such as secrets.token_urlsafe(), or set it as "
             "VLLM_API_KEY; or leave host out, for programs of this machine only"
         )
-    if api_key is not None and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
-        raise ValueError("api_key must be of visible ASCII characters, without spaces: a header carries it")
-    return api_key
+    return None
 
 
 def _loopback(host: str) -> bool:
@@ -408,8 +445,13 @@ def _names(model: str, aliases: Sequence[str]) -> tuple[str, ...]:
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Raises TypeError for a value that is no plain data: another process could not be given it."""
+    """Raises TypeError for what a server cannot be given, such as a value that is no plain data: it is another
+    process."""
+    if "served_model_name" in arguments:
+        raise TypeError("a server is served under its model's own name: aliases=[…] gives it more names")
     for name, value in arguments.items():
+        if name in _NO_FLAG and value:
+            raise TypeError(f"{name} cannot be given to a server: vLLM's command line has no option for it")
         try:
             json.dumps(value)
         except TypeError:
@@ -417,6 +459,20 @@ def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
                 f"{name} of a server must be plain data (text, numbers, lists, dicts), got {value!r}"
             ) from None
     return dict(arguments)
+
+
+def _port(record: Record) -> int:
+    """The record's port, or a free one for 0. Raises EngineError when it is taken, ValueError for a bad address.
+
+    That of a server of ours is taken while it loads, too: vLLM listens last, and until then lets others have it.
+    """
+    others = {other.port: other for other in Record.all() if other.id != record.id}
+    while (port := _free(record.host, record.port)) in others:
+        if record.port:
+            raise EngineError(
+                f"port {port} is that of {Server(others[port])!r}: give another, or leave it out"
+            )
+    return port
 
 
 def _free(host: str, port: int) -> int:
@@ -460,11 +516,11 @@ def _told(log: Path) -> str:
     return "\n".join([*first, f"Its log, {log}, ends:", *end])
 
 
-def _forget_logs(folder: Path) -> None:
-    """The oldest logs go, but those of servers that run."""
-    used = {record.log for record in Record.all()}
-    logs = sorted(folder.glob("serve-*.log"), key=lambda p: p.stat().st_mtime)
-    for old in [log for log in logs if str(log) not in used][:-_LOGS_KEPT]:
+def _forget_logs(new: Path) -> None:
+    """The oldest logs beside the new one go, but those of servers that may run, here or on another machine."""
+    used = {new.name, *(Path(record.log).name for record in Record.every())}
+    logs = sorted(new.parent.glob("serve-*.log"), key=lambda p: p.stat().st_mtime)
+    for old in [log for log in logs if log.name not in used][:-_LOGS_KEPT]:
         old.unlink(missing_ok=True)
 
 

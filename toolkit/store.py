@@ -6,6 +6,7 @@ fingerprints  id → record of the engine
 vocabularies  tokenizer hash → bytes of each token id
 prompts       hash → token ids that the model was given
 runs          when, on which fingerprint, for how long, and what the device drew
+took          the fingerprints that took part in a run: one, or those of a server that changes
 completions   one row a choice, known by (request, fingerprint, repeat, choice); choice −1 is the prompt
 failures      every attempt that gave no completion
 sweeps, cells what was asked together, and the labels of each cell
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 _APPLICATION = 0x746B6974
 """SQLite's application_id of our files: "tkit"."""
-_VERSION = 5
+_VERSION = 6
 """SQLite's user_version: the format written here."""
 _GRADES = (
     "CREATE TABLE grades (number INTEGER PRIMARY KEY, request TEXT NOT NULL, fingerprint TEXT NOT NULL, "
@@ -70,7 +71,12 @@ _UPGRADES = {
             "cells ADD COLUMN first INTEGER NOT NULL DEFAULT 0",
         )
     ),
-    4: _GRADES,
+    4: (
+        "CREATE TABLE took (run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) "
+        "WITHOUT ROWID",
+        "INSERT INTO took SELECT id, fingerprint FROM runs",
+    ),
+    5: _GRADES,
 }
 """From each older format to the next."""
 _PATIENCE = 60.0
@@ -86,6 +92,7 @@ CREATE TABLE prompts (id TEXT PRIMARY KEY, token_ids BLOB NOT NULL);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, created REAL NOT NULL, fingerprint TEXT NOT NULL, sweep TEXT NOT NULL,
     seconds REAL, joules REAL);
+CREATE TABLE took (run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID;
 CREATE TABLE completions (
     number INTEGER PRIMARY KEY,
     request TEXT NOT NULL, fingerprint TEXT NOT NULL, repeat INTEGER NOT NULL, choice INTEGER NOT NULL,
@@ -118,11 +125,12 @@ _COLUMNS = (
 )
 
 
-ON = """(x.fingerprint = ?1 OR x.run IN (
-    SELECT id FROM runs WHERE fingerprint = ?1 UNION SELECT run FROM completions WHERE fingerprint = ?1))"""
-"""A row x belongs to the fingerprint ?1: it is its own, or came in a run in which it took part. Behind one address
-may be several systems, which answer in turn: what one of them was asked then is not asked again of another. Each row
-keeps the fingerprint of the one that answered."""
+PEERS = "(SELECT b.fingerprint FROM took a JOIN took b ON a.run = b.run WHERE a.fingerprint = {})"
+"""The fingerprints that took part in a run with this one. Behind one address may be several systems, which answer in
+turn: what one of them was asked is not asked again of the others. Each row keeps the fingerprint of the one that
+answered."""
+ON = f"(x.fingerprint = ?1 OR x.fingerprint IN {PEERS.format('?1')})"
+"""A row x belongs to the fingerprint ?1: it is its own or that of a peer."""
 _RAN = """
 SELECT request, completions.fingerprint AS system_fingerprint, repeat, min(prompt_tokens) AS prompt_tokens,
        min(cached_tokens) AS cached_tokens, sum(completion_tokens) AS completion_tokens,
@@ -204,7 +212,7 @@ class Grade:
         return self.thumb is not None or self.score is not None or bool(self.note)
 
 
-_unsaved: dict[str, list[Answer]] = {}
+_unsaved: dict[str, list[tuple[tuple[Answer, ...], tuple[Fingerprint, ...]]]] = {}
 """Completions that could not be written (disk full), by file: the next `Store` on it writes them first."""
 
 
@@ -341,7 +349,9 @@ class Store:
             self.add_engine(fingerprint, vocabulary)
             row = (time.time(), fingerprint.id, sweep)
             cursor = self._db.execute("INSERT INTO runs (created, fingerprint, sweep) VALUES (?, ?, ?)", row)
-            return int(cursor.lastrowid or 0)
+            run = int(cursor.lastrowid or 0)
+            self._db.execute("INSERT INTO took VALUES (?, ?)", (run, fingerprint.id))
+            return run
 
     def end(self, run: int, seconds: float, joules: float | None) -> None:
         """Records how long a run took, and what its device drew, where it tells."""
@@ -383,6 +393,8 @@ class Store:
     def _add_answer(self, answer: Answer) -> None:
         c, repeat, run = answer.completion, answer.repeat, answer.run
         known_by = (c.request.key, c.system_fingerprint, repeat)
+        if run is not None:
+            self._db.execute("INSERT OR IGNORE INTO took VALUES (?, ?)", (run, c.system_fingerprint))
         if c.error is not None:
             used = (c.usage.prompt_tokens, c.usage.completion_tokens, c.seconds)
             failed = (*known_by, run, c.created, c.error, *used)
@@ -460,14 +472,14 @@ class Store:
         rows = [(*place, *dataclasses.astuple(grade)) for place, grade in grades.items()]
         self._db.executemany(f"INSERT INTO grades VALUES (NULL{', ?' * 8})", rows)
 
-    def keep(self, answers: list[Answer]) -> None:
-        """Holds completions that could not be written until the next Store on this file in this process."""
-        _unsaved.setdefault(self.path, []).extend(answers)
+    def keep(self, answers: Sequence[Answer], fingerprints: Sequence[Fingerprint] = ()) -> None:
+        """Holds what could not be written (see `add`) until the next Store on this file in this process."""
+        _unsaved.setdefault(self.path, []).append((tuple(answers), tuple(fingerprints)))
 
     def _flush_unsaved(self) -> None:
-        if answers := _unsaved.get(self.path):
-            self.add(answers)
-            del _unsaved[self.path]
+        for answers, fingerprints in _unsaved.get(self.path, ()):
+            self.add(answers, fingerprints=fingerprints)
+        _unsaved.pop(self.path, None)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -22,14 +22,31 @@ _FILL = (
 )
 """Tokens before the prefix, before the suffix, and before what is to be filled in, by family."""
 _CALLS = (
-    ("<function=", "qwen3_coder"),
-    ("<tool_call>", "hermes"),
-    ("[TOOL_CALLS]", "mistral"),
-    ("<|python_tag|>", "llama3_json"),
-    ("functools[", "phi4_mini_json"),
-    ("<|tool_call|>", "granite"),
+    (("<seed:tool_call>",), "seed_oss"),
+    (("<function=",), "qwen3_coder"),  # Qwen3-Coder, Qwen3.5, Nemotron 3
+    (("<arg_key>",), "glm45"),
+    (("<tool_call>",), "hermes"),  # Hermes, Qwen 2.5 and 3, Granite 4
+    (("[TOOL_CALLS]",), "mistral"),
+    (("<｜tool▁calls▁begin｜>", "```json"), "deepseek_v3"),  # R1, too
+    (("<｜tool▁calls▁begin｜>",), "deepseek_v31"),
+    (("<|tool_calls_section_begin|>",), "kimi_k2"),
+    (("<minimax:tool_call>",), "minimax_m2"),
+    (("<|tool_call_start|>",), "lfm2"),
+    (("<|tool_call>",), "gemma4"),
+    (("<start_function_call>",), "functiongemma"),
+    (("<|tools_prefix|>",), "apertus"),
+    (("<function_calls>",), "olmo3"),
+    (("<|channel|>commentary",), "openai"),  # gpt-oss
+    (("functools[",), "phi4_mini_json"),
+    (("<|tool_call|>",), "granite"),  # Granite 3
+    ((" [func_name1(", "<|header_start|>"), "llama4_pythonic"),
+    ((" [func_name1(",), "pythonic"),
+    (("<|python_tag|>",), "llama3_json"),  # Llama 3.1 and 3.3
+    (('"parameters": ', "<|eot_id|>"), "llama3_json"),  # Llama 3.2
 )
-"""Marks of calls in chat templates, and vLLM's parser for them; the first that is there holds."""
+"""Marks of calls in chat templates, and vLLM's parser for them; the first whose marks are all there holds."""
+_GUESS = "hermes"
+"""The form that most families write."""
 _PROBE = {"type": "function", "function": {"name": "probe", "description": "A zebra.", "parameters": {}}}
 _FOLD = (
     "The model takes no system message: toolkit.fold_system(messages), or Prompt(fold_system=True), puts its text "
@@ -134,9 +151,25 @@ class Tokenizer:
 
     @property
     def tool_format(self) -> str:
-        """The name of vLLM's parser for the calls that this model writes, told by the marks in its template."""
-        template = str(self.hf.chat_template) if self.knows_tools else ""
-        return next((name for mark, name in _CALLS if mark in template), "hermes")
+        """The name of vLLM's parser for the calls that this model writes, told by the marks in its template, or
+        guessed (`guesses_calls`); for a model whose template knows no tools, of the calls that we ask it for."""
+        return (self._marked if self.knows_tools else None) or _GUESS
+
+    @property
+    def guesses_calls(self) -> bool:
+        """The template knows tools, and shows no form of calls that is known here."""
+        return self.knows_tools and self._marked is None
+
+    @property
+    def _marked(self) -> str | None:
+        found = (name for marks, name in _CALLS if all(mark in self._templates for mark in marks))
+        return next(found, None)
+
+    @property
+    def _templates(self) -> str:
+        """The text of the chat template, or of all of them: some models have one of its own for tools."""
+        own = self.hf.chat_template
+        return "\n".join(own.values()) if isinstance(own, dict) else own or ""
 
     def _roles(self, turns: Messages) -> Messages:
         """As vLLM does it: for a template that knows no developer, all system and developer text becomes one
@@ -175,8 +208,7 @@ class Tokenizer:
     @property
     def renames_developer(self) -> bool:
         """The chat template is older than the developer role, which it gets under its former name: system."""
-        template = str(self.hf.chat_template)
-        return "'developer'" not in template and '"developer"' not in template
+        return "'developer'" not in self._templates and '"developer"' not in self._templates
 
     def notes(self, request: Request) -> dict[str, Any]:
         """What of a conversation is not sent as it was given."""

@@ -1,4 +1,4 @@
-// "Text generation" (seed 000), System messages. A fragment: the import, the client and the print are added. Repair: the copy's line numbers are gone, and the brace that it lost after the first content part is back.
+// "Text generation" (seed 000), System messages. A fragment: the import, the client and the print are added. Repair: the copy's line numbers are gone.
 import OpenAI from "openai";
 const openai = new OpenAI();
 

@@ -1,4 +1,4 @@
-// "Text generation" (seed 000), Assistant messages, and again in Conversations and context. A fragment: the import, the client and the print are added. Repair: the copy's line numbers are gone, and two braces too many in the second place.
+// "Text generation" (seed 000), Assistant messages, and again in Conversations and context. A fragment: the import, the client and the print are added. Repair: the copy's line numbers are gone, and the three braces too many (its lines 6, 10 and 14) of the second place.
 import OpenAI from "openai";
 const openai = new OpenAI();
 

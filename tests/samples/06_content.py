@@ -1,4 +1,4 @@
-# "Text generation models" (seed 001), Chat Completions response format. An expression: the lines above it are those of the sample before it, print() is added.
+# "Text generation models" (seed 001), Chat Completions response format. An expression: the lines above it and print() are added.
 from openai import OpenAI
 client = OpenAI()
 

@@ -31,7 +31,7 @@ import numpy as np
 
 from toolkit import models
 from toolkit.engine import EngineError
-from toolkit.engines.process import status
+from toolkit.engines.process import status, written
 from toolkit.engines.spec import Spec, device, folder, plain, versions
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import Messages
@@ -307,10 +307,11 @@ def _llm(spec: Spec) -> Any:
     # give a run that is topped up later the same "random" texts again.
     arguments = {"seed": secrets.randbits(31), "disable_log_stats": False, "use_tqdm_on_load": False}
     try:
-        from vllm import LLM
+        with written():
+            from vllm import LLM
 
-        _tolerate_odd_objects()
-        return LLM(model=spec.path, **{**arguments, **spec.arguments})
+            _tolerate_odd_objects()
+            return LLM(model=spec.path, **{**arguments, **spec.arguments})
     finally:
         random.setstate(generators[0])
         np.random.set_state(generators[1])
@@ -365,7 +366,8 @@ def _images(turn: dict[str, Any]) -> int:
 
 def fetch(url: str) -> bytes:
     """A picture from the network, by vLLM's own fetcher, which knows time-outs, retries and size limits."""
-    from vllm.multimodal.media import MediaConnector
+    with written():  # it may be the first that is wanted of vLLM
+        from vllm.multimodal.media import MediaConnector
 
     return bytes(MediaConnector().fetch_image(url).original_bytes)
 

@@ -22,23 +22,34 @@ def born(pid: int) -> str | None:
     return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {found[19]}"
 
 
+def file(place: str | int) -> str | None:
+    """What stays the same of an open file when its name is changed, deleted or a link: its device and its number
+    there. None for what is gone, or is of another user."""
+    try:
+        found = os.stat(place)
+    except OSError:
+        return None
+    return f"{found.st_dev} {found.st_ino}"
+
+
 def members(leader: int, output: str) -> list[int]:
-    """The processes of the session that this one began and that write to this file, which no other session shares,
-    even if its leader gets the same number; without those that have ended but for their parent."""
+    """The processes of the session that this one began and that write to this file (see `file`), which no other
+    session shares, even if its leader gets the same number; without those that have ended but for their parent."""
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
     own = [pid for pid in pids if (found := _stat(pid)) and found[3] == str(leader) and found[0] != "Z"]
-    return [pid for pid in own if _output(pid) == output]
+    return [pid for pid in own if file(f"/proc/{pid}/fd/1") == output]
 
 
-def end(leader: int, output: str, patience: float) -> None:
-    """Interrupts the leader, which ends its children; kills all that is left after `patience` seconds."""
+def end(leader: int, output: str, patience: float) -> list[int]:
+    """Interrupts the leader, which ends its children; kills all that is left after `patience` seconds. Returns what
+    is left then."""
     left = members(leader, output)
     if leader in left:
         _send(leader, signal.SIGINT)
         left = _gone(leader, output, patience)
     for pid in left:
         _send(pid, signal.SIGKILL)
-    _gone(leader, output, _KILLED)
+    return _gone(leader, output, _KILLED)
 
 
 def _gone(leader: int, output: str, patience: float) -> list[int]:
@@ -60,11 +71,4 @@ def _stat(pid: int) -> list[str] | None:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def _output(pid: int) -> str | None:
-    try:
-        return os.readlink(f"/proc/{pid}/fd/1")
-    except OSError:  # gone, or of another user
         return None

@@ -24,6 +24,11 @@ from toolkit.tokenizer import Tokenizer
 _PLACES = ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.openai.api_server")
 """Where vLLM has its server: now, and before 0.32."""
 
+_GUESSED = (
+    "The chat template shows no form of tool calls that is known here: {} is a guess. If the model's calls come as "
+    "text, it was wrong"
+)
+
 
 def main() -> None:
     record = Record.read(Path(sys.argv.pop(1)))
@@ -44,6 +49,8 @@ def _of_family(tokenizer: Tokenizer) -> list[str]:
     """The arguments that let a model call tools, in the form of its family, as an engine in this process does."""
     if not tokenizer.hf.chat_template:
         return []
+    if tokenizer.guesses_calls:
+        print(_GUESSED.format(tokenizer.tool_format))
     template = telling(tokenizer)
     told = ["--chat-template", template] if template else []
     return ["--enable-auto-tool-choice", "--tool-call-parser", tokenizer.tool_format, *told]

@@ -8,10 +8,12 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from toolkit.engine import EngineError
+from toolkit.engines.wire import sound
 
 if TYPE_CHECKING:
     import openai
@@ -32,6 +34,11 @@ _NO_KEY = "none"
 """Sent when there is no key: the client wants one, and servers on one's own machine do not look at it."""
 
 
+KEY = "Is the key right? It is the argument api_key, else OPENAI_API_KEY in the environment"
+_last: ContextVar[int | None] = ContextVar("last", default=None)
+"""The status of the last response to the request that is under way: the client asks again by itself."""
+
+
 class Refused(ValueError):
     """One request that got no answer; the message says why."""
 
@@ -44,7 +51,7 @@ class Link:
     """An asyncio loop in a thread, with an `openai.AsyncOpenAI` in it. Safe to use from several threads."""
 
     def __init__(self, url: str, api_key: str | None, timeout: float) -> None:
-        self._key = api_key or os.environ.get("OPENAI_API_KEY") or _NO_KEY
+        self._key = visible(api_key or os.environ.get("OPENAI_API_KEY") or _NO_KEY)
         self.url, self._timeout = checked(url), timeout
         self._loop = asyncio.new_event_loop()
         self._clients: list[openai.AsyncOpenAI] = []
@@ -71,8 +78,9 @@ class Link:
     # Called from any thread.
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Runs a coroutine in the loop; cancelling the future cancels it. Raises EngineError once closed."""
-        if self.closed:
+        """Runs a coroutine in the loop; cancelling the future cancels it. Raises EngineError once closed, and in a
+        process that was forked from the one that made it, where its thread is not."""
+        if self.closed or not self._thread.is_alive():
             work.close()
             raise closed()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -96,10 +104,11 @@ class Link:
         if not self._clients:
             import openai
 
-            # Settings for proxies are not for a server on this machine.
-            direct = openai.DefaultAsyncHttpxClient(trust_env=False) if self._here else None
             client = openai.AsyncOpenAI(
-                http_client=direct,
+                http_client=openai.DefaultAsyncHttpxClient(
+                    trust_env=not self._here,  # settings for proxies are not for a server on this machine
+                    event_hooks={"response": [_remember]},
+                ),
                 api_key=self._key,
                 base_url=self.url,
                 max_retries=_RETRIES,
@@ -124,7 +133,8 @@ class Link:
         response = found.http_response
         try:
             said = response.json()
-        except ValueError:
+            said = sound(said) if "\\ud" in response.text.lower() else said
+        except (ValueError, RecursionError):
             kind = response.headers.get("content-type", "no type")
             raise Refused(self.clean(f"the server's answer is no JSON ({kind}): {response.text!r}")) from None
         return said, response.elapsed.total_seconds(), found.retries_taken
@@ -136,18 +146,22 @@ class Link:
         chunks = await self._within(resource.create(**_arguments({**body, **more}, chat)))
         try:
             while (chunk := await self._within(anext(chunks, None))) is not None:
-                yield chunk.to_dict()
+                yield sound(chunk.to_dict() if hasattr(chunk, "to_dict") else chunk)
         finally:
             await chunks.close()
 
     async def _within(self, work: Any) -> Any:
-        """The result within the time that a request may take; what goes wrong as Refused or EngineError."""
+        """The result within the time that a request, or the next piece of a stream, may take; what goes wrong as
+        Refused or EngineError."""
+        _last.set(None)
         try:
             async with asyncio.timeout(self._timeout):
                 return await work
         except TimeoutError:
+            last = _last.get()
+            before = f" (its last was {last})" if last and last >= 400 else ""
             raise Refused(
-                f"no answer from {self.url} within {self._timeout:g} s: give toolkit.connect a longer timeout"
+                f"no answer from {self.url} within {self._timeout:g} s{before}: give toolkit.connect a longer timeout"
             ) from None
         except Exception as error:  # noqa: BLE001  # of the client, of HTTP or of JSON: none may show the key
             raise self._said(error) from None
@@ -173,11 +187,9 @@ class Link:
         about = body if isinstance(body, Mapping) else {}
         said = self.clean(str(about.get("message") or about.get("detail") or body or error.response.text))
         told = f"{self.url} answers {error.status_code}: {said.rstrip('.')}"
-        if error.status_code in (401, 403):
-            return EngineError(
-                f"{told}. Is the key right? It is the argument api_key, else OPENAI_API_KEY in the environment"
-            )
-        if about.get("code") == "insufficient_quota":
+        if error.status_code == 401:
+            return EngineError(f"{told}. {KEY}")
+        if error.status_code == 402 or about.get("code") == "insufficient_quota":
             return EngineError(told)
         return Refused(told, error.status_code)
 
@@ -189,7 +201,22 @@ class Link:
 
 
 def closed() -> EngineError:
-    return EngineError("this engine is closed: toolkit.connect() gives a new one")
+    return EngineError("this engine is closed, or of another process: toolkit.connect() gives a new one")
+
+
+async def _remember(response: Any) -> None:
+    _last.set(response.status_code)
+
+
+def visible(key: str) -> str:
+    """A key without the space around it that files leave. Raises ValueError for what no header can carry, TypeError
+    for what is no text; neither shows it."""
+    if not isinstance(key, str):
+        raise TypeError(f"api_key must be text, got {type(key).__name__}")
+    key = key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("api_key must be of visible ASCII characters, without spaces: a header carries it")
+    return key
 
 
 def checked(url: str) -> str:

@@ -23,15 +23,13 @@ THREADS = {
 }
 """How threads run on a CPU, unless the user has it otherwise."""
 _LOGS_KEPT = 20
-_before: dict[str, str] = {}
-"""The environment before the first engine was made here."""
+_written: dict[str, tuple[str | None, str | None]] = {}
+"""Variables that were written here for an engine, or by vLLM: what each was before, and what it became."""
 
 
 def prepare() -> Path:
     """Sets up this process before vLLM or torch is imported (either reads these only once); what the user has
     set stays. Returns the file that vLLM logs to."""
-    if not _before:
-        _before.update(os.environ)
     log = _log_file()
     settings = {
         "VLLM_NO_USAGE_STATS": "1",
@@ -41,18 +39,37 @@ def prepare() -> Path:
     if device()["kind"] == "cpu":
         # In this process: loads in 8 s instead of 20, and no batch depends on timing.
         settings |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", **THREADS}
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
+    with written():
+        for name, value in settings.items():
+            os.environ.setdefault(name, value)
     # Without a handler the few lines that vLLM logs before it reads its configuration reach the screen.
     logging.getLogger("vllm").addHandler(logging.NullHandler())
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(vllm|torch|transformers)\b")
     return log
 
 
+@contextlib.contextmanager
+def written() -> Iterator[None]:
+    """Remembers what of the environment is written meanwhile: by us, or by vLLM, which sets some thirty variables
+    while it loads, LD_PRELOAD among them."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in before.keys() | os.environ.keys():
+            was, now = before.get(name), os.environ.get(name)
+            if was != now:
+                first, last = _written.get(name, (was, was))
+                # What an earlier engine's load had written is no value of the user's either.
+                _written[name] = (first if last == was else was, now)
+
+
 def untouched() -> dict[str, str]:
-    """The environment as it was before `prepare` and vLLM wrote into it, which sets some thirty variables, LD_PRELOAD
-    among them: a new process must not take them for the user's."""
-    return dict(_before or os.environ)
+    """The environment of now, as it would be without what was `written`: a new process must not take that for the
+    user's. What has been set since then is."""
+    found: dict[str, str | None] = dict(os.environ)
+    found |= {name: was for name, (was, now) in _written.items() if os.environ.get(name) == now}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _log_file() -> Path:

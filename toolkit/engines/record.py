@@ -41,18 +41,23 @@ class Record:
     pid: int = 0
     born: str = ""
     """See `group.born`."""
+    output: str = ""
+    """The log that its processes write to, whatever its name is by now: see `group.file`."""
 
     @classmethod
     def all(cls) -> list[Record]:
         """Those on this machine, the oldest first; of dead ones the record goes, and what they have left running."""
-        files = sorted(folder().glob("*.json"), key=lambda p: p.stat().st_mtime_ns)
-        found = [record for file in files if (record := cls.read(file))]
-        here = [record for record in found if record.machine == platform.node()]
+        here = [record for record in cls.every() if record.machine == platform.node()]
         for record in here:
-            if not record.alive:
-                record.end(0)
+            if not (record.alive or record.end(0)):
                 record.remove()
         return [record for record in here if record.alive]
+
+    @classmethod
+    def every(cls) -> list[Record]:
+        """Those of all machines that share this home, dead ones too, the oldest first."""
+        files = sorted(folder().glob("*.json"), key=lambda p: p.stat().st_mtime_ns)
+        return [record for file in files if (record := cls.read(file))]
 
     @classmethod
     def read(cls, file: Path) -> Record | None:
@@ -74,12 +79,14 @@ class Record:
         for file in (self.file, self._note):
             file.unlink(missing_ok=True)
 
-    def with_process(self, pid: int) -> Record:
-        return replace(self, pid=pid, born=group.born(pid) or "")
+    def with_process(self, pid: int, log: int) -> Record:
+        """As it is once it runs and writes to an open log."""
+        return replace(self, pid=pid, born=group.born(pid) or "", output=group.file(log) or "")
 
-    def end(self, patience: float) -> None:
-        """Ends its processes, those without their first one too: see `group.end`."""
-        group.end(self.pid, self.log, patience)
+    def end(self, patience: float) -> list[int]:
+        """Ends its processes, those without their first one too; returns what is left: see `group.end`."""
+        left = group.end(self.pid, self.output, patience)
+        return left or [self.pid] * self.alive
 
     @property
     def alive(self) -> bool:

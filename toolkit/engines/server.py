@@ -22,12 +22,24 @@ from toolkit import models
 from toolkit.choice import Choice, Vocabulary
 from toolkit.completion import Completion, Delta, Usage
 from toolkit.engine import Engine, EngineError, NotTold, RequestError
-from toolkit.engines.link import Link, Refused, closed
-from toolkit.engines.wire import Answer, Ask, Dialect, Given, Pieces, answer, ask, by_ids
+from toolkit.engines.link import KEY, Link, Refused, closed
+from toolkit.engines.wire import (
+    Answer,
+    Ask,
+    BadAnswer,
+    Dialect,
+    Given,
+    NoLogprobs,
+    Pieces,
+    answer,
+    ask,
+    by_ids,
+)
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import Message
 from toolkit.prompt import Rendered
 from toolkit.request import Request
+from toolkit.sampling import Sampling
 from toolkit.tokenizer import Tokenizer
 
 _OPEN_VLLM, _OPEN = 256, 32
@@ -35,6 +47,10 @@ _OPEN_VLLM, _OPEN = 256, 32
 _AHEAD = 16
 """Requests of one caller that wait for their turn, so that a place never stays empty while the caller is busy."""
 _REMEMBERED = 4096
+_PROBE: dict[str, Any] = {"max_tokens": 16, "logprobs": True, "seed": 1}
+"""What is asked for to learn what a server takes; some have a least max_tokens of 16."""
+_THINKING = "output limit was reached"
+"""OpenAI's words where all of max_tokens went into reasoning: the request was understood, and has no answer."""
 _SAMPLE = "Zebras aren't 1,234 naïve 🎉 words…\n\tdef f(x): return x"
 """Cut into the same tokens here and there, a tokenizer is taken for the server's own."""
 
@@ -82,8 +98,9 @@ class ServerEngine(Engine):
     # What the server is
 
     def start(self) -> Self:
-        """Asks the server what it is (one token is generated), or, where answers told of another system since then,
-        takes its last answer's. Raises EngineError where it cannot be reached, or refuses the key or the model."""
+        """Asks the server what it is (a few tokens are generated), or, where answers told of another system since
+        then, takes its last answer's. Raises EngineError where it cannot be reached, or refuses the key or the model.
+        """
         self._started()
         self._current = self._latest
         return self
@@ -104,7 +121,9 @@ class ServerEngine(Engine):
         listed = await self._listed()
         model = self._asked_for or _only(listed, self.url)
         about = listed.get(model, {})
-        vllm = any(one.get("owned_by") == "vllm" for one in listed.values())
+        # A gateway may have models of several makers. One that is not listed is as all that are.
+        owners = {one.get("owned_by") for one in ([about] if about else listed.values())}
+        vllm = owners == {"vllm"}
         dialect, fingerprint = await self._probed(model, Dialect(vllm=vllm), sorted(listed))
         components = {
             "engine": "server",
@@ -118,11 +137,15 @@ class ServerEngine(Engine):
         return Known(model, dialect, components, None), fingerprint
 
     async def _listed(self) -> dict[str, dict[str, Any]]:
-        """What the server says of each of its models, by name; empty where it has no such list."""
+        """What the server says of each of its models, by name; empty where it has no list. Raises EngineError."""
         try:
             said = await self._link.get("/models")
             return {str(one["id"]): dict(one) for one in said["data"]}
-        except (Refused, KeyError, TypeError, ValueError):
+        except Refused as error:
+            if error.status in (403, 429) or (error.status or 0) >= 500:
+                raise EngineError(f"{error}. {KEY}" if error.status == 403 else str(error)) from None
+            return {}
+        except (KeyError, TypeError, ValueError):
             return {}
 
     async def _version(self) -> str | None:
@@ -133,27 +156,34 @@ class ServerEngine(Engine):
             return None
 
     async def _probed(self, model: str, dialect: Dialect, known: Sequence[str]) -> tuple[Dialect, str | None]:
-        """How the server wants to be asked, and its system_fingerprint: from one token."""
+        """How the server wants to be asked, and its system_fingerprint: from a few tokens."""
         refusals = []
-        for request in (Request.chat("Hi", max_tokens=1), Request(prompt="Hi", sampling=_ONE)):
+        for request in (Request.chat("Hi", **_PROBE), Request(prompt="Hi", sampling=Sampling(**_PROBE))):
             try:
                 return await self._understood(request.resolve({}), model, dialect)
-            except Refused as error:
+            except (Refused, BadAnswer) as error:
                 refusals.append(error)
-        if any(error.status == 404 for error in refusals):
+        first, status = refusals[0], getattr(refusals[0], "status", None)
+        if status == 403:
+            raise EngineError(f"{first}. {KEY}")
+        if status == 404:
             names = f"It has {', '.join(known)}" if known else "It lists no models"
-            raise EngineError(f"{refusals[0]}. {names}; url must end as the API does, mostly in /v1")
-        raise EngineError(f"the server answers no request: {refusals[0]}")
+            raise EngineError(f"{first}. {names}; url must end as the API does, mostly in /v1")
+        raise EngineError(f"the server answers no request: {self._link.clean(str(first))}")
 
     async def _understood(self, request: Request, model: str, dialect: Dialect) -> tuple[Dialect, str | None]:
         """Asks, without what the server refuses although it changes nothing, until it answers."""
         while True:
-            asked = ask(request, model, dialect)
+            asked = ask(dialect.fewer(request), model, dialect)
             try:
                 said, *_ = await self._link.ask(asked.body, asked.chat)
-                return dialect, answer(asked, said, self._number, None).fingerprint
+                return dialect, answer(asked, said, lambda *_: None, None).fingerprint
+            except NoLogprobs:
+                dialect = dialect.lacking("logprobs")
             except Refused as error:
-                fewer = dialect.without(str(error), asked.body) if error.status == 400 else None
+                if error.status == 400 and _THINKING in str(error):
+                    return dialect, None
+                fewer = dialect.without(str(error), asked.body) if error.status in (400, 422) else None
                 if fewer is None:
                     raise
                 dialect = fewer
@@ -339,13 +369,16 @@ class ServerEngine(Engine):
         self._started()
         done: queue.SimpleQueue[Future[Completion]] = queue.SimpleQueue()
         open_: set[Future[Completion]] = set()
-        source, failure = enumerate(requests), None
+        source, more = enumerate(requests), True
+        failure: Exception | None = None
         try:
             while True:
-                while failure is None and len(open_) < self._most and (item := next(source, None)):
-                    future = self._link.start(self._answered(*item))
-                    open_.add(future)
-                    future.add_done_callback(done.put)
+                # What is answered goes out before the next request is made, which may take its time.
+                while more and failure is None and len(open_) < self._most and done.empty():
+                    try:
+                        more = self._open_next(source, open_, done)
+                    except Exception as error:  # noqa: BLE001  # the caller's own, too: what is open is answered first
+                        failure = error
                 if not open_:
                     break
                 future = done.get()
@@ -363,6 +396,21 @@ class ServerEngine(Engine):
         if failure is not None:
             raise failure
 
+    def _open_next(
+        self,
+        source: Iterator[tuple[int, Request]],
+        open_: set[Future[Completion]],
+        done: queue.SimpleQueue[Future[Completion]],
+    ) -> bool:
+        """Asks the next request; False when there is none."""
+        item = next(source, None)
+        if item is None:
+            return False
+        future = self._link.start(self._answered(*item))
+        open_.add(future)
+        future.add_done_callback(done.put)
+        return True
+
     @property
     def _most(self) -> int:
         """Requests of one caller that are open or wait for it."""
@@ -377,10 +425,8 @@ class ServerEngine(Engine):
                 ready = await self._ready(asked)
                 said, seconds, again = await self._link.ask(ready.body, ready.chat)
             notes = {"retries": again} if again else {}
-            return self._completion(self._read(ready, said), asked, position, notes, seconds)
+            return self._completion(self._read(ready, said), asked, position, notes | _unsent(ready), seconds)
         except ValueError as error:
-            if getattr(error, "status", None) == 404:
-                raise EngineError(str(error)) from None
             return self._failure(asked, error, position)
 
     async def _ready(self, request: Request) -> Ask:
@@ -482,14 +528,17 @@ class ServerEngine(Engine):
                     if last is None:
                         yield delta
             seconds = time.monotonic() - began
-        found = self._completion(self._read(ready, whole.said), asked, 0, {}, seconds, first)
+        read = self._read(ready, whole.said)
+        found = self._completion(read, asked, 0, _unsent(ready), seconds, first)
         yield replace(last or Delta(""), completion=found)
 
     def close(self) -> None:
         self._link.close()
 
 
-_ONE = Request.chat("-", max_tokens=1).sampling
+def _unsent(ready: Ask) -> dict[str, Any]:
+    """A note of the neutral values that are the server's own to choose, since it takes none."""
+    return {"not_sent": list(ready.unsent)} if ready.unsent else {}
 
 
 def _cancel(futures: Iterable[Future[Any]]) -> None:
@@ -500,7 +549,10 @@ def _cancel(futures: Iterable[Future[Any]]) -> None:
 def _only(listed: Mapping[str, Mapping[str, Any]], url: str) -> str:
     """The server's model, under the first of its names. Raises EngineError where there are several."""
     if not listed:
-        raise EngineError(f"{url} lists no models: give toolkit.connect the name of one, as model=…")
+        raise EngineError(
+            f"{url} lists no models: give toolkit.connect the name of one, as model=…; url must end as the API does, "
+            "mostly in /v1"
+        )
     roots = {one.get("root") or name for name, one in listed.items()}
     if len(roots) > 1:
         raise EngineError(f"{url} has several models: give one as model=…, of {', '.join(sorted(listed))}")

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -334,11 +334,11 @@ def _multiprocessing() -> str:
 
 def environment() -> dict[str, str]:
     """The variables of this process that may change outputs: settings of vLLM and of the libraries below it."""
-    counted = _that_count(name for name, value in os.environ.items() if (name, value) != _UNBOUND)
+    counted = _that_count([name for name, value in os.environ.items() if (name, value) != _UNBOUND])
     return {name: os.environ[name] for name in sorted(counted)}
 
 
-def _that_count(names: Iterable[str]) -> set[str]:
+def _that_count(names: Collection[str]) -> set[str]:
     """Those of some variables that may change outputs."""
     settings = {n for n in names if n.startswith(_NUMERIC_PREFIXES) and not _NEUTRAL_ENV.search(n)}
     return (settings - _OURS) | _NUMERIC_ENV.intersection(names)

@@ -56,10 +56,11 @@ _WRITTEN = """
 
 
 def telling(tokenizer: Tokenizer) -> str | None:
-    """The model's chat template with what it lacks before it; None when it lacks nothing, or there is none."""
+    """The model's chat template with what it lacks before it; None when it lacks nothing, or there is none, or
+    several, of which vLLM takes the one for tools."""
     own = tokenizer.hf.chat_template
-    if not own or (tokenizer.knows_tools and tokenizer.shows_calls):
+    if not isinstance(own, str) or (tokenizer.knows_tools and tokenizer.shows_calls):
         return None
     before, after = describe((), "auto").split("\n\n</tools>")
     told = _TOLD.replace("BEFORE", json.dumps(f"{before}\n")).replace("AFTER", json.dumps(f"</tools>{after}"))
-    return ("" if tokenizer.shows_calls else _WRITTEN) + ("" if tokenizer.knows_tools else told) + str(own)
+    return ("" if tokenizer.shows_calls else _WRITTEN) + ("" if tokenizer.knows_tools else told) + own

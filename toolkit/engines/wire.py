@@ -31,11 +31,15 @@ _ALWAYS = (
 )
 """Sent although neutral: a server fills in what its model's generation config says, and what is stored is what was
 asked."""
+_PROBED = ("logprobs", "seed")
+"""What a server is asked for when it is asked what it is: some refuse it, some pass over it in silence."""
 _ID = "token_id:"
 """Stands before the number in a token's name, where vLLM is asked for ids."""
 _MOST = 20
 """Most top_logprobs that a server takes if nobody said otherwise."""
 _REASONING = ("reasoning", "reasoning_content")
+_TOO_MANY = 1 << 31
+"""No count of tokens is so large."""
 
 Step = tuple[int | None, float, int, list[tuple[int, float]]]
 """A token: its id, log probability, rank (0: not known), and the likely ones, best first."""
@@ -47,6 +51,29 @@ class BadAnswer(ValueError):
     """An answer that is not what OpenAI's API gives."""
 
 
+class NoLogprobs(BadAnswer):
+    """An answer without the log probabilities that were asked for."""
+
+
+_ODD = (KeyError, TypeError, AttributeError, IndexError, ArithmeticError)
+"""What comes of reading an answer that is put together in another way."""
+
+
+def odd(error: Exception, said: Any) -> BadAnswer:
+    why = f"{type(error).__name__}: {error}"
+    return BadAnswer(f"the server's answer lacks what an answer has ({why}): {said!r}")
+
+
+def sound(value: Any) -> Any:
+    """JSON data whose texts can be written: halves of a character that JSON spells as two (\\ud83d\\ude00) are put
+    together, and one that has lost its other half is replaced, as a decoder would."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping):
+        return {name: sound(one) for name, one in value.items()}
+    return [sound(one) for one in value] if isinstance(value, list) else value
+
+
 @dataclass(frozen=True)
 class Dialect:
     """What a server takes, as far as is known."""
@@ -55,14 +82,33 @@ class Dialect:
     limit: str = "max_tokens"
     """The name of max_tokens there."""
     left_out: frozenset[str] = frozenset()
-    """Fields that it refuses even at their neutral value."""
+    """Fields that it refuses even at their neutral value: then they are not sent."""
+    lacks: frozenset[str] = frozenset()
+    """Of `_PROBED`, what it refuses or passes over: a request that needs it is not sent."""
 
     def without(self, said: str, body: Mapping[str, Any]) -> Dialect | None:
         """The dialect of a server that refused a body with these words; None when nothing in it can be left out."""
-        if self.limit == "max_tokens" and "max_completion_tokens" in said:
+        told = said.replace("_", "").lower()  # some spell presencePenalty
+
+        def named(name: str) -> bool:
+            return name in body and name.replace("_", "") in told
+
+        if self.limit == "max_tokens" and "maxcompletiontokens" in told:
             return replace(self, limit="max_completion_tokens")
-        named = {n for n in _ALWAYS if n in said and n in body and body[n] == NEUTRAL[n]} - self.left_out
-        return replace(self, left_out=self.left_out | named) if named else None
+        fewer = {n for n in _ALWAYS if named(n) and body[n] == NEUTRAL[n]}
+        lacks = {n for n in _PROBED if named(n)}
+        if not fewer and not lacks:
+            lacks = {n for n in _PROBED if n in body}  # the refusal may be of these, in other words
+        if not fewer and not lacks:
+            return None
+        return replace(self, left_out=self.left_out | fewer, lacks=self.lacks | lacks)
+
+    def lacking(self, name: str) -> Dialect:
+        return replace(self, lacks=self.lacks | {name})
+
+    def fewer(self, request: Request) -> Request:
+        """A request without what the server lacks."""
+        return replace(request, sampling=replace(request.sampling, **dict.fromkeys(self.lacks)))
 
 
 @dataclass(frozen=True)
@@ -84,6 +130,8 @@ class Ask:
     request: Request
     body: dict[str, Any]
     given: Given | None = None
+    unsent: tuple[str, ...] = ()
+    """Neutral values that the server does not take."""
 
     @property
     def chat(self) -> bool:
@@ -102,6 +150,12 @@ def check(request: Request, dialect: Dialect) -> None:
     """Raises ValueError for what a server that is no vLLM has no field for, and for what no server can do."""
     if request.prefix is not None and request.tools and request.tool_choice != "none":
         raise ValueError("a server reads no calls out of an answer with a prefix: leave out prefix, or tools")
+    lacking = [n for n in sorted(dialect.lacks) if getattr(request.sampling, n) not in (None, False)]
+    if lacking:
+        raise ValueError(
+            f"{' and '.join(lacking)}: this server refuses it or passes over it, as it did when it was asked what it "
+            "is: leave it out"
+        )
     if dialect.vllm:
         return
     asked = [n for n in _VLLM if getattr(request.sampling, n) not in (None, NEUTRAL.get(n))]
@@ -129,7 +183,9 @@ def ask(request: Request, model: str, dialect: Dialect, given: Given | None = No
         body |= {"return_token_ids": True}
         body |= {"return_tokens_as_token_ids": True} if request.sampling.logprobs else {}
     body |= _logprobs(request, dialect, chat="messages" in body)
-    return Ask(request, {name: value for name, value in body.items() if name not in dialect.left_out}, given)
+    # A value that somebody chose is sent, and refused if need be: what is stored is what was asked.
+    unsent = tuple(n for n in body if n in dialect.left_out and body[n] == NEUTRAL[n])
+    return Ask(request, {n: v for n, v in body.items() if n not in unsent}, given, unsent)
 
 
 def _prompt(request: Request, given: Given | None) -> dict[str, Any]:
@@ -204,16 +260,17 @@ def answer(asked: Ask, said: Any, ids: Ids, vocabulary: Callable[[], Vocabulary]
     parts = said.get("choices") if isinstance(said, Mapping) else None
     if not isinstance(parts, list) or not parts:
         raise BadAnswer(f"the server's answer has no choices: {said!r}")
+    fingerprint = said.get("system_fingerprint") or None
+    if not isinstance(fingerprint, str | None):
+        raise BadAnswer(f"the server's system_fingerprint is no text: {fingerprint!r}")
     try:
         prompt_ids = asked.given.prompt if asked.given else _whole(said, parts[0])
         made = [_choice(asked, part, ids, vocabulary) for part in parts]
         own = _prompt_choice(asked, parts[0], vocabulary)
         usage = _usage(said, prompt_ids, made)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        why = f"{type(error).__name__}: {error}"
-        raise BadAnswer(f"the server's answer lacks what an answer has ({why}): {said!r}") from None
+    except _ODD as error:
+        raise odd(error, said) from None
     name = str(said.get("id") or "").removeprefix("chatcmpl-").removeprefix("cmpl-")
-    fingerprint = said.get("system_fingerprint") or None
     notes = next(({"reasoning": text} for part in parts if (text := _reasoning(part))), {})
     choices = tuple(sorted(made, key=lambda choice: choice.index))
     return Answer(choices, own, usage, prompt_ids, name, fingerprint, notes)
@@ -234,13 +291,15 @@ def _choice(
 ) -> Choice:
     if not part["finish_reason"]:
         raise BadAnswer(f"the server's answer has no finish_reason, so it may have been cut: {part!r}")
+    if part.get("error") or part["finish_reason"] == "error":
+        raise BadAnswer(f"the server's answer broke off: {part.get('error') or part!r}")
     message = part["message"] if asked.chat else {"content": part["text"]}
     calls = tuple(_call(call) for call in message.get("tool_calls") or ())
     text = message.get("content") or message.get("refusal") or ""
     given, token_ids = asked.given or Given(()), part.get("token_ids") or []
     steps = _steps(asked, part, ids) if asked.request.sampling.logprobs else None
     if steps is None and asked.request.sampling.logprobs and not calls:
-        raise BadAnswer("log probabilities were asked for, and the server gave none: leave logprobs out")
+        raise NoLogprobs("log probabilities were asked for, and the server gave none: leave logprobs out")
     arrays: dict[str, Any] = {"token_ids": np.array([*given.prefix, *token_ids], np.int32)}
     if steps is not None:
         before = _prompt_steps(part, [*given.prompt, *given.prefix])[len(given.prompt) :]
@@ -269,7 +328,16 @@ def _steps(asked: Ask, part: Mapping[str, Any], ids: Ids) -> list[Step] | None:
     if entries is None:
         return None
     top = asked.request.sampling.top_logprobs or 0
-    return [_step(entry, ids, top) for entry in entries]
+    steps = [_step(entry, ids, top) for entry in entries]
+    widest = "return_token_ids" in asked.body and asked.body.get("top_logprobs") == top
+    return [_narrowed(step) for step in steps] if widest else steps
+
+
+def _narrowed(step: Step) -> Step:
+    """A step of the widest list that vLLM gives: it begins with the chosen token, for which the last of the likely
+    ones may have made room. Where the chosen one is the least of the list, its rank is not known."""
+    own, logprob, rank, likely = step
+    return (own, logprob, 0, likely[:-1]) if rank == len(likely) == _MOST else step
 
 
 def _legacy(said: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -361,11 +429,15 @@ def _usage(said: Mapping[str, Any], prompt_ids: Sequence[int], made: Iterable[Ch
     told = said.get("usage") or {}
     generated = sum(len(choice.token_ids) - choice.given for choice in made)
     details = told.get("prompt_tokens_details") or {}
-    return Usage(
-        int(told.get("prompt_tokens") or len(prompt_ids)),
-        int(told.get("completion_tokens") or generated),
-        int(details.get("cached_tokens") or 0),
+    cached = details.get("cached_tokens") or told.get("prompt_cache_hit_tokens")  # the latter is DeepSeek's
+    found = (
+        told.get("prompt_tokens") or len(prompt_ids),
+        told.get("completion_tokens") or generated,
+        cached or 0,
     )
+    if not all(0 <= n < _TOO_MANY for n in found):
+        raise OverflowError(f"usage of {found} tokens")
+    return Usage(*map(int, found))
 
 
 class Pieces:
@@ -377,10 +449,13 @@ class Pieces:
         self._parts: dict[int, dict[str, Any]] = {}
 
     def add(self, chunk: Mapping[str, Any]) -> list[tuple[int, str, str | None]]:
-        """Takes a chunk; (index, text, finish_reason) of each of its choices."""
-        parts = chunk.get("choices") or []
-        self.said |= {n: v for n, v in chunk.items() if n != "choices" and v is not None}
-        return [self._add(part) for part in parts]
+        """Takes a chunk; (index, text, finish_reason) of each of its choices. Raises BadAnswer."""
+        try:
+            parts = chunk.get("choices") or []
+            self.said |= {n: v for n, v in chunk.items() if n != "choices" and v is not None}
+            return [self._add(part) for part in parts]
+        except _ODD as error:
+            raise odd(error, chunk) from None
 
     def _add(self, part: Mapping[str, Any]) -> tuple[int, str, str | None]:
         index = int(part["index"])

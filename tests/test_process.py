@@ -1,0 +1,85 @@
+import os
+
+import pytest
+
+from toolkit.engines import process
+from toolkit.engines.process import untouched, written
+
+
+@pytest.fixture(autouse=True)
+def none_written(monkeypatch):
+    monkeypatch.setattr(process, "_written", {})
+
+
+def write(monkeypatch, name, value):
+    if value is None:
+        monkeypatch.delenv(name, raising=False)
+    else:
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        # what the user has it at, what a load makes of it, what the user makes of it then
+        ((None, "vllm", "vllm"), None),
+        (("user", "vllm", "vllm"), "user"),
+        (("user", None, None), "user"),
+        (("user", "user", "user"), "user"),
+        ((None, "vllm", "later"), "later"),
+        (("user", "vllm", "later"), "later"),
+        (("user", "vllm", None), None),
+        ((None, None, "later"), "later"),
+        (("user", "user", None), None),
+    ],
+)
+def test_what_the_user_has_set_by_now_is_told_from_what_a_load_wrote(monkeypatch, values, expected):
+    before, loaded, after = values
+    write(monkeypatch, "TOOLKIT_TEST", before)
+    with written():
+        write(monkeypatch, "TOOLKIT_TEST", loaded)
+    write(monkeypatch, "TOOLKIT_TEST", after)
+    assert untouched().get("TOOLKIT_TEST") == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        # by the user, by the first load, by the user, by the second load
+        ((None, "1", "1", "2"), None),
+        (("user", "1", "1", "2"), "user"),
+        (("user", "1", "1", "1"), "user"),
+        ((None, "1", "user", "2"), "user"),
+        ((None, "1", "user", "user"), "user"),
+    ],
+)
+def test_a_second_engine_in_the_same_process(monkeypatch, values, expected):
+    for user, loaded in (values[:2], values[2:]):
+        write(monkeypatch, "TOOLKIT_TEST", user)
+        with written():
+            write(monkeypatch, "TOOLKIT_TEST", loaded)
+    assert untouched().get("TOOLKIT_TEST") == expected
+
+
+def test_a_load_that_fails_has_written_too(monkeypatch):
+    def load():
+        with written():
+            monkeypatch.setenv("TOOLKIT_TEST", "vllm")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        load()
+    assert "TOOLKIT_TEST" not in untouched()
+
+
+def test_our_own_settings_are_not_the_users(monkeypatch, tmp_path):
+    for name in (*process.THREADS, "VLLM_LOGGING_CONFIG_PATH", "VLLM_NO_USAGE_STATS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TOOLKIT_HOME", str(tmp_path))
+    before = dict(os.environ)
+    process.prepare()
+    process.prepare()
+    assert untouched() == before
+    assert os.environ["VLLM_LOGGING_CONFIG_PATH"].startswith(str(tmp_path))
+    for name in set(os.environ) - set(before):  # for monkeypatch to take away again
+        monkeypatch.delenv(name)
