@@ -14,7 +14,10 @@ from toolkit.engine import Engine, EngineError, RequestError
 from toolkit.fingerprint import Fingerprint
 from toolkit.request import Request
 from toolkit.sampling import rule
-from toolkit.widgets.playground import CONTROLS, Playground, sides, sweep_code
+from toolkit.widgets.code import sweep_code
+from toolkit.widgets.draft import CONTROLS
+from toolkit.widgets.playground import Playground
+from toolkit.widgets.reply import sides
 from toolkit.widgets.view import visible
 
 TALK = [

@@ -8,6 +8,8 @@ from typing import Any
 from toolkit import models
 from toolkit.engine import Engine
 from toolkit.engines.spec import Spec
+from toolkit.request import Request
+from toolkit.sampling import NEUTRAL
 
 _WIDTH = 96
 
@@ -39,3 +41,27 @@ def loading(engine: Engine | None) -> str:
     own = {name: value for name, value in made.spec.stated.items() if usual.get(name) != value}
     given = () if default else (repr(made.spec.path),)
     return call("tk.load", *given, **{name: written(value) for name, value in own.items()})
+
+
+def sweep_code(request: Request, engine: Engine | None) -> str:
+    """Python that asks the same at several temperatures and with several seeds, as it stands."""
+    given = request.sampling.given()
+    seed, own = given.pop("seed", None) or 0, given.pop("temperature", NEUTRAL["temperature"])
+    given.pop("n", None)  # seeds take its place, and one of the temperatures is 0
+    axes = {"temperature": written(sorted({0.0, 0.7, own})), "seed": f"range({seed}, {seed + 4})"}
+    # A list is an axis: one that is a single value stands in another.
+    axes |= {name: written([list(v)] if isinstance(v, tuple) else v) for name, v in given.items()}
+    if request.response_format:
+        axes["response_format"] = written(request.response_format.to_openai())
+    turns = written([dict(turn) for turn in request.messages or ()])
+    return "\n".join(
+        [
+            "import toolkit as tk",
+            "",
+            f"engine = {loading(engine)}",
+            f"sweep = {call('tk.sweep', turns, call('tk.grid', **axes))}",
+            'results = sweep.run(engine, store="runs/playground.db")',
+            "results.summary()",
+            "",
+        ]
+    )
