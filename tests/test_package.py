@@ -70,6 +70,7 @@ FLOORS = [
     [
         "records",
         "results",
+        "facts",
         "comparison",
         "recorder",
         "plan",

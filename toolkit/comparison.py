@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from toolkit import report
-from toolkit.choice import Choice, Vocabulary
 from toolkit.diff import Diff, Piece, brief, diff, marked, words
-from toolkit.sampling import unknown
-from toolkit.store import PLACE, Grade, Store, StoreError
-from toolkit.verdict import verdict
+from toolkit.facts import GRADED, LONG, Bools, Doubles, Facts, Ints
+from toolkit.store import Grade, StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from toolkit.schema import ResponseFormat
-
-Ints = npt.NDArray[np.int64]
-Doubles = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 _MEASURED = ("completion_tokens", "prompt_tokens", "seconds", "first_token_seconds")
-_GRADED = ("grade", "grade.thumb", "grade.score")
-_KINDS = ("up", "down", "other", "none")
-"""Of grades: those without a thumb are "other"."""
 _TIED = ("row", "model", "system_fingerprint")
 """Axes that stand for others, as the number of a row does for its variables."""
-_LONG = 20_000
-"""Characters of one text that are compared and searched for what to mark."""
 CELL = 600
 """Characters of a text that a cell of a table shows."""
 FEW = 150
@@ -47,8 +34,6 @@ _RANGES = 12
 _STATIC_ROWS, _STATIC_COLUMNS = 60, 8
 _ONE_LINE = 24
 """Characters of a value that is not broken over lines."""
-_KEPT = 2000
-"""Texts whose tokens are kept at hand."""
 NOTHING = "–"
 """What is shown for a value that is missing."""
 
@@ -76,197 +61,6 @@ def other_axes(table: pd.DataFrame, axes: Sequence[str], columns: Sequence[str])
     without = {name for name in stand for column in columns if tied(name, column)}
     found = [name for name in axes if name not in columns and name not in without]
     return found or ["repeat" if "repeat" not in columns else "sweep"]
-
-
-class Facts:
-    """What is known of each of the N rows (choices) of a results table, column by column; each is made once, when it
-    is first asked for."""
-
-    def __init__(
-        self, table: pd.DataFrame, store: Store | None, axes: Sequence[str], cost: Doubles | None
-    ) -> None:
-        self.table, self.store, self.axes, self.cost = table, store, list(axes), cost
-        self._codes: dict[str, tuple[Ints, list[Any]]] = {}
-        self._tokens: dict[int, list[str]] = {}
-        self._values: dict[str, list[Any]] = {}
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    @cached_property
-    def texts(self) -> list[str]:
-        """(N,) what each said; calls of functions too, which are no part of a text."""
-        called = self._called()
-        if not called:
-            return list(self.table["text"])
-        calls = [called.get(place, []) for place in self.places]
-        return [
-            "\n".join(filter(None, pair))
-            for pair in zip(self.table["text"], map("\n".join, calls), strict=True)
-        ]
-
-    def _called(self) -> dict[Any, list[str]]:
-        if self.store is None or not (self.table["finish_reason"] == "tool_calls").any():
-            return {}
-        query = (
-            "SELECT request, fingerprint, repeat, choice, '→ ' || json_extract(call.value, '$.name') || '(' || "
-            "json_extract(call.value, '$.arguments') || ')' FROM completions, json_each(tool_calls) call"
-        )
-        found: dict[Any, list[str]] = {}
-        for *place, call in self.store.query(query)[1]:
-            found.setdefault(tuple(place), []).append(call)
-        return found
-
-    @cached_property
-    def places(self) -> list[Any]:
-        """(N,) what the store knows each by."""
-        return list(zip(*(self.table[name] for name in PLACE), strict=True))
-
-    @cached_property
-    def failed(self) -> Bools:
-        return np.asarray(self.table["finish_reason"] == "error", bool)
-
-    @cached_property
-    def output(self) -> Ints:
-        """(N,) equal outputs have equal numbers; errors are apart from all texts."""
-        import pandas as pd
-
-        said = np.array(self.texts, dtype=object)
-        said[self.failed] = [f"\0{error}" for error in self.table["error"][self.failed]]
-        return np.asarray(pd.factorize(said)[0], np.int64)
-
-    @cached_property
-    def _forms(self) -> Mapping[str, ResponseFormat]:
-        return {} if self.store is None else self.store.forms()
-
-    @cached_property
-    def judged(self) -> bool:
-        """Whether a form was asked of any of them."""
-        return not self._forms.keys().isdisjoint(self.table["request"])
-
-    @cached_property
-    def verdicts(self) -> list[str | None]:
-        """(N,) status of each `Verdict`; None where no form was asked for."""
-        known: dict[Any, str] = {}
-        rows = zip(self.table["request"], self.table["text"], self.table["finish_reason"], strict=True)
-        found: list[str | None] = []
-        for request, text, reason in rows:
-            form = self._forms.get(request)
-            if form is None or reason in ("error", "tool_calls"):
-                found.append(None)
-                continue
-            asked = (id(form), text, reason)
-            if asked not in known:
-                known[asked] = verdict(text, form, reason).status
-            found.append(known[asked])
-        return found
-
-    def grades(self) -> list[Grade | None]:
-        """(N,) the grades by now."""
-        if self.store is None:
-            return self._read_grades()
-        known = self.store.grades()
-        return [known.get(place) for place in self.places] if known else [None] * len(self)
-
-    def _read_grades(self) -> list[Grade | None]:
-        """Those that a table has which was read from CSV."""
-        if "grade.thumb" not in self.table:
-            return [None] * len(self)
-        columns = (self.table[f"grade.{name}"] for name in ("thumb", "score", "note"))
-        rows = ([None if report.is_missing(v) else v for v in row] for row in zip(*columns, strict=True))
-        found = [Grade(thumb and int(thumb), score, str(note or "")) for thumb, score, note in rows]
-        return [grade or None for grade in found]
-
-    def column(self, name: str) -> Any:
-        """(N,) an axis, a measure, or what became of each. Raises KeyError for an unknown name."""
-        if name == "verdict":
-            return self.verdicts
-        if name == "cost" and self.cost is not None:
-            return self.cost
-        if name == "grade":
-            return [_kind(grade) for grade in self.grades()]
-        if name in _GRADED:
-            return [grade and getattr(grade, name.removeprefix("grade.")) for grade in self.grades()]
-        if name not in self.table:
-            raise KeyError(unknown("column", name, map(str, self.table.columns)))
-        return self.table[name]
-
-    def codes(self, name: str) -> tuple[Ints, list[Any]]:
-        """(N,) numbers that stand for the values of a column, and these values: numbers in order, what is missing
-        last, texts as they come."""
-        import pandas as pd
-
-        if name in self._codes:
-            return self._codes[name]
-        if name == "grade":
-            return np.array([_KINDS.index(kind) for kind in self.column(name)], np.int64), [*_KINDS]
-        column = pd.Series(self.column(name))
-        ordered = pd.api.types.is_numeric_dtype(column)
-        codes, values = pd.factorize(column, sort=ordered, use_na_sentinel=True)
-        found = (
-            np.where(codes < 0, len(values), codes),
-            [*values.tolist(), *([None] if (codes < 0).any() else [])],
-        )
-        if name not in _GRADED:  # these change
-            self._codes[name] = found
-        return found
-
-    def numbers(self, name: str) -> Doubles:
-        """(N,) what a column is sorted by: its numbers, NaN where missing, or those that stand for its values."""
-        import pandas as pd
-
-        column = pd.Series(self.column(name))
-        if name in _GRADED[1:] or pd.api.types.is_numeric_dtype(column):
-            return pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)
-        return self.codes(name)[0].astype(np.float64)
-
-    def value(self, name: str, i: int) -> Any:
-        """A column's value in a row, None where missing."""
-        if name not in self._values:
-            column = self.column(name)
-            self._values[name] = column if isinstance(column, list) else column.tolist()
-        value = self._values[name][i]
-        return None if report.is_missing(value) else value
-
-    def tokens(self, rows: Iterable[int]) -> Mapping[int, list[str]]:
-        """The texts of the tokens of some rows (and of some that were asked for before), by row; without those whose
-        tokens are not known. Ask for all that is needed at once."""
-        places = {self.places[i]: i for i in rows if i not in self._tokens}
-        if self.store is None or not places:
-            return self._tokens
-        if len(self._tokens) > _KEPT:
-            self._tokens = {i: self._tokens[i] for i in rows if i in self._tokens}
-        query = (
-            "SELECT request, fingerprint, repeat, choice, token_ids FROM completions "
-            "JOIN arrays ON completion = number WHERE request IN (SELECT value FROM json_each(?))"
-        )
-        requests = "[" + ",".join(f'"{request}"' for request in {place[0] for place in places}) + "]"
-        for *place, ids in self.store.query(query, [requests])[1]:
-            if (i := places.get(tuple(place))) is not None and len(ids):
-                self._tokens[i] = self._pieces(i, np.frombuffer(ids, np.int32))
-        return self._tokens
-
-    def _pieces(self, i: int, ids: npt.NDArray[np.int32]) -> list[str]:
-        vocabulary = self._vocabulary(self.places[i][1])
-        found, at, text = [], 0, self.texts[i][:_LONG]
-        for _, _, piece in Choice(0, "", "stop", token_ids=ids, vocabulary=lambda: vocabulary).pieces:
-            if not piece or not text.startswith(
-                piece, at
-            ):  # the end of the text is a token, and no part of it
-                break
-            found.append(piece)
-            at += len(piece)
-        return [*found, *words(text[at:])]
-
-    def _vocabulary(self, fingerprint: str) -> Vocabulary:
-        try:
-            return self.store.vocabulary(fingerprint) if self.store else []
-        except KeyError:
-            return []
-
-
-def _kind(grade: Grade | None) -> str:
-    return "none" if grade is None else {1: "up", -1: "down", None: "other"}[grade.thumb]
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,7 +118,7 @@ class Comparison:
         baseline's."""
         known = {"verdict": self.facts.judged, "cost": self.facts.cost is not None}
         more = [name for name, there in known.items() if there]
-        return ["differing", *_MEASURED, *more, "finish_reason", *_GRADED[1:]]
+        return ["differing", *_MEASURED, *more, "finish_reason", *GRADED[1:]]
 
     def over(self, rows: Sequence[str], columns: Sequence[str]) -> Comparison:
         """The same outputs over other axes. Raises KeyError for an unknown one."""
@@ -485,7 +279,7 @@ class Comparison:
         known = self.facts.tokens([base, i]) if by == "token" else {}
         if base in known and i in known:
             return diff(known[base], known[i], most)
-        a, b = (words(self.facts.texts[k][:_LONG]) for k in (base, i))
+        a, b = (words(self.facts.texts[k][:LONG]) for k in (base, i))
         return diff(a, b, most)
 
     def pieces(
@@ -494,13 +288,13 @@ class Comparison:
         """An output as pieces that tell how it differs from another (see `diff`; None for none), and what a search
         finds in it: (equal, insert, delete, rest or gap; text; found)."""
         text = self.facts.texts[i]
-        plain = Diff((("equal", text[:_LONG]),) if text else (), True)
+        plain = Diff((("equal", text[:LONG]),) if text else (), True)
         compared = plain if base is None else self.diff(i, base, by, most)
-        found = marked(compared.ops, _spans(search, text[:_LONG]) if search else [])
+        found = marked(compared.ops, _spans(search, text[:LONG]) if search else [])
         if not compared.whole:
             at = next((k for k, piece in enumerate(found) if piece[0] == "rest"), len(found))
             found.insert(at, ("gap", " ⋯ too long to be compared from here on ⋯ ", False))
-        more = len(text) - _LONG
+        more = len(text) - LONG
         return [*found, ("gap", f"… {more:,} more characters", False)] if more > 0 else found
 
     # Grades

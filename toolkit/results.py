@@ -13,11 +13,12 @@ import numpy as np
 
 from toolkit import plots, report
 from toolkit.choice import Choice
-from toolkit.comparison import Comparison, Facts, other_axes, side_by_side
+from toolkit.comparison import Comparison, other_axes, side_by_side
 from toolkit.completion import Completion, Usage
 from toolkit.cost import Costs, costs, of_each, ran
 from toolkit.determinism import FINGERPRINT, Determinism, determinism
 from toolkit.examples import SHOTS
+from toolkit.facts import Facts
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import plain_text
 from toolkit.prices import LocalPrice, ModelPrice, model_price
