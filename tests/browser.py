@@ -142,10 +142,12 @@ def static(page, widget):
 
 
 class Lab:
-    """JupyterLab, with a folder of notebooks of its own."""
+    """JupyterLab, or Notebook 7 (app="notebook"), with a folder of notebooks of its own."""
 
     def __init__(self, folder, app="jupyterlab"):
         self.folder = folder
+        self._place = {"jupyterlab": "doc/tree", "notebook": "notebooks"}[app]
+        name = {"jupyterlab": "LabApp", "notebook": "JupyterNotebookApp"}[app]
         self.notebooks = folder / "notebooks"
         self.notebooks.mkdir()
         self._settings()
@@ -159,7 +161,7 @@ class Lab:
         command = [
             sys.executable, "-m", app, "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
             "--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={self.notebooks}",
-            "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly",
+            f"--{name}.expose_app_in_browser=True", f"--{name}.extension_manager=readonly",
         ]  # fmt: skip
         self._log = (folder / "server.log").open("w")
         self._process = subprocess.Popen(command, env=env, stdout=self._log, stderr=self._log)
@@ -192,7 +194,7 @@ class Lab:
     def run(self, page, path, theme="JupyterLab Light"):
         """A notebook, opened, with every cell run."""
         shutil.copy(path, self.notebooks / path.name)
-        page.goto(f"{self.url}/doc/tree/{path.name}")
+        page.goto(f"{self.url}/{self._place}/{path.name}")
         session = "[...jupyterapp.shell.widgets('main')][0]?.sessionContext"
         page.wait_for_function(
             "() => window.jupyterapp && document.querySelector('.jp-Notebook .jp-Cell') && "

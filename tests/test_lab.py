@@ -1,9 +1,11 @@
-"""Widgets in JupyterLab itself: a real kernel, a real wire, Lab's own keyboard and themes."""
+"""Widgets in JupyterLab itself, and in Notebook 7: a real kernel, a real wire, Lab's own keyboard and themes."""
 
 import pytest
-from browser import SHOTS, Lab
+from browser import SHOTS, Lab, gated
 from nbformat import v4
 from nbformat import write as written
+
+from toolkit.store import Store
 
 HEAD = """
 import numpy as np
@@ -33,43 +35,81 @@ completion = Completion(
 )
 """
 """A completion made by hand, for the widgets of all cells."""
+RUN = """
+from dataclasses import replace
+from toolkit.store import Answer, Cell, Store
+
+system = tk.Fingerprint({"model": "by-hand", "tokenizer": "t", "logprobs_mode": "raw_logprobs"})
+with Store("run.db") as store:
+    run = store.begin("s", system, vocabulary)
+    cells = []
+    for row, temperature, repeat in [(r, t, n) for r in range(3) for t in (0.5, 1.0) for n in range(2)]:
+        asked = Request.chat(f"Question {row}", temperature=temperature, top_logprobs=20).resolve({})
+        other = bool(repeat and temperature > 0.9)
+        said = "".join(names[i] for i in (0, 1, 4, 7, 8)) if other else choice.text
+        ids = np.array([0, 1, 4, 7, 8], np.int32) if other else token_ids
+        one = replace(choice, text=said, token_ids=ids)
+        made = replace(completion, request=asked, choices=(one,), system_fingerprint=system.id, seconds=0.5)
+        store.add([Answer(made, repeat, run)])
+        cells += [] if repeat else [Cell(asked.key, 2, {"row": row})]
+    requests = [store.completion(cell.request, system.id, 0).request for cell in cells]
+    store.define("s", {"prompts": ["Question"], "rows": [{"n": n} for n in range(3)]}, requests, cells)
+    store.end(run, 2.0, None)
+results = tk.results("run.db")
+"""
+"""A stored run made by hand: three rows, two temperatures, two repeats, which differ at the higher one."""
 CELLS = {
     "microscope": """
 from toolkit.widgets.microscope import MicroscopeView
 view = MicroscopeView(tk.microscope(completion))
 view
 """,
+    "completion": "results[0]",
+    "logprobs": "tk.logprobs(completion)",
+    "tokens": "tk.tokens('naïve tokens', 'gpt-4o')",
+    "compare": "results.compare('repeat')",
+    "determinism": "results.determinism()",
+    "costs": "results.costs(at=['gpt-4o-mini'])",
+    "few_shot": "tk.few_shot(tk.Prompt('{x}', examples=[{'x': 'one', 'answer': '1'}]), [{'x': 'two'}])",
+    "playground": "tk.playground(messages='Hello')",
 }
 """Of each widget the cell that shows it."""
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    opened = Lab(tmp_path_factory.mktemp("lab"))
-    yield opened
-    opened.close()
+PLACES = {
+    "lab-light": ("jupyterlab", "light"),
+    "lab-dark": ("jupyterlab", "dark"),
+    "notebook": ("notebook", "light"),
+}
 
 
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory):
-    """The notebook with a cell for each widget."""
+    """The notebook with a cell for each widget, and an empty one."""
     path = tmp_path_factory.mktemp("notebook") / "widgets.ipynb"
-    cells = [v4.new_code_cell(source.strip()) for source in (HEAD, *CELLS.values(), "")]
+    cells = [v4.new_code_cell(source.strip()) for source in (HEAD, RUN, *CELLS.values(), "")]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}  # else Lab asks for one
     written(v4.new_notebook(cells=cells, metadata=kernel), path)
     return path
 
 
-@pytest.fixture(params=THEMES)
-def opened(lab, notebook, page, request):
-    """The notebook in Lab in a theme, every cell run."""
-    page.theme = request.param
-    page.set_viewport_size({"width": 1400, "height": 1000})
-    lab.run(page, notebook, THEMES[page.theme])
-    page.locator(".tk").nth(len(CELLS) - 1).wait_for(timeout=60_000)
-    yield page
-    page.evaluate("() => [...jupyterapp.shell.widgets('main')][0].sessionContext.shutdown()")
+@pytest.fixture(scope="module", params=PLACES)
+def opened(notebook, chromium, tmp_path_factory, request):
+    """The notebook in a theme, every cell run."""
+    app, theme = PLACES[request.param]
+    lab = Lab(tmp_path_factory.mktemp(request.param), app)
+    context = chromium.new_context(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce")
+    page = gated(context.new_page())
+    page.place, page.folder = request.param, lab.notebooks
+    try:
+        lab.run(page, notebook, THEMES[theme])
+        page.locator(".tk").nth(len(CELLS) - 1).wait_for(timeout=90_000)
+        yield page
+        page.evaluate("() => [...jupyterapp.shell.widgets('main')][0].sessionContext.shutdown()")
+    finally:
+        context.close()
+        lab.close()
 
 
 def shown(page, name):
@@ -115,6 +155,14 @@ def of_this_machine(page):
     assert page.evaluate("window.PWNED") is None
 
 
+def pictured(page, name):
+    widget = shown(page, name)
+    widget.scroll_into_view_if_needed()
+    page.wait_for_timeout(100)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    widget.screenshot(path=SHOTS / f"{page.place}-{name}.png")
+
+
 def drawn(widget):
     return widget.locator(".tk-mic-table tbody").text_content()
 
@@ -153,9 +201,62 @@ def test_the_microscope(opened):
     moved(page, widget, was)
     shortcuts_rest(page, widget.get_by_role("button", name="Creative"))
     shortcuts_rest(page, widget.locator(".tk-mic-pick").first)
-    page.wait_for_timeout(100)
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    widget.screenshot(path=SHOTS / f"lab-microscope-{page.theme}.png")
+    pictured(page, "microscope")
     expected = f"(1, {float(slider.input_value())})"
     assert asked(page, "view.shown.step, view.shown.settings.temperature") == expected
     of_this_machine(page)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_each_is_drawn_within_its_cell_and_asks_nobody(opened, name):
+    page = opened
+    widget = shown(page, name)
+    pictured(page, name)
+    box, cell = widget.bounding_box(), page.locator(".jp-Cell:not(.jp-Notebook-footer)").first.bounding_box()
+    assert box["height"] > 20
+    assert box["x"] + box["width"] <= cell["x"] + cell["width"] + 1
+    of_this_machine(page)
+
+
+@pytest.mark.parametrize(
+    "name", ["completion", "logprobs", "compare", "determinism", "costs", "few_shot", "playground"]
+)
+def test_lab_leaves_the_keys_to_a_button(opened, name):
+    buttons = shown(opened, name).locator("button:visible:enabled")
+    before = cells(opened)
+    buttons.first.focus()
+    for key in ("b", "z", "y"):
+        opened.keyboard.press(key)
+    assert cells(opened) == before
+
+
+def test_a_tooltip_is_seen_whole(opened):
+    from playwright.sync_api import expect
+
+    shown(opened, "logprobs").locator(".tk-piece").nth(1).hover()
+    expect(opened.locator(".tk-tip:popover-open")).to_be_in_viewport(ratio=0.99)
+    opened.keyboard.press("Escape")
+
+
+def test_outputs_are_found_and_graded_and_the_grade_is_in_the_store(opened):
+    widget = shown(opened, "compare")
+    widget.scroll_into_view_if_needed()
+    widget.get_by_placeholder("search outputs (regex)").fill("deep")
+    widget.locator("mark").first.wait_for()
+    widget.locator(".cmp-cell").last.locator(".cmp-text").focus()
+    widget.get_by_role("button", name="thumb up").last.click()
+    widget.locator(
+        "[aria-pressed=true][aria-label='thumb up'], [aria-pressed=true][title*='thumb up']"
+    ).first.wait_for()
+    with Store(opened.folder / "run.db") as store:
+        (grade,) = store.grades().values()
+    assert grade.thumb == 1
+
+
+def test_a_cell_of_the_matrix_opens_forks_and_a_fork_both_answers(opened):
+    widget = shown(opened, "determinism")
+    widget.scroll_into_view_if_needed()
+    widget.locator(".tk-det-cell").first.click()
+    widget.locator(".tk-det-prompt").first.click()
+    widget.locator(".tk-det-fork table").wait_for()
+    assert widget.locator(".tk-is-fork").all_inner_texts() == [" dark", " deep"]
