@@ -96,6 +96,13 @@ def listening(server):
     return {(a.ip, a.port if a.port == server.port else "any") for a in found}
 
 
+def killed(server):
+    """Kills its first process, and waits for its end."""
+    first = psutil.Process(server.pid)
+    first.kill()
+    assert running([first]) == []
+
+
 def running(processes):
     """Those that have not ended within a second; what waits for its parent to take note has ended."""
     _, left = psutil.wait_procs(processes, timeout=1)
@@ -951,7 +958,7 @@ def test_a_server_that_fell_silent_is_told_with_the_way_to_it(home, monkeypatch,
 
 def test_a_server_that_dies_while_it_loads_is_forgotten(home, standing_in):
     server = a_server()
-    os.kill(server.pid, signal.SIGKILL)
+    killed(server)
     with pytest.raises(tk.EngineError, match="the server of m did not start"):
         server._wait()
     assert not list(folder().glob("*.json"))
@@ -960,7 +967,7 @@ def test_a_server_that_dies_while_it_loads_is_forgotten(home, standing_in):
 def test_a_client_of_a_dead_server_is_refused_with_the_way_on(home, standing_in):
     server = a_server()
     assert server.client is server.client
-    os.kill(server.pid, signal.SIGKILL)
+    killed(server)
     with pytest.raises(tk.EngineError, match=r"is not running: server\.restart\(\) starts it again"):
         _ = server.client
 

@@ -387,6 +387,7 @@ def _flags(record: Record) -> list[str]:
         # Web pages in a browser on this machine have no business here: by default vLLM admits any.
         "--allowed-origins=[]",
         "--disable-access-log-for-endpoints=/health",
+        "--enable-prompt-tokens-details",  # usage tells what the prefix cache held, as OpenAI's does
     ]
     if "seed" not in record.arguments:
         # Without a seed of its own a request is a fresh draw, not the same one after every start.
