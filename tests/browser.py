@@ -147,7 +147,6 @@ class Lab:
     def __init__(self, folder, app="jupyterlab"):
         self.folder = folder
         self._place = {"jupyterlab": "doc/tree", "notebook": "notebooks"}[app]
-        name = {"jupyterlab": "LabApp", "notebook": "JupyterNotebookApp"}[app]
         self.notebooks = folder / "notebooks"
         self.notebooks.mkdir()
         self._settings()
@@ -161,7 +160,7 @@ class Lab:
         command = [
             sys.executable, "-m", app, "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
             "--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={self.notebooks}",
-            f"--{name}.expose_app_in_browser=True", f"--{name}.extension_manager=readonly",
+            "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly",
         ]  # fmt: skip
         self._log = (folder / "server.log").open("w")
         self._process = subprocess.Popen(command, env=env, stdout=self._log, stderr=self._log)
@@ -178,6 +177,10 @@ class Lab:
             file = self.folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(value))
+        # Notebook takes this from a file only.
+        config = self.folder / "CONFIG" / "jupyter_notebook_config.json"
+        config.parent.mkdir()
+        config.write_text(json.dumps({"JupyterNotebookApp": {"expose_app_in_browser": True}}))
 
     def _wait(self):
         deadline = time.monotonic() + 90
