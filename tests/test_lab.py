@@ -167,6 +167,23 @@ def pictured(page, name):
     widget.screenshot(path=SHOTS / f"{page.place}-{name}.png")
 
 
+def overlapping(widget):
+    """Terms whose description lies over them."""
+    return widget.evaluate(
+        """root => [...root.querySelectorAll("dt")].filter(dt => {
+            const place = (one) => {
+                const range = document.createRange();
+                range.selectNodeContents(one);
+                return range.getBoundingClientRect();
+            };
+            const a = place(dt), b = place(dt.nextElementSibling);
+            const beside = a.right <= b.left + 1 || b.right <= a.left + 1;
+            const below = a.bottom <= b.top + 1 || b.bottom <= a.top + 1;
+            return a.width && b.width && !beside && !below;
+        }).map(dt => dt.textContent)"""
+    )
+
+
 def drawn(widget):
     return widget.locator(".tk-mic-table tbody").text_content()
 
@@ -219,6 +236,7 @@ def test_each_is_drawn_within_its_cell_and_asks_nobody(opened, name):
     box, cell = widget.bounding_box(), page.locator(".jp-Cell:not(.jp-Notebook-footer)").first.bounding_box()
     assert box["height"] > 20
     assert box["x"] + box["width"] <= cell["x"] + cell["width"] + 1
+    assert overlapping(widget) == []
     of_this_machine(page)
 
 
