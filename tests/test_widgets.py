@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from browser import shot
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -61,6 +62,37 @@ def test_every_one_opens_in_a_notebook_and_leaves_its_content_without_a_kernel(s
         assert "<script" not in data["text/html"], source
         assert data["text/plain"].strip(), source
         assert "object at 0x" not in data["text/plain"], source
+
+
+SAVED = """
+import sys, nbformat
+from nbclient import NotebookClient
+path, *sources = sys.argv[1:]
+notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+NotebookClient(notebook, timeout=120, kernel_name="python3", store_widget_state=False).execute()
+nbformat.write(notebook, path)
+"""
+"""As Lab saves a notebook: outputs, and no widget state. In another process: a browser runs in this one."""
+
+
+def test_a_page_of_nbconvert_tells_it_all_without_a_network(stored, page, tmp_path):
+    begin = f"import toolkit as tk\nresults = tk.results({str(stored)!r})"
+    notebook = tmp_path / "saved.ipynb"
+    subprocess.run(
+        [sys.executable, "-c", SAVED, str(notebook), begin, *SHOWN], check=True, capture_output=True
+    )
+    command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html", str(notebook)]
+    subprocess.run(command, check=True, capture_output=True)
+    page.goto(notebook.with_suffix(".html").as_uri(), wait_until="domcontentloaded")
+    outputs = page.locator(".jp-OutputArea-output").all()
+    assert len(outputs) == len(SHOWN)
+    for source, output in zip(SHOWN, outputs, strict=True):
+        assert output.inner_text().strip(), source
+        assert output.locator("script").count() == 0, source
+    assert "Answer at 0.5." in outputs[0].inner_text()
+    assert outputs[3].locator("del, ins").count() > 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1300
+    shot(page, "nbconvert")
 
 
 def test_all_that_opens_is_known_here():
