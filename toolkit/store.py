@@ -45,6 +45,8 @@ _APPLICATION = 0x746B6974
 """SQLite's application_id of our files: "tkit"."""
 _VERSION = 5
 """SQLite's user_version: the format written here."""
+_TOOK = """CREATE TABLE took (
+    run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID"""
 _UPGRADES = {
     1: ("ALTER TABLE completions ADD COLUMN notes TEXT",),
     2: (
@@ -63,8 +65,7 @@ _UPGRADES = {
         )
     ),
     4: (
-        "CREATE TABLE took (run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) "
-        "WITHOUT ROWID",
+        _TOOK,
         "INSERT INTO took SELECT id, fingerprint FROM runs",
     ),
 }
@@ -72,7 +73,7 @@ _UPGRADES = {
 _PATIENCE = 60.0
 """Seconds to wait for another process that holds the file, before giving up."""
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE inputs (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE requests (
     key TEXT PRIMARY KEY, input TEXT NOT NULL, sampling TEXT NOT NULL, response_format TEXT) WITHOUT ROWID;
@@ -82,7 +83,7 @@ CREATE TABLE prompts (id TEXT PRIMARY KEY, token_ids BLOB NOT NULL);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, created REAL NOT NULL, fingerprint TEXT NOT NULL, sweep TEXT NOT NULL,
     seconds REAL, joules REAL);
-CREATE TABLE took (run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID;
+{_TOOK};
 CREATE TABLE completions (
     number INTEGER PRIMARY KEY,
     request TEXT NOT NULL, fingerprint TEXT NOT NULL, repeat INTEGER NOT NULL, choice INTEGER NOT NULL,
