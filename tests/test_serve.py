@@ -979,7 +979,7 @@ def test_logs_of_servers_that_may_run_are_kept(home):
     for i, name in enumerate(names):
         (logs / name).touch()
         os.utime(logs / name, (i, i))
-    elsewhere = a_record(1, "-", log=f"/another/name/of/home/logs/{names[0]}")
+    elsewhere = a_record(1, "-", log=f"/elsewhere/logs/{names[0]}")
     elsewhere.write()
     elsewhere.file.write_text(json.dumps({**asdict(elsewhere), "machine": "elsewhere"}))
     _forget_logs(logs / names[1])  # of one that is started again

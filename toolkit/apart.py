@@ -20,7 +20,7 @@ import cloudpickle
 
 from toolkit import engine as engines
 from toolkit.engine import EngineError
-from toolkit.engines.process import untouched
+from toolkit.engines.process import fresh
 from toolkit.engines.spec import device
 from toolkit.variant import Variant
 
@@ -66,10 +66,7 @@ def apart(variant: Variant, function: Callable[..., T], *args: Any) -> T:
 
 def _environment(variant: Variant) -> dict[str, str]:
     threads = {} if variant.threads is None else {"OMP_NUM_THREADS": str(variant.threads)}
-    # `python -m` finds this package where this process has it, whatever its folder.
-    path = os.pathsep.join(p for p in sys.path if p)
-    wanted = {**untouched(), "PYTHONPATH": path, **threads, **variant.env}
-    return {name: value for name, value in wanted.items() if value is not None}
+    return fresh({**threads, **variant.env})
 
 
 def _listen(process: subprocess.Popen[bytes], incoming: Connection, variant: Variant) -> Any:

@@ -26,7 +26,7 @@ from filelock import FileLock
 from toolkit import models
 from toolkit.engine import EngineError
 from toolkit.engines.link import visible
-from toolkit.engines.process import THREADS, status, untouched
+from toolkit.engines.process import THREADS, fresh, status
 from toolkit.engines.record import Record, folder
 from toolkit.engines.spec import Spec, device
 from toolkit.fingerprint import Fingerprint
@@ -410,13 +410,10 @@ def _flag(name: str, value: Any) -> list[str]:
 
 
 def _environment(record: Record) -> dict[str, str]:
-    # `python -m` finds this package where this process has it, whatever its folder.
-    path = os.pathsep.join(p for p in sys.path if p)
     ours = {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}
     if device()["kind"] == "cpu":
         ours |= THREADS
-    wanted = {**ours, **untouched(), "PYTHONPATH": path, **record.env, "VLLM_API_KEY": record.api_key}
-    return {name: value for name, value in wanted.items() if value is not None}
+    return fresh({**record.env, "VLLM_API_KEY": record.api_key}, **ours)
 
 
 def _key(api_key: str | None, host: str) -> str | None:

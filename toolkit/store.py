@@ -54,6 +54,8 @@ _GRADES = (
     "created REAL NOT NULL)",
     "CREATE INDEX grades_by_choice ON grades (request, fingerprint, repeat, choice)",
 )
+_TOOK = """CREATE TABLE took (
+    run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID"""
 _UPGRADES = {
     1: ("ALTER TABLE completions ADD COLUMN notes TEXT",),
     2: (
@@ -72,8 +74,7 @@ _UPGRADES = {
         )
     ),
     4: (
-        "CREATE TABLE took (run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) "
-        "WITHOUT ROWID",
+        _TOOK,
         "INSERT INTO took SELECT id, fingerprint FROM runs",
     ),
     5: _GRADES,
@@ -82,7 +83,7 @@ _UPGRADES = {
 _PATIENCE = 60.0
 """Seconds to wait for another process that holds the file, before giving up."""
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE inputs (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE requests (
     key TEXT PRIMARY KEY, input TEXT NOT NULL, sampling TEXT NOT NULL, response_format TEXT) WITHOUT ROWID;
@@ -92,7 +93,7 @@ CREATE TABLE prompts (id TEXT PRIMARY KEY, token_ids BLOB NOT NULL);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, created REAL NOT NULL, fingerprint TEXT NOT NULL, sweep TEXT NOT NULL,
     seconds REAL, joules REAL);
-CREATE TABLE took (run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID;
+{_TOOK};
 CREATE TABLE completions (
     number INTEGER PRIMARY KEY,
     request TEXT NOT NULL, fingerprint TEXT NOT NULL, repeat INTEGER NOT NULL, choice INTEGER NOT NULL,

@@ -6,8 +6,9 @@ import contextlib
 import json
 import logging
 import os
+import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from toolkit import models
@@ -70,6 +71,15 @@ def untouched() -> dict[str, str]:
     found: dict[str, str | None] = dict(os.environ)
     found |= {name: was for name, (was, now) in _written.items() if os.environ.get(name) == now}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def fresh(env: Mapping[str, str | None], **usual: str) -> dict[str, str]:
+    """The environment of a new process of this package that loads an engine: the user's, with some variables changed
+    (None: not set). usual: what holds where the user has nothing else."""
+    # `python -m` finds this package where this process has it, whatever its folder.
+    path = os.pathsep.join(p for p in sys.path if p)
+    wanted = {**usual, **untouched(), "PYTHONPATH": path, **env}
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def _log_file() -> Path:
