@@ -283,3 +283,74 @@ def test_a_cell_of_the_matrix_opens_forks_and_a_fork_both_answers(opened):
     widget.locator(".tk-det-prompt").first.click()
     widget.locator(".tk-det-fork table").wait_for()
     assert widget.locator(".tk-is-fork").all_inner_texts() == [" dark", " deep"]
+
+
+STREAM = """
+import toolkit as tk
+engine = tk.load(kv_cache_memory_bytes=512 << 20)
+engine.chat("Hi", max_tokens=1)
+play = tk.playground(engine, "Tell a long story.", temperature=0, seed=1, max_tokens=1500, ignore_eos=True)
+play
+"""
+
+
+@pytest.fixture(scope="module")
+def streaming(chromium, tmp_path_factory):
+    """A notebook in JupyterLab with the playground on vLLM, in a kernel of its own."""
+    folder = tmp_path_factory.mktemp("streaming")
+    path = folder / "playground.ipynb"
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    written(
+        v4.new_notebook(cells=[v4.new_code_cell(STREAM.strip()), v4.new_code_cell("")], metadata=kernel), path
+    )
+    lab = Lab(folder)
+    page = gated(chromium.new_page(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce"))
+    page.place, page.folder = "lab-light", lab.notebooks
+    try:
+        lab.run(page, path)
+        page.locator(".tk").wait_for(timeout=180_000)
+        yield page
+        page.evaluate("() => [...jupyterapp.shell.widgets('main')][0].sessionContext.shutdown()")
+    finally:
+        page.close()
+        lab.close()
+
+
+def ended(page, number, state):
+    """The answer's text, once the answer is in that state."""
+    answer = page.locator(f".tk-play-answer:has(b:text-is('#{number}'))")
+    answer.locator(f".tk-badge[data-state={state}]").wait_for(timeout=60_000)
+    return answer.locator(".tk-said").first
+
+
+def grows(page, text):
+    was = len(text.text_content())
+    page.wait_for_function("([e, was]) => e.textContent.length > was + 20", arg=[text.element_handle(), was])
+
+
+def test_vllm_streams_into_a_notebook_and_stops(streaming):
+    page = streaming
+    page.locator(".tk").get_by_role("button", name="Run").click()
+    text = ended(page, 1, "running")
+    grows(page, text)
+    # The kernel does other things meanwhile, and the answer goes on.
+    assert asked(page, "6 * 7, play.replies[0].state") == "(42, 'running')"
+    grows(page, text)
+    page.locator(".tk").screenshot(path=SHOTS / "lab-light-streaming.png")
+    page.locator(".tk").get_by_role("button", name="Stop").click()
+    assert ended(page, 1, "stopped").text_content() in asked(page, "print(play.replies[0].texts[0])")
+    assert asked(page, "engine.chat('Hi', max_tokens=1).usage.completion_tokens") == "1"
+
+
+def test_vllm_by_keyboard_in_a_notebook(streaming):
+    page = streaming
+    number = 1 + int(asked(page, "len(play.replies)"))
+    page.locator(".tk textarea").first.focus()
+    page.keyboard.press("Control+Enter")
+    grows(page, ended(page, number, "running"))
+    page.keyboard.press("Escape")
+    ended(page, number, "stopped")
+    assert (
+        asked(page, "len(play.replies), play.running") == f"({number}, False)"
+    )  # the cell was not run again
+    of_this_machine(page)
