@@ -1,15 +1,17 @@
 """The Compare widget in a browser: by mouse, by keyboard alone, with hostile texts, and without a kernel."""
 
 import csv
+import dataclasses
 import json
 import re
 
 import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
 from playwright.sync_api import expect
-from test_comparison import FORM, filled
+from test_comparison import FINGERPRINT, FORM, filled
 
 import toolkit as tk
+from toolkit.store import Answer, Cell
 from toolkit.widgets.compare import CompareView
 
 CELL = ".cmp-cell:not(.cmp-none)"
@@ -316,10 +318,141 @@ def test_the_selection_is_results_in_python_and_files_in_the_browser(page, view)
     expect(page.locator(".cmp-foot")).to_contain_text("5 selected")
     with page.expect_download() as download:
         page.get_by_role("button", name="JSONL of selected").click()
-    lines = [json.loads(line) for line in download.value.path().read_text(encoding="utf-8").splitlines()]
-    assert [line["temperature"] for line in lines] == [1.0] * 5
-    assert {line["error"] for line in lines} == {None, "the window is too short"}
+    again = tk.Results.from_jsonl(download.value.path()).frame()
+    assert again["temperature"].tolist() == [1.0] * 5
+    assert set(again["error"].dropna()) == {"the window is too short"}
+    page.wait_for_function("true")
+    assert again["text"].tolist() == view.selected().frame()["text"].tolist()
     unharmed(page)
+
+
+def test_one_choice_of_several_is_exported_with_its_grade_and_looked_into_again(db, made, tmp_path):
+    store = tk.Store(db)
+    store.begin("s", FINGERPRINT, [])
+    done = dataclasses.replace(made(n=3), system_fingerprint=FINGERPRINT.id)
+    store.add([Answer(done, 0)])
+    store.define("s", {}, [done.request], [Cell(done.request.key, 1, {})])
+    view = CompareView(tk.results(store).compare("choice"))
+    view.do_grade(2, thumb=-1, note="né")
+    path = tmp_path / "outputs.jsonl"
+    path.write_text(view.do_export("jsonl", [2]), encoding="utf-8")
+    again = CompareView(tk.Results.from_jsonl(path).compare("choice"))
+    detail = again.do_detail(0)
+    assert (detail["grade"]["thumb"], detail["grade"]["note"]) == (-1, "né")
+    assert ["choice", "2"] in detail["facts"]
+    assert detail["prompt"] == [["user", "Hi"]]
+
+
+def test_a_table_from_csv_gives_csv_alone(page, results, tmp_path):
+    again = tk.Results.from_csv(results.to_csv(tmp_path / "r.csv"))
+    mount(page, CompareView(again.compare("temperature")))
+    expect(page.get_by_role("button", name="CSV of found")).to_be_visible()
+    expect(page.get_by_role("button", name="JSONL of found")).to_be_hidden()
+
+
+HOLD = """(what) => {
+  const real = window.toPython;
+  window.held = [];
+  window.toPython = async (asked) => {
+    const said = await real(asked);
+    if (asked.what === what) await new Promise((go) => window.held.push(go));
+    return said;
+  };
+}"""
+"""Holds back what Python answers to one kind of question."""
+
+
+def test_a_note_is_written_on_while_a_thumb_is_being_saved(page, view, results):
+    mount(page, view)
+    page.evaluate(HOLD, "grade")
+    cell = page.locator('[data-at="0-0"]')
+    cell.get_by_role("button", name="thumb up").click()
+    cell.get_by_label("note").press_sequentially("half a")
+    page.wait_for_function("window.held.length === 1")
+    page.evaluate("window.held.shift()()")
+    cell.get_by_label("note").press_sequentially(" note")
+    cell.get_by_label("note").press("Enter")
+    page.wait_for_function("window.held.length === 1")
+    page.evaluate("window.held.shift()()")
+    expect(cell.get_by_label("note")).to_have_value("half a note")
+    (grade,) = results._store.grades().values()
+    assert (grade.thumb, grade.note) == (1, "half a note")
+
+
+def test_the_last_question_is_the_one_that_is_answered(page, view):
+    mount(page, view)
+    page.evaluate(HOLD, "page")
+    page.get_by_label("diff", exact=True).select_option("off")
+    page.wait_for_function("window.held.length === 1")
+    page.get_by_label("diff", exact=True).select_option("tokens")
+    page.wait_for_function("window.held.length === 2")
+    page.evaluate("window.held[1]()")
+    expect(page.locator('[data-at="1-1"] ins').first).to_have_text("old ")
+    page.evaluate("window.held[0]()")
+    page.wait_for_timeout(100)
+    expect(page.locator('[data-at="1-1"] ins').first).to_have_text("old ")
+
+
+def test_shown_again_it_knows_what_was_graded_and_selected(page, view):
+    view.do_grade(1, thumb=-1, note="seen")
+    view.do_select([1, 5])
+    mount(page, view)  # its content is from before
+    cell = page.locator('[data-at="1-0"]')
+    expect(cell.get_by_label("note")).to_have_value("seen")
+    expect(cell.get_by_role("button", name="thumb down")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".cmp-foot")).to_contain_text("2 selected")
+    expect(cell.locator(".cmp-pick")).to_be_checked()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_greedy_outputs_are_in_the_rows_of_all_seeds(page, db, made, theme):
+    answers = [(0, {"temperature": 0.0}, ["Paris."])]
+    answers += [
+        (0, {"temperature": 1.0, "seed": seed}, [text]) for seed, text in [(1, "Paris."), (2, "Rome.")]
+    ]
+    view = CompareView(filled(db, made, answers, [{"country": "France"}]).compare("temperature"))
+    mount(page, view, theme)
+    page.get_by_label("only differing").check()
+    expect(rows(page)).to_have_count(1)
+    expect(page.locator('[data-at="0-0"]')).to_contain_text("without seed")
+    expect(page.locator('[data-at="0-0"] .cmp-text')).to_have_text("Paris.")
+    expect(page.locator(".cmp-head").first).to_contain_text("1 output ·")
+    page.get_by_role("button", name="baseline").nth(1).click()
+    page.get_by_label("only differing").uncheck()
+    expect(rows(page)).to_have_count(2)
+    expect(page.locator(".cmp-cell :is(ins, del)")).to_have_count(0)
+    expect(page.locator('[data-at="0-0"]')).not_to_contain_text("baseline")
+    shot(page, f"compare-greedy-{theme}")
+    unharmed(page)
+
+
+def test_values_that_are_not_offered_are_counted(page, view, monkeypatch):
+    monkeypatch.setattr("toolkit.widgets.compare._VALUES", 3)
+    mount(page, view)
+    page.get_by_label("filter by").select_option("row.country")
+    box = page.get_by_label("value of row.country")
+    expect(box.locator("option")).to_have_count(5)
+    expect(box.locator("option").last).to_have_text("… 1 more, which are not offered")
+    expect(box.locator("option").last).to_be_disabled()
+
+
+def test_a_cell_is_called_by_its_axes_and_described_by_its_text(page, db, made):
+    long = "word\n" * 200
+    results = filled(db, made, [(0, {"seed": seed}, [f"{seed} {long}"]) for seed in (1, 2)])
+    mount(page, CompareView(results.compare("seed")))
+    cell = page.locator('[data-at="0-1"]')
+    expect(cell).to_have_accessible_name(re.compile("seed 2"))
+    expect(cell).to_have_accessible_description(re.compile(r"2 word\s+word"))
+    cell.focus()
+    page.keyboard.press("Tab")  # a text that can be scrolled is no stop on the way
+    assert page.evaluate("document.activeElement.className") == "cmp-pick"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "cmp-thumb"
+    cell.locator(".cmp-text").focus()  # as a mouse does that marks words in it
+    page.keyboard.press("u")
+    expect(cell.locator(".cmp-thumb").first).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Enter")
+    expect(page.locator(".cmp-panel")).to_be_focused()
 
 
 def test_pages(page, db, made):

@@ -7,7 +7,7 @@ import pytest
 import toolkit as tk
 from toolkit.comparison import Comparison
 from toolkit.fingerprint import Fingerprint
-from toolkit.store import Answer, Cell, Store, StoreError
+from toolkit.store import PLACE, Answer, Cell, Store, StoreError
 from toolkit.tools import ToolCall
 
 FINGERPRINT = Fingerprint({"model": "by-hand", "tokenizer": "t", "generation_config": {}})
@@ -146,6 +146,16 @@ def test_groups_are_named(results, group, names):
     assert list(results.compare("temperature", rows="row").find(group=group).groups) == names
 
 
+def test_long_values_that_begin_alike_are_groups_of_their_own(db, made):
+    words = ["x" * 100 + end for end in "ab"]
+    answers = [(row, {"seed": seed}, ["said"]) for row in range(2) for seed in (1, 2)]
+    comparison = filled(db, made, answers, [{"word": w} for w in words]).compare(
+        "repeat", rows=["row", "seed"]
+    )
+    groups = comparison.find(group="row.word").groups
+    assert [groups.count(name) for name in dict.fromkeys(groups)] == [2, 2]
+
+
 def test_many_numbers_are_grouped_by_their_quarters(db, made):
     results = filled(
         db,
@@ -191,16 +201,104 @@ def test_an_unknown_column_is_named(results):
             results.compare("temperature").find(**query)
 
 
-def test_greedy_outputs_which_have_no_seed_are_the_baseline_of_all_seeds(db, made):
-    results = filled(db, made, [
+@pytest.fixture
+def greedy(db, made):
+    """Two rows of data, each answered once at temperature 0, which knows no seed, and with two seeds at 1."""
+    return filled(db, made, [
         (0, {"temperature": 0}, ["greedy a"]), (1, {"temperature": 0}, ["greedy b"]),
         *((row, {"temperature": 1, "seed": seed}, [text]) for row, seed, text in
           [(0, 1, "greedy a"), (0, 2, "other"), (1, 1, "other"), (1, 2, "greedy b")]),
     ])  # fmt: skip
-    comparison = results.compare("temperature")
+
+
+def test_greedy_outputs_which_have_no_seed_are_the_baseline_of_all_seeds(greedy):
+    comparison = greedy.compare("temperature")
     assert comparison.shape == (6, 2)
-    assert results.frame()["text"][comparison.differs()].tolist() == ["other", "other"]
+    assert greedy.frame()["text"][comparison.differs()].tolist() == ["other", "other"]
     assert not comparison.differs(1).any()  # seeds of the others say nothing of a greedy one
+
+
+def test_greedy_outputs_stand_in_the_rows_of_all_seeds(greedy):
+    comparison = greedy.compare("temperature", rows=["row", "seed"])
+    found = comparison.find()
+    texts = comparison.facts.texts
+    cells = [[comparison.cell(row, column, found) for column in (0, 1)] for row in found.rows.tolist()]
+    assert [[[texts[i] for i in cell] for cell in line] for line in cells] == [
+        [["greedy a"], ["greedy a"]], [["greedy a"], ["other"]],
+        [["greedy b"], ["other"]], [["greedy b"], ["greedy b"]],
+    ]  # fmt: skip
+    assert [comparison.without(line[0][0], row) for line, row in zip(cells, found.rows, strict=True)] == [
+        ["seed"]
+    ] * 4
+    # Alone, where nothing else would show it, a greedy output has a row of its own.
+    alone = comparison.find(where={"temperature": [0.0]})
+    assert [comparison.row_values(row) for row in alone.rows.tolist()] == [
+        {"row": 0, "seed": None}, {"row": 1, "seed": None},
+    ]  # fmt: skip
+    differing = comparison.find(differing=True)  # neither greedy row differs, and both outputs are in sight
+    assert comparison.shown(0, differing).sum() == 2
+    assert comparison.shown(1, differing).sum() == 2
+    assert comparison.cell(0, 0, comparison.find(where={"temperature": [1.0]})) == []
+    page = comparison.html()
+    assert page.count("without seed") == 4
+    assert page.count("= as the first column") == 2
+    lines = [line.split() for line in repr(comparison).splitlines()]
+    assert lines[2][:4] == ["0", "1", "greedy", "a"]
+    assert len([line for line in lines if "greedy" in line]) == 4
+    assert lines[0][0] == "Comparison(4"
+
+
+@pytest.mark.parametrize("baseline", [-1, 2])
+def test_a_baseline_that_is_not_there_is_refused(results, baseline):
+    with pytest.raises(IndexError, match=f"baseline must be a column from 0 to 1, got {baseline}"):
+        results.compare("temperature").find(differing=True, baseline=baseline)
+
+
+def test_texts_are_sorted_by_the_alphabet_and_numbers_among_them_as_numbers(db, made):
+    words = ["pear", "Apple", 10, None, 9, "fig"]
+    results = filled(
+        db, made, [(i, {"seed": 1}, ["x"]) for i in range(len(words))], [{"word": w} for w in words]
+    )
+    comparison = results.compare("seed", rows="row.word")
+    in_order = [9, 10, "Apple", "fig", "pear", None]
+    assert shown(comparison, sort="row.word") == [(word,) for word in in_order]
+    assert shown(comparison) == [(word,) for word in [*(w for w in words if w is not None), None]]
+
+
+def test_rows_that_are_grades_are_those_of_now(results):
+    comparison = results.compare("temperature")
+    comparison.grade(0, thumb=1)
+    by_thumb = comparison.over(["grade.thumb"], [])
+    assert [by_thumb.row_values(row) for row in range(2)] == [{"grade.thumb": 1}, {"grade.thumb": None}]
+    comparison.grade(0, thumb=-1)
+    assert comparison.over(["grade.thumb"], []).row_values(0) == {"grade.thumb": -1}
+
+
+def test_a_table_from_csv_is_compared_as_it_was(db, made, tmp_path):
+    said = ["007", "42", "1e5", "a\rb", "c\r\nd", "nul \0", ""]
+    for texts in (said[:3], said):
+        results = filled(
+            tmp_path / f"{len(texts)}.db", made, [(0, {"seed": i}, [text]) for i, text in enumerate(texts)]
+        )
+        place = results.frame().loc[0, list(PLACE)]
+        results._store.grade(*place, note="5")
+        again = tk.Results.from_csv(results.to_csv(tmp_path / "out.csv"))
+        assert again.frame()["text"].tolist() == texts
+        comparison = again.compare("seed")
+        assert comparison.find("0").matching.tolist() == ["0" in text for text in texts]
+        assert comparison.facts.grades()[0].note == "5"
+        assert again.frame()["request"].tolist() == results.frame()["request"].tolist()
+
+
+def test_what_a_cell_leaves_out_is_counted_in_characters_of_the_text(db, made):
+    texts = ["x" * 30_000, "y" * 30_000]
+    comparison = filled(db, made, [(0, {"seed": i}, [text]) for i, text in enumerate(texts)]).compare("seed")
+    assert comparison.in_brief(0) == [
+        ("equal", "x" * 600, False), ("gap", "… 29,400 more characters", False),
+    ]  # fmt: skip
+    told = comparison.in_brief(1, 0)
+    assert ("insert", "y" * 480, False) in told  # what the baseline has leaves room for it
+    assert told[-1] == ("gap", "… 29,520 more characters", False)
 
 
 def test_a_diff_is_of_words_or_of_tokens(db, made):
@@ -317,11 +415,18 @@ def test_it_shows_itself(results):
         "Comparison(6 rows × 2 columns (temperature), 12 outputs, 3 rows with an output that differs from the first "
         "column's, 1 failed)"
     )
+    assert "error: too long" in repr(comparison)
+    assert "a ✂" in repr(comparison)
     page = comparison._repr_html_()
     assert ">red</del>" in page
     assert ">quick</ins>" in page
     assert "<b>error</b> too long" in page
     assert "✂ length · 7 + 3 tokens · 0.50 s" in page
+    assert ">row.word</th>" in page
+    assert ">row</th>" not in page  # its number says nothing beside its variables
+    assert "thumb" not in page
+    comparison.grade(0, thumb=-1, score=2.5, note="<b>")
+    assert "stop · 7 + 3 tokens · 0.50 s · thumb down · score 2.5 · &lt;b&gt;" in comparison._repr_html_()
     assert "<td" in results.compare("temperature", "completion_tokens")._repr_html_()
     nothing = results.filter(temperature=7).compare("temperature")
     assert nothing.shape == (0, 0)
@@ -342,6 +447,7 @@ def test_many_rows_are_counted_and_no_text_is_markup(db, made):
     assert "<script" not in page
     assert "… and 10 more rows" in page
     assert "… and 2 more columns" in page
+    assert repr(results.compare("seed")).endswith("… and 50 more rows\n… and 2 more columns")
 
 
 def test_axes_that_are_neither_rows_nor_columns_share_cells_and_there_may_be_no_axis_at_all(results):

@@ -50,6 +50,9 @@ def test_what_differs(a, b, ops):
 TEXTS = st.lists(st.sampled_from(["a", "b", "cat", " ", "\n", ".", "the"]), max_size=40)
 
 
+LETTERS = st.lists(st.sampled_from("ab.c "), max_size=40)
+
+
 @settings(max_examples=300, deadline=None)
 @given(TEXTS, TEXTS, st.integers(1, 50))
 def test_the_ops_give_both_texts_back(a, b, most):
@@ -58,6 +61,26 @@ def test_the_ops_give_both_texts_back(a, b, most):
     if found.whole:
         assert "".join(text for op, text in found.ops if op != "insert") == "".join(a)
     assert all(text for _, text in found.ops)
+
+
+@settings(max_examples=300, deadline=None)
+@given(LETTERS, LETTERS)
+def test_as_many_words_as_can_be_are_equal(a, b):
+    equal = sum(len(text.replace(" ", "")) for op, text in diff(a, b).ops if op == "equal")
+    a, b = ([piece for piece in pieces if piece != " "] for pieces in (a, b))
+    longest = [0] * (len(b) + 1)
+    for one in a:  # the table as textbooks have it
+        row = [0]
+        for j, other in enumerate(b):
+            row.append(longest[j] + 1 if one == other else max(longest[j + 1], row[j]))
+        longest = row
+    assert equal == longest[-1]
+
+
+def test_two_changes_of_a_repetitive_text_stay_two():
+    a = words(" ".join(f"{i % 7} {i % 3}" for i in range(600)))
+    b = [*a[:100], "X", *a[101:-100], "Y", *a[-99:]]
+    assert [op for op, _ in diff(a, b).ops] == ["equal", "delete", "insert"] * 2 + ["equal"]
 
 
 def test_long_texts_are_compared_as_far_as_they_may_and_it_is_said():
@@ -102,3 +125,17 @@ def test_a_brief_form_keeps_what_differs_in_sight():
     )
     assert brief(pieces[:2], 5000) != pieces[:2]
     assert brief(pieces[1:2], 600) == pieces[1:2]
+
+
+def test_what_was_taken_out_leaves_room_for_what_is_there_and_what_is_left_out_is_counted():
+    gone, there = "x" * 5000, "y" * 1000
+    shown = brief([("delete", gone, False), ("insert", there, False), ("gap", "⋯", False)], 600, 50)
+    assert [op for op, _, _ in shown] == ["delete", "gap", "delete", "insert", "gap"]
+    assert shown[1][1] == "⋯ 4,880 characters ⋯"
+    assert len(shown[3][1]) == 480
+    assert shown[-1][1] == "… 570 more characters"
+    assert brief([("equal", "x", False)], 600, 50)[-1][1] == "… 50 more characters"
+    assert brief([("insert", there[:500], False), ("delete", gone[:150], False)], 600)[-1][:2] == (
+        "delete",
+        gone[:150],
+    )

@@ -290,13 +290,15 @@ def test_what_is_not_given_of_a_grade_stays(filled):
         ({"score": 2}, (1, 2.0, "")),
         ({"note": "né\n"}, (1, 2.0, "né\n")),
         ({"thumb": -1, "score": np.float32(0.5)}, (-1, 0.5, "né\n")),
+        ({"thumb": np.int64(1)}, (1, 0.5, "né\n")),
+        ({"thumb": np.sign(-0.3)}, (-1, 0.5, "né\n")),
         ({"score": None}, (-1, None, "né\n")),
     ]:
         assert without_time(store.grade(*place, **given)) == now
         assert {k: without_time(g) for k, g in Store(store.path).grades().items()} == {place: now}
     store.grade(*place, thumb=None, note="")
     assert store.grades() == {}
-    assert store.query("SELECT count(*) FROM grades")[1] == [(6,)]  # none is overwritten
+    assert store.query("SELECT count(*) FROM grades")[1] == [(8,)]  # none is overwritten
 
 
 @pytest.mark.parametrize(
@@ -304,6 +306,7 @@ def test_what_is_not_given_of_a_grade_stays(filled):
     [
         ({"thumb": 2}, ValueError, "thumb must be 1, -1 or None, got 2"),
         ({"thumb": True}, ValueError, "thumb must be 1, -1 or None, got True"),
+        ({"thumb": np.True_}, ValueError, "thumb must be 1, -1 or None, got .*True"),
         ({"score": float("nan")}, ValueError, "score must be a number"),
         ({"score": "5"}, ValueError, "score must be a number"),
         ({"note": None}, TypeError, "note must be a text, got None"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
 _MEASURED = ("completion_tokens", "prompt_tokens", "seconds", "first_token_seconds")
 _TIED = ("row", "model", "system_fingerprint")
 """Axes that stand for others, as the number of a row does for its variables."""
-CELL = 600
+_ROOM = 600
 """Characters of a text that a cell of a table shows."""
-FEW = 150
+_FEW = 150
 """Words of each text that are compared for a cell, from the first difference on."""
 _PATIENCE = 2.0
 """Seconds that one search may take over all texts."""
 _RANGES = 12
 """Different numbers from which on rows are grouped by quarters of them."""
-_STATIC_ROWS, _STATIC_COLUMNS = 60, 8
+_STATIC_ROWS, _STATIC_COLUMNS, _PLAIN_ROWS = 60, 8, 20
 _ONE_LINE = 24
 """Characters of a value that is not broken over lines."""
 NOTHING = "–"
@@ -101,6 +102,7 @@ class Comparison:
         place = self.row * max(1, len(first_columns)) + self.column
         self._order = np.argsort(place, kind="stable")
         self._places = place[self._order]
+        self._bases: dict[int, Ints] = {}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -153,12 +155,20 @@ class Comparison:
 
     def base(self, baseline: int) -> Ints:
         """(rows,) the first choice of each row in a column; −1 where there is none. Where the column lacks an axis of
-        the rows altogether, as greedy outputs lack the seed, it is the one that agrees in the others."""
-        wanted = np.arange(self.shape[0]) * self.shape[1] + baseline
+        the rows altogether, as greedy outputs lack the seed, it is the one that agrees in the others. Raises
+        IndexError for a column that is not there."""
+        if not 0 <= baseline < max(1, self.shape[1]):
+            raise IndexError(f"baseline must be a column from 0 to {self.shape[1] - 1}, got {baseline}")
+        if baseline not in self._bases:
+            self._bases[baseline] = self._base(baseline)
+        return self._bases[baseline]
+
+    def _base(self, column: int) -> Ints:
+        wanted = np.arange(self.shape[0]) * self.shape[1] + column
         at = np.minimum(np.searchsorted(self._places, wanted), len(self._places) - 1)
         found = np.where(self._places[at] == wanted, self._order[at], -1)
         if (found < 0).any():
-            here = np.flatnonzero(self.column == baseline)[::-1]  # of several the first stays
+            here = np.flatnonzero(self.column == column)[::-1]  # of several the first stays
             coded = [self.facts.codes(name) for name in self.rows]
             shared = [
                 codes for codes, values in coded if any(values[code] is not None for code in codes[here])
@@ -184,9 +194,11 @@ class Comparison:
         have. Axes in `where` also leave out other columns.
 
         where: any column, also verdict, finish_reason, and grade (up, down, other, none). sort, group: axes, or
-        `measures`: means over the outputs of a row; those of a row that is in no one group are "mixed".
+        `measures`: means over the outputs of a row, texts by the alphabet; those of a row that is in no one group are
+        "mixed".
 
-        Raises ValueError for a bad regular expression, or one that takes too long; KeyError for an unknown column.
+        Raises ValueError for a bad regular expression, or one that takes too long; KeyError for an unknown column,
+        IndexError for a baseline that is not there.
         """
         kept = np.ones(len(self.facts), bool)
         matching = kept.copy()
@@ -200,6 +212,7 @@ class Comparison:
         if search:
             matching &= self._searched(search, matching)
         rows = np.flatnonzero(np.bincount(self.row[matching], minlength=self.shape[0]))
+        rows = rows[~self._repeated(rows)]
         keys: list[npt.NDArray[Any]] = [rows]
         if sort:
             measure = self._measure(sort, kept, baseline)[rows]
@@ -211,6 +224,19 @@ class Comparison:
             keys.append(order)
         ordered = np.lexsort(keys)
         return Found(rows[ordered], tuple(names[ordered]) if group else (), kept, matching)
+
+    def _repeated(self, rows: Ints) -> Bools:
+        """Which of some rows are in sight without a line of their own, all their outputs being in others (see `cell`)."""
+        cells, _ = np.divmod(np.unique(self._places), self.shape[1])
+        shown = np.zeros(self.shape[0], np.int64)
+        coded = [self.facts.codes(name) for name in self.rows]
+        lacking = np.any([np.array([v is None for v in values])[codes] for codes, values in coded], axis=0)
+        for column in np.unique(self.column[lacking]).tolist():
+            here = self.base(column)[rows]
+            own = self.row[here]
+            shown[np.unique(own[(here >= 0) & (own != rows)])] += 1
+        found: Bools = (shown == np.bincount(cells, minlength=self.shape[0]))[rows]
+        return found
 
     def _searched(self, search: str, among: Bools) -> Bools:
         """(N,) where a pattern is found; equal outputs are looked at once."""
@@ -252,17 +278,38 @@ class Comparison:
         np.minimum.at(low, self.row[kept], codes[kept])
         np.maximum.at(high, self.row[kept], codes[kept])
         group = np.where(low == high, low, len(values))[rows]
-        called = [f"{name} {_short(v)}" for v in values]
+        called = _apart([f"{name} {_short(v)}" for v in values])
         return group, np.array([*called, f"{name} mixed"], object)[group]
 
     # What a cell holds
 
     def cell(self, row: int, column: int, found: Found) -> list[int]:
-        """The choices of a cell, as rows of the results table: those that were sought first."""
-        wanted = row * self.shape[1] + column
-        here = self._order[slice(*np.searchsorted(self._places, [wanted, wanted + 1]))]
+        """The choices of a cell, as rows of the results table: those that were sought first. Those of a column that
+        lacks an axis of the rows altogether stand in every row that they agree with in the others, as greedy outputs
+        do for every seed (see `without`)."""
+        here = self._own(row, column)
+        if not len(here) and (i := int(self.base(column)[row])) >= 0:
+            here = self._own(int(self.row[i]), column)
         here = here[found.kept[here]]
         return [*here[found.matching[here]].tolist(), *here[~found.matching[here]].tolist()]
+
+    def _own(self, row: int, column: int) -> Ints:
+        place = row * self.shape[1] + column
+        own: Ints = self._order[slice(*np.searchsorted(self._places, [place, place + 1]))]
+        return own
+
+    def without(self, i: int, row: int) -> list[str]:
+        """The axes of a row that a choice in it lacks; none in the row that is its own."""
+        if row == self.row[i]:
+            return []
+        return [name for name in self.rows if self.facts.value(name, i) is None]
+
+    def shown(self, column: int, found: Found) -> Bools:
+        """(N,) the choices of a column that are in the cells of the rows found."""
+        here = self.base(column)[found.rows]
+        rows = np.zeros(self.shape[0], bool)
+        rows[self.row[here[here >= 0]]] = True
+        return np.asarray(found.kept & (self.column == column) & rows[self.row])
 
     def told(self, i: int) -> dict[str, Any]:
         """What is known of a choice: finish_reason, error, verdict, prompt_tokens, completion_tokens, seconds, cost;
@@ -287,15 +334,25 @@ class Comparison:
     ) -> list[Piece]:
         """An output as pieces that tell how it differs from another (see `diff`; None for none), and what a search
         finds in it: (equal, insert, delete, rest or gap; text; found)."""
-        text = self.facts.texts[i]
-        plain = Diff((("equal", text[:LONG]),) if text else (), True)
+        found = self._pieces(i, base, search, by, most)
+        more = len(self.facts.texts[i]) - LONG
+        return [*found, ("gap", f"… {more:,} more characters", False)] if more > 0 else found
+
+    def in_brief(self, i: int, base: int | None = None, search: str = "", by: str = "word") -> list[Piece]:
+        """The same, as a cell of a table has room for it."""
+        found = self._pieces(i, base, search, by, _FEW)
+        return brief(found, _ROOM, max(0, len(self.facts.texts[i]) - LONG))
+
+    def _pieces(self, i: int, base: int | None, search: str, by: str, most: int) -> list[Piece]:
+        """Of the first `LONG` characters."""
+        text = self.facts.texts[i][:LONG]
+        plain = Diff((("equal", text),) if text else (), True)
         compared = plain if base is None else self.diff(i, base, by, most)
-        found = marked(compared.ops, _spans(search, text[:LONG]) if search else [])
+        found = marked(compared.ops, _spans(search, text) if search else [])
         if not compared.whole:
             at = next((k for k, piece in enumerate(found) if piece[0] == "rest"), len(found))
             found.insert(at, ("gap", " ⋯ too long to be compared from here on ⋯ ", False))
-        more = len(text) - LONG
-        return [*found, ("gap", f"… {more:,} more characters", False)] if more > 0 else found
+        return found
 
     # Grades
 
@@ -318,8 +375,8 @@ class Comparison:
 
     # Showing itself
 
-    def _counts(self) -> str:
-        rows, columns = self.shape
+    def _counts(self, found: Found) -> str:
+        rows, columns = len(found.rows), self.shape[1]
         failed = int(self.facts.failed.sum())
         differing = np.unique(self.row[self.differs()]).size
         across = ", ".join(self.columns) or "all"
@@ -329,58 +386,93 @@ class Comparison:
         return ", ".join(parts)
 
     def __repr__(self) -> str:
-        shown = self.frame().iloc[:, :_STATIC_COLUMNS].to_string(max_rows=20, max_colwidth=60)
-        return f"Comparison({self._counts()})\n{shown}"
+        found = self.find()
+        if self.values == "text":
+            return f"Comparison({self._counts(found)})\n{self._plain(found)}"
+        shown = self.frame().iloc[:, :_STATIC_COLUMNS].to_string(max_rows=_PLAIN_ROWS, max_colwidth=60)
+        return f"Comparison({self._counts(found)})\n{shown}"
+
+    def _plain(self, found: Found) -> str:
+        """The texts as `html` has them, for a terminal."""
+        import pandas as pd
+
+        axes = self._told_axes()
+        shown = range(min(self.shape[1], _STATIC_COLUMNS))
+        lines = []
+        for row in found.rows[:_PLAIN_ROWS].tolist():
+            values = self.row_values(row)
+            cells = [self.cell(row, column, found) for column in shown]
+            said = [self._said(cell[0]) if cell else NOTHING for cell in cells]
+            lines.append([*(_short(values[name]) for name in axes), *said])
+        names = [*axes, *(_label(self.column_values(column)) for column in shown)]
+        table = pd.DataFrame(lines, columns=names).to_string(index=False, max_colwidth=60)
+        return "\n".join([table, *self._left(found, _PLAIN_ROWS)])
+
+    def _said(self, i: int) -> str:
+        if self.facts.failed[i]:
+            return f"error: {self.facts.value('error', i)}"
+        return self.facts.texts[i] + (" ✂" if self.facts.value("finish_reason", i) == "length" else "")
+
+    def _told_axes(self) -> list[str]:
+        """The axes of the rows. The number of a row of data says nothing beside its variables."""
+        named = any(name.startswith("row.") for name in self.rows)
+        return [name for name in self.rows if not (named and name == "row")]
+
+    def _left(self, found: Found, most: int) -> list[str]:
+        """What a static form leaves out, in words."""
+        left = [(len(found.rows) - most, "rows"), (self.shape[1] - _STATIC_COLUMNS, "columns")]
+        return [f"… and {n:,} more {what}" for n, what in left if n > 0]
 
     def _repr_html_(self) -> str:
         if self.values == "text":
             return self.html()
-        return f"<p>{html.escape(self._counts())}</p>{report.table(self.frame().reset_index(), rows=200)}"
+        return f"<p>{html.escape(self._counts(self.find()))}</p>{report.table(self.frame().reset_index(), rows=200)}"
 
     def html(self, escape: Callable[[str], str] = html.escape) -> str:
         """The texts as a table, each with its difference from the first column, and what is known of it; the first 60
         rows and 8 columns. escape: what makes a text HTML."""
-        rows, columns = self.shape
-        found, bases = self.find(), self.base(0)
-        shown = range(min(columns, _STATIC_COLUMNS))
-        head = [*self.rows, *(_label(self.column_values(column)) for column in shown)]
-        body = [
-            [_short(value, 300) for value in self.row_values(row).values()]
-            + [
-                self._cell_html(self.cell(row, column, found), int(bases[row]), column, escape)
-                for column in shown
-            ]
-            for row in found.rows[:_STATIC_ROWS].tolist()
-        ]
+        found, grades, axes = self.find(), self.facts.grades(), self._told_axes()
+        shown = range(min(self.shape[1], _STATIC_COLUMNS))
+        head = [*axes, *(_label(self.column_values(column)) for column in shown)]
         label = "".join(f'<th style="{_CELL};{_wrap(name)}">{escape(name)}</th>' for name in head)
-        axes = len(self.rows)
-        lines = "".join(
-            "<tr>"
-            + "".join(f'<td style="{_CELL};{_wrap(value)}">{escape(value)}</td>' for value in line[:axes])
-            + "".join(f'<td style="{_CELL}">{said}</td>' for said in line[axes:])
-            + "</tr>"
-            for line in body
-        )
-        left = [(rows - _STATIC_ROWS, "rows"), (columns - _STATIC_COLUMNS, "columns")]
-        rest = "".join(f"<p>… and {n:,} more {what}</p>" for n, what in left if n > 0)
+        lines = []
+        for row in found.rows[:_STATIC_ROWS].tolist():
+            values = self.row_values(row)
+            said = [_short(values[name], 300) for name in axes]
+            cells = [self._cell_html(row, column, found, grades, escape) for column in shown]
+            lines += ["<tr>"]
+            lines += [f'<td style="{_CELL};{_wrap(value)}">{escape(value)}</td>' for value in said]
+            lines += [*(f'<td style="{_CELL}">{cell}</td>' for cell in cells), "</tr>"]
+        rest = "".join(f"<p>{left}</p>" for left in self._left(found, _STATIC_ROWS))
         return (
-            f"<div><p>{escape(self._counts())}. <ins>Only here</ins>, <del>only in the first column</del>.</p>"
-            f"<table><thead><tr>{label}</tr></thead><tbody>{lines}</tbody></table>{rest}</div>"
+            f"<div><p>{escape(self._counts(found))}. <ins>Only here</ins>, <del>only in the first column</del>.</p>"
+            f"<table><thead><tr>{label}</tr></thead><tbody>{''.join(lines)}</tbody></table>{rest}</div>"
         )
 
-    def _cell_html(self, here: list[int], base: int, column: int, escape: Callable[[str], str]) -> str:
+    def _cell_html(
+        self,
+        row: int,
+        column: int,
+        found: Found,
+        grades: Sequence[Grade | None],
+        escape: Callable[[str], str],
+    ) -> str:
+        here = self.cell(row, column, found)
         if not here:
             return NOTHING
         i = here[0]
-        told = self.told(i)
+        told, base = self.told(i), int(self.base(0)[self.row[i]])
+        compared = None if base in (-1, i) else base
         if told["error"] is not None:
             said = f"<b>error</b> {escape(told['error'])}"
         else:
-            compared = base if base >= 0 and column else None
-            pieces = brief(self.pieces(i, compared, most=FEW), CELL)
+            pieces = self.in_brief(i, compared)
             said = "".join(_MARKS.get(op, "{}").format(escape(text)) for op, text, _ in pieces)
-        more = f" +{len(here) - 1:,}" if len(here) > 1 else ""
-        return f'<div style="{_SAID}">{said}</div><small>{escape(summary(told))}{more}</small>'
+        facts = [f"without {name}" for name in self.without(i, row)]
+        if compared is not None and self.facts.output[i] == self.facts.output[compared]:
+            facts.append("= as the first column")
+        facts += [summary(told), opinion(grades[i]), f"+{len(here) - 1:,}" if len(here) > 1 else ""]
+        return f'<div style="{_SAID}">{said}</div><small>{escape(" · ".join(filter(None, facts)))}</small>'
 
 
 def _wrap(text: str) -> str:
@@ -404,6 +496,15 @@ def summary(told: Mapping[str, Any]) -> str:
     parts += [] if told["seconds"] is None else [f"{told['seconds']:.2f} s"]
     parts += [] if told["cost"] is None else [f"${told['cost']:.3g}"]
     return " · ".join(filter(None, parts))
+
+
+def opinion(grade: Grade | None) -> str:
+    """What a person thinks of an output, in a line."""
+    if grade is None:
+        return ""
+    thumb = {1: "thumb up", -1: "thumb down", None: ""}[grade.thumb]
+    score = "" if grade.score is None else f"score {grade.score:g}"
+    return " · ".join(filter(None, [thumb, score, _short(grade.note, 300)]))
 
 
 def _joined(length: int, parts: Sequence[Ints]) -> tuple[Ints, Ints]:
@@ -441,6 +542,12 @@ def _spans(search: str, text: str) -> list[tuple[int, int]]:
         return [m.span() for m in _pattern(search).finditer(text, timeout=0.1) if m.end() > m.start()]
     except TimeoutError:
         return []
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Names of which no two are equal, as those of long texts may be that were cut."""
+    count = Counter(names)
+    return [f"{name} [{i}]" if count[name] > 1 else name for i, name in enumerate(names)]
 
 
 def _short(value: Any, most: int = 80) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 _LETTER = "[\u3040-\u30ff\u3400-\u9fff]"
 _WORD = re.compile(rf"\s+|{_LETTER}|(?:(?!{_LETTER})\w)+|[^\w\s]")
@@ -54,8 +55,9 @@ def diff(a: Sequence[str], b: Sequence[str], most: int = 3000) -> Diff:
         end_a, end_b = min(end_a, head + most), min(end_b, head + most)
     changes = _changes(a[head:end_a], b[head:end_b])
     rest = ("rest" if cut else "equal", "".join(b[end_b:]))
-    found = [("equal", "".join(b[:head])), *changes, rest]
-    return Diff(tuple((op, text) for op, text in found if text), not cut)
+    found = filter(itemgetter(1), [("equal", "".join(b[:head])), *changes, rest])
+    ops = ((op, "".join(text for _, text in same)) for op, same in groupby(found, itemgetter(0)))
+    return Diff(tuple(ops), not cut)
 
 
 def _alike(pairs: Iterable[tuple[str, str]]) -> int:
@@ -68,19 +70,51 @@ def _alike(pairs: Iterable[tuple[str, str]]) -> int:
     return count
 
 
-def _changes(a: Sequence[str], b: Sequence[str]) -> list[tuple[str, str]]:
-    # White space is junk to the matcher: matches may contain it, and are never sought by it.
-    matcher = difflib.SequenceMatcher(str.isspace, a, b)
-    found: list[tuple[str, str]] = []
-    gone = added = ""
-    for op, a_from, a_to, b_from, b_to in matcher.get_opcodes():
-        was, now = "".join(a[a_from:a_to]), "".join(b[b_from:b_to])
-        if op == "equal" and not ((gone or added) and now.isspace() and b_to < len(b) and a_to < len(a)):
-            found += [("delete", gone), ("insert", added), ("equal", now)]
-            gone = added = ""
+def _changes(a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[str, str]]:
+    # Words alone are matched: white space would find a match anywhere.
+    in_a, in_b = ([i for i, piece in enumerate(pieces) if not piece.isspace()] for pieces in (a, b))
+    pairs = _common([a[i] for i in in_a], [b[j] for j in in_b])
+    from_a = from_b = 0
+    for i, j in [*((in_a[m], in_b[n]) for m, n in pairs), (len(a), len(b))]:
+        yield from _between(a[from_a:i], b[from_b:j])
+        yield "equal", "".join(a[i : i + 1])
+        from_a, from_b = i + 1, j + 1
+
+
+def _between(a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What turns a into b, which have white space alone in common."""
+    head = _alike(zip(a, b, strict=False))
+    tail = _alike(zip(reversed(a[head:]), reversed(b[head:]), strict=False))
+    end_a, end_b = len(a) - tail, len(b) - tail
+    yield "equal", "".join(b[:head])
+    yield "delete", "".join(a[head:end_a])
+    yield "insert", "".join(b[head:end_b])
+    yield "equal", "".join(b[end_b:])
+
+
+def _common(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:
+    """Places in a and b of a longest common subsequence (Hyyrö 2004: a row of the usual table is one number, whose
+    bits are 0 where the next piece of a makes it longer). difflib would leave frequent words out, and so show all
+    between two changes of a repetitive text as changed; told not to, it takes a minute."""
+    places: dict[str, int] = {}
+    for i, piece in enumerate(a):
+        places[piece] = places.get(piece, 0) | 1 << i
+    every = (1 << len(a)) - 1
+    rows = [every]
+    for piece in b:
+        fits = rows[-1] & places.get(piece, 0)
+        rows.append(((rows[-1] + fits) | (rows[-1] - fits)) & every)
+    found = []
+    i, j = len(a), len(b)
+    while i and j:
+        if rows[j] >> (i - 1) & 1:
+            i -= 1
+        elif not rows[j - 1] >> (i - 1) & 1:
+            j -= 1
         else:
-            gone, added = gone + was, added + now
-    return [*found, ("delete", gone), ("insert", added)]
+            i, j = i - 1, j - 1
+            found.append((i, j))
+    return found[::-1]
 
 
 def marked(ops: Iterable[tuple[str, str]], spans: Iterable[tuple[int, int]]) -> list[Piece]:
@@ -102,29 +136,33 @@ def marked(ops: Iterable[tuple[str, str]], spans: Iterable[tuple[int, int]]) -> 
     return [piece for piece in found if piece[1]]
 
 
-def brief(pieces: Sequence[Piece], most: int) -> list[Piece]:
-    """Pieces as a table has room for them: what is long and the same in both is left out but for its ends, and what
-    is past `most` characters is cut; each time it is said how much."""
+def brief(pieces: Sequence[Piece], most: int, beyond: int = 0) -> list[Piece]:
+    """Pieces as a table has room for them: what is long and the same in both, or long and only in the first, is left
+    out but for its ends, and what is past `most` characters is cut; each time it is said how much.
+
+    beyond: characters that the second text has after the last piece.
+    """
     telling = any(hit or op in ("delete", "insert") for op, _, hit in pieces)
     found: list[Piece] = []
     left = most
     for place, (op, text, hit) in enumerate(pieces):
-        if telling and op == "equal" and not hit and len(text) > 3 * _EDGE:
-            last = place == len(pieces) - 1
-            before, after = text[:_EDGE], "" if last else text[-_EDGE:]
-            gone = len(text) - len(before) - len(after)
-            parts: list[Piece] = [
-                (op, before, hit),
-                ("gap", f"⋯ {gone:,} characters ⋯", False),
-                (op, after, hit),
-            ]
-        else:
-            parts = [(op, text, hit)]
-        for kind, shown, on in parts:
-            found.append((kind, shown if kind == "gap" else shown[: max(0, left)], on))
+        idle = op == "delete" or (telling and op == "equal" and not hit)
+        last = op == "equal" and place == len(pieces) - 1
+        for kind, shown, on in _ends(op, text, last) if idle else [(op, text, hit)]:
+            found.append((kind, shown if kind in ("gap", "delete") else shown[: max(0, left)], on))
             left -= 0 if kind == "gap" else len(shown)
         if left < 0:
-            more = -left + sum(len(text) for op, text, _ in pieces[place + 1 :] if op != "delete")
-            found.append(("gap", f"… {more:,} more characters", False))
+            beyond += sum(len(text) for op, text, _ in pieces[place + 1 :] if op not in ("delete", "gap"))
+            beyond -= 0 if op == "delete" else left
             break
-    return [piece for piece in found if piece[1]]
+    cut = [("gap", f"… {beyond:,} more characters", False)] if beyond else []
+    return [*(piece for piece in found if piece[1]), *cut]
+
+
+def _ends(op: str, text: str, last: bool) -> list[Piece]:
+    """The ends of a long text; of the last one only that which it begins with."""
+    if len(text) <= 3 * _EDGE:
+        return [(op, text, False)]
+    before, after = text[:_EDGE], "" if last else text[-_EDGE:]
+    gone = len(text) - len(before) - len(after)
+    return [(op, before, False), ("gap", f"⋯ {gone:,} characters ⋯", False), (op, after, False)]

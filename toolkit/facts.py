@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -168,23 +168,31 @@ class Facts:
         return found
 
     def numbers(self, name: str) -> Doubles:
-        """(N,) what a column is sorted by: its numbers, NaN where missing, or those that stand for its values."""
+        """(N,) what a column is sorted by: its numbers, NaN where missing; of other values their places in the
+        alphabet, what is missing last."""
         import pandas as pd
 
         column = pd.Series(self.column(name))
         if name in GRADED[1:] or pd.api.types.is_numeric_dtype(column):
             return pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)
-        return self.codes(name)[0].astype(np.float64)
+        codes, values = self.codes(name)
+        if name == "grade":
+            return codes.astype(np.float64)
+        rank = np.empty(len(values))
+        rank[sorted(range(len(values)), key=lambda i: _in_order(values[i]))] = np.arange(len(values))
+        return rank[codes]
 
     def value(self, name: str, i: int) -> Any:
         """A column's value in a row, None where missing."""
+        if name in GRADED:  # these change
+            return self.column(name)[i]
         if name not in self._values:
             column = self.column(name)
             self._values[name] = column if isinstance(column, list) else column.tolist()
         value = self._values[name][i]
         return None if report.is_missing(value) else value
 
-    def tokens(self, rows: Iterable[int]) -> Mapping[int, list[str]]:
+    def tokens(self, rows: Collection[int]) -> Mapping[int, list[str]]:
         """The texts of the tokens of some rows (and of some that were asked for before), by row; without those whose
         tokens are not known. Ask for all that is needed at once."""
         places = {self.places[i]: i for i in rows if i not in self._tokens}
@@ -219,6 +227,13 @@ class Facts:
             return self.store.vocabulary(fingerprint) if self.store else []
         except KeyError:
             return []
+
+
+def _in_order(value: Any) -> tuple[int, float, str]:
+    """Numbers before texts before what is missing."""
+    if isinstance(value, int | float):
+        return 0, value, ""
+    return 1 + (value is None), 0, str(value).casefold()
 
 
 def _kind(grade: Grade | None) -> str:

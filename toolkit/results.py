@@ -46,6 +46,11 @@ MADE = ("examples", "dropped")
 GRADES = ("grade.thumb", "grade.score", "grade.note")
 """Columns that say what people think of the answers; there are none where no answer has a grade (see `Grade`)."""
 _KEYS = ("request", "run", "position", "created")
+_TEXTS = (
+    "sweep", "prompt", "case", "model", "system_fingerprint", "text", "finish_reason", "error", "grade.note",
+    "request",
+)  # fmt: skip
+"""Columns that are texts, whatever they look like."""
 _WHOLE = (
     "seed", "n", "max_tokens", "top_logprobs", "top_k", "min_tokens", "row", "run", "position", "k", "order_seed",
     "grade.thumb",
@@ -424,7 +429,8 @@ class Results:
 
     def to_csv(self, path: str | Path) -> Path:
         """The table of `frame()`, without arrays, for a spreadsheet."""
-        self.frame().to_csv(path, index=False)
+        # Lines end as RFC 4180 has it: then a carriage return within a text is quoted, and ends no line.
+        self.frame().to_csv(path, index=False, lineterminator="\r\n")
         return Path(path)
 
     @classmethod
@@ -432,7 +438,8 @@ class Results:
         """The table that `to_csv` wrote; there are no completions behind it."""
         import pandas as pd
 
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        # An answer such as 007, and an id of digits alone, are no numbers.
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXTS, str))
         table["text"] = table["text"].fillna("")  # an empty answer is a text too
         return cls(_typed(table), None)
 

@@ -199,8 +199,10 @@ class Grade:
     """Unix time in seconds at which it was given."""
 
     def __post_init__(self) -> None:
-        if self.thumb is not None and (isinstance(self.thumb, bool) or self.thumb not in (1, -1)):
-            raise ValueError(f"thumb must be 1, -1 or None, got {self.thumb!r}")
+        if self.thumb is not None:
+            if isinstance(self.thumb, bool | np.bool_) or self.thumb not in (1, -1):
+                raise ValueError(f"thumb must be 1, -1 or None, got {self.thumb!r}")
+            object.__setattr__(self, "thumb", int(self.thumb))  # SQLite would keep NumPy's integers as bytes
         if self.score is not None:
             score = Real(-math.inf, math.inf, "None for no score")
             object.__setattr__(self, "score", score("score", self.score))

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import io
-import json
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toolkit.comparison import CELL, FEW, NOTHING, Comparison, Found
+from toolkit.comparison import NOTHING, Comparison, Found
 from toolkit.completion import Completion
-from toolkit.diff import Piece, brief
+from toolkit.diff import Piece
 from toolkit.messages import plain_text
 from toolkit.report import is_missing
 from toolkit.results import Results
 from toolkit.store import Grade
 from toolkit.verdict import verdict
-from toolkit.widgets.view import View, assets, escaped, plain, visible
+from toolkit.widgets.view import View, assets, escaped, visible
 
 _PAGE, _ACROSS = 20, 6
 """Rows and columns that are shown at once."""
-_VALUES = 300
+_VALUES = 2000
 """Values of a column that are offered to choose from."""
+_FILES = {"csv": Results.to_csv, "jsonl": Results.to_jsonl}
 
 
 class CompareView(View):
@@ -50,6 +51,8 @@ class CompareView(View):
                 "measures": comparison.measures,
                 "filters": [*comparison.axes, "finish_reason", *judged, "grade"],
                 "gradable": comparison.gradable,
+                # A table that was read from CSV has no completions for the lines of JSONL.
+                "files": [*_FILES] if comparison.facts.store else ["csv"],
                 "size": _PAGE,
                 "across": _ACROSS,
                 "page": self.do_page(comparison.rows, comparison.columns),
@@ -103,7 +106,7 @@ class CompareView(View):
         cells = {(r, c): comparison.cell(r, c, found) for r in shown for c in seen}
         if diff == "token":
             firsts = [here[0] for here in cells.values() if here]
-            comparison.facts.tokens({*firsts, *(int(b) for b in bases[shown] if b >= 0)})
+            comparison.facts.tokens({*firsts, *bases[comparison.row[firsts]].tolist()} - {-1})
         grades = comparison.facts.grades()
         differing = comparison.differs(baseline)
 
@@ -111,17 +114,18 @@ class CompareView(View):
             here = cells[row, column]
             if not here:
                 return None
-            base = int(bases[row])
-            compared = base if diff != "none" and base >= 0 and base != here[0] else None
-            pieces = comparison.pieces(here[0], compared, search, diff, FEW)
+            i = here[0]
+            base = int(bases[comparison.row[i]])
+            compared = base if diff != "none" and base not in (-1, i) else None
             return {
-                "i": here[0],
+                "i": i,
                 "all": here,
                 "base": base,
-                "same": None if base in (-1, here[0]) else not differing[here[0]],
-                "pieces": _shown(brief(pieces, CELL)),
-                "told": _told(comparison.told(here[0])),
-                "grade": _grade(grades[here[0]]),
+                "same": None if base in (-1, i) else not differing[i],
+                "without": comparison.without(i, row),
+                "pieces": _shown(comparison.in_brief(i, compared, search, diff)),
+                "told": _told(comparison.told(i)),
+                "grade": _grade(grades[i]),
             }
 
         return {
@@ -148,13 +152,10 @@ class CompareView(View):
     ) -> list[dict[str, Any]]:
         """The columns, with what is true of all their outputs in the rows that were found."""
         facts = comparison.facts
-        in_rows = np.zeros(comparison.shape[0], bool)
-        in_rows[found.rows] = True
-        here = found.kept & in_rows[comparison.row]
         tokens, seconds = (facts.numbers(name) for name in ("completion_tokens", "seconds"))
 
         def told(column: int) -> dict[str, Any]:
-            own = here & (comparison.column == column)
+            own = comparison.shown(column, found)
             known = own & ~np.isnan(seconds)
             return {
                 "column": column,
@@ -168,9 +169,16 @@ class CompareView(View):
 
         return [told(column) for column in columns]
 
-    def do_values(self, name: str) -> list[str]:
-        """What a column may be filtered by."""
-        return [visible(_text(value), 80) for value in self.comparison.facts.codes(name)[1][:_VALUES]]
+    def do_values(self, name: str) -> dict[str, Any]:
+        """What a column may be filtered by, and how many more values it has."""
+        values = self.comparison.facts.codes(name)[1]
+        shown = [visible(_text(value), 80) for value in values[:_VALUES]]
+        return {"values": shown, "more": len(values) - len(shown)}
+
+    def do_known(self, places: Sequence[int]) -> dict[str, Any]:
+        """The grades of some outputs and the selection by now: what is shown again may be older."""
+        grades = self.comparison.facts.grades()
+        return {"grades": [_grade(grades[i]) for i in places], "selected": self._selected}
 
     def do_detail(self, i: int, base: int = -1, diff: str = "word", search: str = "") -> dict[str, Any]:
         """All that is known of one output."""
@@ -214,14 +222,10 @@ class CompareView(View):
         return [int(i) for i in np.flatnonzero(found.matching)]
 
     def do_export(self, kind: str, places: Sequence[int]) -> str:
-        """Some outputs as the text of a file: csv or jsonl."""
-        frame = self._results(sorted(set(places))).frame()
-        if kind == "csv":
-            text = io.StringIO()
-            frame.to_csv(text, index=False)
-            return text.getvalue()
-        rows: list[Any] = frame.to_dict("records")
-        return "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows)
+        """Some outputs as the text of a file, csv or jsonl, which `Results` reads again."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = _FILES[kind](self._results(sorted(set(places))), Path(folder) / f"outputs.{kind}")
+            return path.read_bytes().decode()
 
     # Without a kernel
 
@@ -234,7 +238,9 @@ class CompareView(View):
 
 def _asked(completion: Completion, number: int) -> dict[str, Any]:
     """What was asked for an output, how, and what is wrong with its form."""
-    request, choice = completion.request, completion.choices[number]
+    # A table of a few choices that was read from a file has those alone.
+    choice = next(one for one in completion.choices if one.index == number)
+    request = completion.request
     prompt = [[m["role"], visible(plain_text(m))] for m in request.messages or ()]
     settings = dict(request.sampling.given())
     if request.prompt is not None:

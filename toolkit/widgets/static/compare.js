@@ -16,17 +16,18 @@ export default widget(async ({ root, content, ask, signal }) => {
   const scroll = h("div", { class: "cmp-scroll" }, table);
 
   const tell = (error) => { alert.textContent = error ? error.message : ""; };
-  const load = latest(async (focus) => {
+  const answer = latest((given) => ask("page", given));
+  const load = async (focus) => {
     table.setAttribute("aria-busy", "true");
     try {
-      const got = await ask("page", { ...state });
+      const got = await answer({ ...state });
       problem.textContent = got.problem ?? "";
       search.setAttribute("aria-invalid", got.problem ? "true" : "false");
       tell(null);
       if (!got.problem) { page = got; draw(focus); }
     } catch (error) { tell(error); }
     table.removeAttribute("aria-busy");
-  });
+  };
   const from = async (changes) => {
     Object.assign(state, { start: 0 }, changes);
     await load();
@@ -81,8 +82,10 @@ export default widget(async ({ root, content, ask, signal }) => {
   const filter = select([["", "filter by …"], ...names(content.filters)], "", async (name) => {
     values.replaceChildren();
     if (!name) return;
-    try { labels[name] = await ask("values", { name }); } catch (error) { return tell(error); }
-    const choices = labels[name].map((label, i) => [String(i), label]);
+    let known;
+    try { known = await ask("values", { name }); } catch (error) { return tell(error); }
+    labels[name] = known.values;
+    const choices = known.values.map((label, i) => [String(i), label]);
     const box = select([["", `${name} is …`], ...choices], "", (i) => {
       if (i === "") return;
       state.where[name] = [...new Set([...(state.where[name] ?? []), Number(i)])];
@@ -92,6 +95,7 @@ export default widget(async ({ root, content, ask, signal }) => {
       filter.focus();
       from({ across: 0 });
     });
+    if (known.more) box.append(h("option", { disabled: true }, `… ${number(known.more)} more, which are not offered`));
     box.setAttribute("aria-label", `value of ${name}`);
     values.replaceChildren(box);
     box.focus();
@@ -108,14 +112,16 @@ export default widget(async ({ root, content, ask, signal }) => {
 
   // The table
 
+  const many = (n, what) => `${number(n)} ${what}${n === 1 ? "" : "s"}`;
+  const mine = `cmp-${Math.random().toString(36).slice(2)}`;
   const cellOf = (row, column) => page.rows[row]?.cells[column];
-  const keyed = (list) => list.map(([name, value]) => h("div", { class: "cmp-axis" }, h("span", {}, name), " ", h("bdi", {}, value)));
+  const keyed = (list) => list.map(([name, value]) => h("div", { class: "cmp-axis", tabindex: -1 }, h("span", {}, name), " ", h("bdi", {}, value)));
   const label = (list) => list.map(([name, value]) => `${name} ${value}`).join(", ") || "all";
   const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1 };
   const grid = roving(table, ".cmp-cell", signal, steps);
 
   function draw(focus) {
-    const held = document.activeElement.closest(".cmp-cell, .cmp-head");
+    const held = document.activeElement?.closest(".cmp-cell, .cmp-head");
     const again = !table.contains(held) ? null : held.dataset.at ? `[data-at="${held.dataset.at}"]` : `[data-column="${held.dataset.column}"] button`;
     opened = null;
     steps.ArrowDown = page.columns.length;
@@ -141,7 +147,7 @@ export default widget(async ({ root, content, ask, signal }) => {
   function drawHead(column) {
     const base = column.column === state.baseline;
     const told = !column.outputs ? ["no outputs in these rows"] : [
-      `${number(column.outputs)} outputs`, base ? null : `${number(column.differing)} differ`, `${number(column.tokens, 1)} tokens`,
+      many(column.outputs, "output"), base ? null : `${number(column.differing)} differ`, `${number(column.tokens, 1)} tokens`,
       column.seconds === null ? null : `${number(column.seconds)} s`, column.cost === null ? null : money(column.cost) + " in all",
     ];
     return h("th", { scope: "col", class: "cmp-head", "data-column": String(column.column) },
@@ -159,11 +165,14 @@ export default widget(async ({ root, content, ask, signal }) => {
     const name = `${label(page.rows[r].axes)}, ${label(page.columns[c].label)}`;
     const told = cell.told;
     grades.set(cell.i, cell.grade);
-    const said = told.error !== null ? h("div", { class: "tk-error" }, told.error)
-      : h("div", { class: "tk-said cmp-text" + (cell.same && state.diff !== "none" ? " cmp-same" : "") }, pieces(cell.pieces));
-    return h("td", { class: "cmp-cell", role: "gridcell", "data-at": at, tabindex: -1, "aria-label": name, "aria-expanded": "false" },
+    const id = `${mine}-${at}`;
+    // Else the browser would stop at each text that can be scrolled; the detail is where the keyboard scrolls it.
+    const said = told.error !== null ? h("div", { class: "tk-error", id }, told.error)
+      : h("div", { class: "tk-said cmp-text" + (cell.same && state.diff !== "none" ? " cmp-same" : ""), id, tabindex: -1 }, pieces(cell.pieces));
+    return h("td", { class: "cmp-cell", role: "gridcell", "data-at": at, tabindex: -1, "aria-label": name, "aria-describedby": id, "aria-expanded": "false" },
       h("div", { class: "cmp-tag" },
         pick(() => cell.all, `select ${name}`),
+        cell.without.length ? h("span", { class: "tk-faint" }, `without ${cell.without.join(", ")}`) : null,
         cell.same === null ? null : h("span", { class: "tk-faint" }, cell.same ? "= as the baseline" : "≠ differs"),
         cell.all.length > 1 ? h("span", { class: "tk-faint" }, `1 of ${number(cell.all.length)}`) : null),
       said, facts(told), gradeBox(cell.i, name, told.error !== null));
@@ -194,31 +203,39 @@ export default widget(async ({ root, content, ask, signal }) => {
   const grades = new Map(); // by the output's row of the results table
   const NONE = { thumb: null, score: null, note: "" };
 
-  function gradeBox(i, name, failed, error) {
-    const now = grades.get(i) ?? NONE;
+  function gradeBox(i, name, failed) {
     const done = (e) => {
       if (e.key === "Escape" || (e.key === "Enter" && e.target.tagName === "INPUT")) box.closest(".cmp-cell, .cmp-panel").focus();
       e.stopPropagation();
     };
     const own = { disabled: !content.gradable || failed, onkeydown: done };
+    const now = () => grades.get(i) ?? NONE;
     const button = (value, text) => h("button", {
-      ...own, type: "button", class: "cmp-thumb", "aria-pressed": String(now.thumb === value), "aria-label": text, title: text,
-      onclick: () => save(i, { thumb: now.thumb === value ? null : value }),
+      ...own, type: "button", class: "cmp-thumb", "aria-label": text, title: text,
+      onclick: () => save(i, { thumb: now().thumb === value ? null : value }),
     }, thumb(value === 1));
     const input = (given, read) => {
       const one = h("input", { ...own, ...given, onchange: () => one.validity.badInput || save(i, read(one.value)) });
       return one;
     };
+    const up = button(1, "thumb up"), down = button(-1, "thumb down");
+    const score = input({ type: "number", step: "any", class: "cmp-score", placeholder: "score", "aria-label": "score" },
+      (text) => ({ score: text === "" ? null : Number(text) }));
+    const note = input({ type: "text", class: "cmp-note", placeholder: "note", "aria-label": "note" }, (text) => ({ note: text }));
+    const wrong = h("div", { class: "tk-error", role: "alert" });
     const box = h("div", {
-      class: "cmp-grade" + (grades.get(i) ? " cmp-graded" : ""), role: "group", "aria-label": `grade of ${name}`, "data-i": String(i),
+      class: "cmp-grade", role: "group", "aria-label": `grade of ${name}`, "data-i": String(i),
       title: content.gradable ? null : "Grades are kept in a store's file: these results were read from another one.",
-    },
-      button(1, "thumb up"), button(-1, "thumb down"),
-      input({ type: "number", step: "any", class: "cmp-score", placeholder: "score", "aria-label": "score", value: now.score === null ? "" : String(now.score) },
-        (text) => ({ score: text === "" ? null : Number(text) })),
-      input({ type: "text", class: "cmp-note", placeholder: "note", "aria-label": "note", value: now.note }, (note) => ({ note })),
-      error ? h("div", { class: "tk-error", role: "alert" }, `not saved: ${error.message}`) : null);
-    box.again = (error) => gradeBox(i, name, failed, error);
+    }, up, down, score, note, wrong);
+    box.sync = (error) => {
+      up.setAttribute("aria-pressed", String(now().thumb === 1));
+      down.setAttribute("aria-pressed", String(now().thumb === -1));
+      // What is being written stays.
+      const given = [[score, now().score === null ? "" : String(now().score)], [note, now().note]];
+      for (const [one, value] of given) if (one !== document.activeElement) one.value = value;
+      wrong.textContent = error ? `not saved: ${error.message}` : "";
+    };
+    box.sync();
     return box;
   }
 
@@ -235,16 +252,8 @@ export default widget(async ({ root, content, ask, signal }) => {
     }
   }
 
-  // The boxes of an output drawn again, in the table and in its detail, with the focus where it was.
-  function regrade(i, error) {
-    for (const box of root.querySelectorAll(`.cmp-grade[data-i="${i}"]`)) {
-      const at = [...box.children].indexOf(document.activeElement);
-      const other = box.again(error);
-      [...other.children].forEach((one, k) => (one.tabIndex = box.children[k]?.tabIndex ?? -1));
-      box.replaceWith(other);
-      if (at >= 0) other.children[at].focus();
-    }
-  }
+  // An output may be in the table more than once, and in its detail.
+  const regrade = (i, error) => root.querySelectorAll(`.cmp-grade[data-i="${i}"]`).forEach((box) => box.sync(error));
 
   // Selecting and taking away
 
@@ -301,7 +310,7 @@ export default widget(async ({ root, content, ask, signal }) => {
     if (to >= 0 && to < page.columns_in_all) { state.across = to; scroll.scrollLeft = 0; load(); }
   };
   const rowsSaid = h("span"), columnsSaid = h("span"), selectedSaid = h("span"), csv = h("button", { type: "button", onclick: () => take("csv") });
-  const jsonl = h("button", { type: "button", onclick: () => take("jsonl") });
+  const jsonl = h("button", { type: "button", hidden: !content.files.includes("jsonl"), onclick: () => take("jsonl") });
   const all = h("button", { type: "button", onclick: everything });
   const clear = h("button", { type: "button", onclick: () => { selected.clear(); picked(); all.focus(); } }, "select none");
   const columnBar = h("span", { class: "cmp-pager" }, left, columnsSaid, right);
@@ -309,8 +318,8 @@ export default widget(async ({ root, content, ask, signal }) => {
   const sought = () => state.search || state.differing || Object.keys(state.where).length;
   function drawFoot() {
     const upto = (start, size, whole) => (whole ? `${number(start + 1)}–${number(Math.min(start + size, whole))} of ${number(whole)}` : "0");
-    counts.textContent = page.found === page.rows_in_all ? `${number(page.found)} rows` : `${number(page.found)} of ${number(page.rows_in_all)} rows`;
-    counts.textContent += `, ${number(page.outputs)} outputs${sought() ? " that are sought" : ""} · differences from ${label(page.baseline)}`;
+    counts.textContent = page.found === page.rows_in_all ? many(page.found, "row") : `${number(page.found)} of ${many(page.rows_in_all, "row")}`;
+    counts.textContent += `, ${many(page.outputs, "output")}${sought() ? " that are sought" : ""} · differences from ${label(page.baseline)}`;
     rowsSaid.textContent = `rows ${upto(page.start, content.size, page.found)}`;
     columnsSaid.textContent = `columns ${upto(state.across, content.across, page.columns_in_all)}`;
     columnBar.hidden = page.columns_in_all <= content.across;
@@ -400,7 +409,7 @@ export default widget(async ({ root, content, ask, signal }) => {
   }, o);
   table.addEventListener("keydown", (e) => {
     const cell = e.target.closest(".cmp-cell");
-    if (e.target !== cell || e.ctrlKey || e.metaKey || e.altKey) return;
+    if (!e.target.matches(".cmp-cell, .cmp-text") || e.ctrlKey || e.metaKey || e.altKey) return;
     const press = (selector) => cell.querySelector(selector)?.click();
     const go = (selector) => cell.querySelector(selector)?.focus();
     const keys = {
@@ -432,4 +441,13 @@ export default widget(async ({ root, content, ask, signal }) => {
     h("div", { class: "cmp-help tk-faint" }, key("←↑↓→"), " move ", key("Enter"), " detail ", key("u"), key("d"), " thumbs ", key("s"), " score ",
       key("n"), " note ", key("x"), " select ", key("/"), " search ", key("PgUp"), key("PgDn"), " pages"));
   draw();
+
+  // What is drawn is as old as the widget: it may be shown a second time, after grades were given and outputs selected.
+  const drawn = [...grades.keys()];
+  ask("known", { places: drawn }).then((known) => {
+    drawn.forEach((i, k) => { grades.set(i, known.grades[k]); regrade(i); });
+    known.selected.forEach((i) => selected.add(i));
+    table.querySelectorAll(".cmp-pick").forEach((box) => box.sync());
+    drawFoot();
+  }, tell);
 });
