@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
 from test_cost import ONE, PRICE, ran
@@ -63,32 +64,29 @@ def test_the_table_is_sent_at_once(results):
     assert content["columns"]["cost"] == [3 * 67, 2 * 47, 2 * ONE]
     assert content["columns"]["cut"] == [1, 0, 0]
     assert content["total"]["cost"] == 3 * 67 + 2 * 47 + 2 * ONE
-    assert content["front"] == [False, True, True]
     (offer,) = content["offers"]
     assert offer["total"] == pytest.approx(float(model_price("gpt-4o").of(49, 32)))
     assert content["paid"].startswith("own: 1e+06 in")
 
 
 def test_other_prices_by_hand(results):
-    found = view(results).do_prices(
-        [["gpt-4o", "openai"]], {"input": 2e6, "output": 1e6, "cached": 1e6}, 7200.0, True
-    )
-    listed, own, local = found
+    own = ModelPrice("own", input=2e6, output=1e6, cached=1e6)
+    found = view(results, at=[own])
+    listed, given = found.do_prices([["gpt-4o", "openai"], ["own", None]], True)
     assert listed["total"] == pytest.approx(float(model_price("gpt-4o").of(49, 32, 14)))
     # 5 tokens at 2, 2 cached at 1, and the generated at 1.
-    assert own["cost"] == [3 * (10 + 2 + 6), 2 * (10 + 2 + 4), 2 * (10 + 2 + 3)]
-    assert own["cost_per_completion"] == [18, 16, 15]
-    assert own["front"].tolist() == [False, True, True]
-    assert (own["total"], own["name"]) == (116, "own price")
-    assert local["total"] == pytest.approx(1)  # half a second, all at once
-    uncached = view(results).do_prices(own={"input": 2e6, "output": 1e6, "cached": 1e6})
-    assert uncached[0]["total"] == 116 + 14
+    assert given["cost"] == [3 * (10 + 2 + 6), 2 * (10 + 2 + 4), 2 * (10 + 2 + 3)]
+    assert (given["total"], given["name"]) == (116, "own")
+    assert found.do_prices([["own", None]], False)[0]["total"] == 116 + 14
+    hour = found.content["at_one_an_hour"]
+    assert 7200 * hour["total"] == pytest.approx(1)  # half a second, all at once
+    assert sum(hour["cost"]) == pytest.approx(hour["total"])
 
 
 def test_a_price_by_hand_stays_what_it_was(results):
     price = ModelPrice("gpt-4o", 1e6, 0)
     found = view(results, at=[price])
-    assert found.do_prices([found.content["offers"][0]["key"]])[0]["total"] == 49
+    assert found.do_prices([found.content["offers"][0]["key"]], False)[0]["total"] == 49
 
 
 def test_models_are_searched_by_all_words_and_paged(results):
@@ -182,11 +180,83 @@ def test_a_price_of_ones_own_moves_table_and_chart_at_once(page, results):
     page.get_by_label("at the price").select_option("own price")
     labels = [one.get_attribute("aria-label") for one in page.locator(".tk-chart .tk-mark").all()]
     assert labels[0] == "case low: 18000 US dollars for 1,000 completions, 100.0 % correct"
+    page.get_by_label("that the engine had cached").check()
+    labels = [one.get_attribute("aria-label") for one in page.locator(".tk-chart .tk-mark").all()]
+    assert [label.split(" US")[0] for label in labels] == [
+        "case low: 16000",
+        "case middle: 15000",
+        "case high: 18000",
+    ]
+    assert (
+        page.locator(".tk-cost-front").inner_text()
+        == "Pareto front: case middle (50.0 %); case low (100.0 %)"
+    )
+    page.get_by_label("that the engine had cached").uncheck()
     page.locator("[data-price=output]").fill("-1")
     page.locator(".tk-error").get_by_text("US dollars").wait_for()
     page.locator("[data-price=output]").fill("1e6")
     page.locator(".tk-error:empty").wait_for(state="attached")
     assert totals(page)["own price"] == "130.00"
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_what_needs_no_kernel_goes_on_without_one(page, results, cached):
+    widget = view(results)
+    mount(page, widget)
+    page.evaluate("window.gone = true")
+    for name, rate in (("input", "123456.5"), ("output", "7654321"), ("cached", "4321")):
+        page.locator(f"[data-price={name}]").fill(rate)
+    if not cached:
+        page.get_by_label("that the engine had cached").uncheck()
+    page.locator("[data-price=hour]").fill("1234567")
+    own = ModelPrice("own", 123456.5, 7654321, 4321)
+    for name, price in (("own price", own), ("this machine", LocalPrice(1234567))):
+        each, total = widget.costs.at(price, cached)
+        shown = [float(cell.replace(",", "")) for cell in table(page, f"{name}, $")]
+        assert shown == pytest.approx([*each, total], abs=0.006)
+    page.get_by_text("Add a model").click()
+    page.get_by_text("The kernel does not answer").wait_for()
+    unharmed(page)
+
+
+def test_the_front_is_that_of_the_analysis(page, db, made):
+    draw = np.random.default_rng(5)
+    answers = [
+        (
+            {"case": f"{i:02}"},
+            made(f"{draw.integers(4) / 4}", messages=f"{i}", steps=int(draw.integers(1, 6))),
+        )
+        for i in range(40)
+    ]
+    results = ran(Store(db), "s", answers)
+    widget = CostsView(results.costs("case", PRICE, score=lambda row: float(row["text"])))
+    front = widget.costs.front()
+    assert 1 < front.sum() < 20
+    mount(page, widget)
+    marks = page.locator(".tk-cost-figure svg.tk-chart .tk-mark.tk-hue-1").all()
+    names = {one.get_attribute("aria-label").split(":")[0] for one in marks}
+    assert names == {f"case {name}" for name in widget.costs.table.index[front]}
+
+
+def test_what_failures_cost_is_in_the_cost_of_a_completion(page, db, made):
+    new = made("no", messages="b")
+    results = ran(Store(db), "s", [({}, made("yes", messages="a")), ({}, new)], failed=[new])
+    costs = results.costs(by=[], price=PRICE, score=lambda row: row["text"] == "yes")
+    mount(page, CostsView(costs))
+    told = page.locator(".tk-chart .tk-mark").get_attribute("aria-label")
+    assert f": {1000 * costs.total['cost_per_completion']:g} US dollars" in told
+    assert costs.total["cost_per_completion"] > costs.total["cost"] / 2
+    assert table(page, "a correct one, $")[-1] == f"{costs.total['cost_per_correct']:.2f}"
+
+
+def test_the_price_of_the_chart_stays_when_another_is_left_out(page, results):
+    mount(page, view(results, at=["gpt-4o", "gpt-4o-mini"]))
+    page.get_by_label("at the price").select_option("gpt-4o-mini")
+    before = page.locator(".tk-chart .tk-mark").first.get_attribute("aria-label")
+    page.get_by_label("leave out gpt-4o", exact=True).click()
+    page.locator(".tk-cost-totals tr").nth(2).wait_for(state="detached")
+    assert page.get_by_label("at the price").locator("option:checked").inner_text() == "gpt-4o-mini"
+    assert page.locator(".tk-chart .tk-mark").first.get_attribute("aria-label") == before
 
 
 def test_the_hour_of_this_machine(page, results):
@@ -301,7 +371,7 @@ def test_hostile_text_is_text_everywhere(page, db, made, name):
     widget = CostsView(costs)
     mount(page, widget, "dark")
     page.locator("[data-column='axis 0']").click()
-    page.get_by_label("at the price").select_option("0")
+    page.get_by_label("at the price").select_option(index=1)
     page.locator(".tk-chart .tk-mark").first.hover()
     unharmed(page)
     static(page, widget)

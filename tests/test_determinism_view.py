@@ -146,6 +146,14 @@ def test_a_cell_a_prompt_and_both_answers(page, theme):
     assert "these 2 fingerprints differ in dtype (a, b)" in beside(page)
     assert "After 5 tokens 0.0 % of the pairs" in beside(page)
     assert page.locator(".tk-chart").count() == 1
+    dashes = page.locator(".tk-chart .tk-line").evaluate_all(
+        "all => all.map((e) => getComputedStyle(e).strokeDasharray)"
+    )
+    assert [one == "none" for one in dashes] == [
+        False,
+        False,
+        True,
+    ]  # the interval is not told by colour alone
     fork = opened(page, "Why is the sky blue?")
     fork.locator("table").wait_for()
     strips = [strip.locator(".tk-piece").all_inner_texts() for strip in fork.locator(".tk-pieces").all()]
@@ -162,6 +170,24 @@ def test_a_cell_a_prompt_and_both_answers(page, theme):
     page.get_by_text("Prompts that fork here: 2").wait_for()
     assert page.locator("[aria-pressed=true]").count() == 2
     unharmed(page)
+
+
+def test_a_fork_at_the_first_token_has_nothing_before_it(page):
+    mount(page, view({"q": {"a": ["xb"], "b": ["yb"]}}))
+    fork = opened(page, "q")
+    fork.locator("table").wait_for()
+    assert "null" not in fork.inner_text()
+    assert fork.locator(".tk-det-shared").count() == 0
+    assert fork.locator(".tk-is-fork").all_inner_texts() == ["x", "y"]
+
+
+@pytest.mark.parametrize("width", [1200, 600])
+def test_the_static_form_keeps_to_its_page(page, width):
+    """And a prompt has room for its words, however many columns stand beside it."""
+    page.set_viewport_size({"width": width, "height": 800})
+    static(page, view())
+    unharmed(page, within=width)
+    assert page.locator("td", has_text="Why is the sky blue?").first.bounding_box()["width"] > 100
 
 
 def test_what_is_only_in_one_list_is_said_so(page):
@@ -372,7 +398,15 @@ def test_as_html_and_as_text(page):
     assert page.locator("details[open] mark").all_inner_texts() == ["a", "d"]
     for word in ("<script", "<style", "var(", "<svg"):
         assert word not in widget.html()
+    # The cell to begin with, as the live view opens it.
+    assert page.get_by_text(f"{A} and {B}", exact=True).count() == 1
+    assert page.get_by_text("number format of weights and activations").count() == 1
+    rows = [row.locator("td").all_inner_texts() for row in page.locator("tr").all()]
+    for row in (["0", "1"], ["3", "0.5"], ["4", "0"], ["5", "0"]):
+        assert row in [one[:2] for one in rows if len(one) == 4]
     text = widget.text()
+    assert f"{A} and {B}: share of pairs of runs that are still equal" in text
+    assert any(line.split()[:2] == ["3", "0.5"] for line in text.splitlines())
     assert text.splitlines()[0].startswith(f"{A}: 1 of 3 requests")
     assert "0.333" in text
     assert "forks" in text

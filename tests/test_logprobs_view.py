@@ -150,6 +150,9 @@ def test_each_measure_has_a_key_whose_four_samples_differ(page):
         assert samples.evaluate_all("all => all.map((one) => one.dataset.level)") == ["0", "1", "2", "3"]
         lines = samples.evaluate_all("all => all.map((one) => getComputedStyle(one).borderBottom)")
         assert len(set(lines)) == 4
+        # As dark as the tokens are: a faint text cannot be read on the strongest colour.
+        colour = "getComputedStyle(document.querySelector('.tk-pieces')).color"
+        assert samples.last.evaluate("(one) => getComputedStyle(one).color") == page.evaluate(colour)
 
 
 def test_colour_is_never_alone_and_what_is_not_known_has_none(page):
@@ -329,7 +332,7 @@ def test_what_is_not_known_is_no_number(page):
     told = tip(page).inner_text()
     assert "not known" in told
     assert "NaN" not in told
-    assert "1 tokens of unknown probability" in page.locator(".tk-facts").inner_text()
+    assert "· 1 token of unknown probability" in page.locator(".tk-facts").inner_text()
 
 
 def test_a_chosen_token_beyond_the_top_is_told_too(page):
@@ -464,6 +467,39 @@ def test_of_what_a_grammar_allowed_too_little_may_be_told():
         ValueError, match="free must hold the same tokens without the grammar, got 2 tokens for 1"
     ):
         LogprobsView(own, Logprobs([choice([0, 1], [0.4, 0.4])]))
+
+
+@pytest.mark.parametrize("width", [1200, 600])
+def test_the_static_form_tells_the_numbers_of_texts_and_tokens(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    logprobs = cats()
+    static(page, LogprobsView(logprobs))
+    page.locator("summary").click()
+    unharmed(page, width)
+    first, second, *rest = (
+        dict(zip(table.locator("th").all_inner_texts(), values, strict=True))
+        for table in page.locator("table").all()
+        for values in (row.locator("td").all_inner_texts() for row in table.locator("tbody tr").all())
+    )
+    assert float(second["perplexity"]) == pytest.approx(logprobs.perplexity[1], rel=0.01)
+    assert (first["tokens"], first["unknown"]) == ("10", "1")
+    tokens = rest
+    assert len(tokens) == 10
+    assert tokens[0]["probability"] == ""
+    sat = tokens[2]
+    assert (sat["token"].strip(), sat["id"], sat["bytes"], sat["rank"]) == ("sat", "2", "b' sat'", "2")
+    assert float(sat["probability"]) == pytest.approx(0.4)
+    assert float(sat["surprisal, nats"]) == pytest.approx(-math.log(0.4), abs=0.01)
+    assert float(sat["missing mass"]) == pytest.approx(0.55, abs=0.001)
+    assert sat["entropy, nats"] == f"{logprobs.entropy_low[2]:.2f} to {logprobs.entropy_high[2]:.2f}"
+    assert sat["most likely"].split(", ") == [" sat 40.0 %", " dog 4.0 %", " a 1.0 %"]
+    assert "raw_logprobs" in page.locator("body").inner_text()
+
+
+def test_the_static_form_says_what_a_grammar_struck_out(page):
+    static(page, LogprobsView(*held()))
+    page.locator("summary").click()
+    assert page.get_by_text(" dog struck out").count() == 1
 
 
 def hostile():

@@ -201,6 +201,7 @@ def test_the_entropy_as_worked_by_hand(options, least, most):
     assert step.entropy_before == pytest.approx(
         (entropy([0.5, 0.3, 0.15, 0.05]), entropy([0.5, 0.3, 0.15, 0.025, 0.025])), abs=1e-3
     )
+    assert not np.signbit([low, high]).any()  # no "-0.00"
 
 
 def test_a_min_p_bounds_how_many_share_what_is_missing():

@@ -477,6 +477,13 @@ def test_nothing_stands_out_of_the_page(page, scope, width):
     page.set_viewport_size({"width": width, "height": 800})
     mount(page, MicroscopeView(scope))
     unharmed(page, within=width)
+    was = drawn(page)
+    page.get_by_role("button", name="Greedy").click()
+    assert "cut by temperature" in moved(page, was)[-2]
+    cut_off = (
+        "cells => cells.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent)"
+    )
+    assert page.locator(".tk-mic-table td:last-child").evaluate_all(cut_off) == []
     static(page, MicroscopeView(scope))
     unharmed(page, within=max(width, 900))
 

@@ -112,6 +112,20 @@ def test_a_text_that_is_edited_is_cut_anew(page):
     unharmed(page)
 
 
+def test_another_view_shows_what_was_edited(page):
+    widget = two("one")
+    mount(page, widget)
+    page.evaluate("again()")
+    areas = page.get_by_label("text to cut")
+    areas.nth(0).fill("tiktoken is great!")
+    page.wait_for_function("document.querySelectorAll('textarea')[1].value === 'tiktoken is great!'")
+    page.wait_for_function("document.querySelectorAll('.tk-piece').length === 24")
+    assert page.locator(".tk-side").nth(3).locator(".tk-piece").all_text_contents()[:2] == ["t", "ikt"]
+    assert areas.nth(0).input_value() == widget.content["text"] == "tiktoken is great!"
+    assert page.evaluate("document.activeElement === document.querySelectorAll('textarea')[0]")
+    unharmed(page)
+
+
 def test_what_cannot_be_cut_is_said(page):
     mount(page, two("one"))
     area = page.get_by_label("text to cut")
@@ -138,6 +152,31 @@ def test_a_long_text_comes_page_by_page_and_is_not_edited(page):
 def test_tokens_of_another_text_are_refused():
     with pytest.raises(ValueError, match="the tokens are of two texts"):
         TokensView(tk.tokens("one", "gpt-4"), tk.tokens("two", OTHER))
+
+
+def test_the_static_form_and_the_text_compare_too(page):
+    text = "tiktoken is great! 2 + 2 = 4 お誕生日"
+    widget = two(text)
+    mount(page, widget)
+    told = [line for side in page.locator(".tk-side > p").all_inner_texts() for line in side.split("\n")]
+    parts = [part for line in told for part in line.split(" · ")]
+    assert len(parts) == 10
+    static(page, widget)
+    shown = page.locator("body").inner_text()
+    assert all(part in shown and part in widget.text() for part in parts)
+    own, other = widget.tokens, widget.other
+    dotted = page.locator("span").evaluate_all(
+        "all => all.filter((e) => getComputedStyle(e).borderBottomStyle === 'dotted').map((e) => e.textContent)"
+    )
+    apart = [t for s, o in ((own, other), (other, own)) for a, b, t in s.pieces if not s.same(o)[a:b].all()]
+    assert dotted == apart
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1200
+
+
+def test_one_token_is_told_as_one():
+    assert tk.tokens("a", "gpt-4").counts() == ["1 token", "1 character", "1 byte", "1.0 bytes a token"]
+    assert tk.tokens("a " * 2000, "gpt-4").counts()[1:3] == ["4,000 characters", "4,000 bytes"]
+    assert tk.tokens("", "gpt-4").counts() == ["0 tokens", "0 characters", "0 bytes"]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -85,18 +85,11 @@ def ran(table: pd.DataFrame, store: Store | None) -> pd.DataFrame:
 def of_each(table: pd.DataFrame, store: Store | None, price: ModelPrice | LocalPrice) -> Doubles:
     """(R,) US dollars of each row of a results table: those of its completion, shared by its choices; NaN for an
     error. Raises ValueError for a price of energy where what was drawn is not known."""
-    every = ran(table, store)
-    every = every.assign(machine_seconds=machine_seconds(every)).set_index(ONE)
+    once = _once(table, _timed(ran(table, store))).set_index(ONE)
     failed = (table["finish_reason"] == "error").to_numpy()
-    done = table[~failed].drop_duplicates([*ONE, "choice"])
-    once = asked(done).set_index(ONE)
-    measured = ["machine_seconds", "watts"]
-    once[measured] = every[measured].reindex(once.index).to_numpy(np.float64)
-    once["cost"] = priced(once, price) / done.groupby(ONE, sort=False, dropna=False).size().reindex(
-        once.index
-    )
+    choices = table[~failed].groupby(ONE, sort=False, dropna=False)["choice"].nunique().reindex(once.index)
     places = once.index.get_indexer(table.set_index(ONE).index)
-    each = np.append(once["cost"].to_numpy(np.float64), np.nan)[places]
+    each = np.append(priced(once, price) / choices.to_numpy(np.float64), np.nan)[places]
     return np.where(failed, np.nan, each)
 
 
@@ -140,7 +133,7 @@ def costs(
     nothing, by sweep and completion, with their tokens; None when not known."""
     import pandas as pd
 
-    every = ran.assign(machine_seconds=machine_seconds(ran)).set_index(ONE)
+    every = _timed(ran)
     offers = _columns(at)
 
     def line(part: pd.DataFrame, once: pd.DataFrame) -> dict[str, Any]:
@@ -203,6 +196,11 @@ def _line(
         found |= _per_answer(found["cost"] + np.nan_to_num(found["spent_on_failures"]), len(once), done)
     found |= {name: float(done[name].astype(float).mean()) for name in _JUDGED if name in part}
     return {**found, **{name: float(priced(once, offer).sum()) for name, offer in at.items()}}
+
+
+def _timed(ran: pd.DataFrame) -> pd.DataFrame:
+    """All completions that ran, by what makes each one, with the machine's time that each took."""
+    return ran.assign(machine_seconds=machine_seconds(ran)).set_index(ONE)
 
 
 def _once(part: pd.DataFrame, every: pd.DataFrame) -> pd.DataFrame:

@@ -280,7 +280,8 @@ class Step:
 
 def _entropy(p: Reals, count: Reals | float = 1.0) -> float:
     """−Σ p ln p, nats, of so many tokens each."""
-    return float(-(count * p * np.log(np.where(p > 0, p, 1.0))).sum())
+    # Rounding, and the −0 of a single token, would be shown with their sign.
+    return max(0.0, float(-(count * p * np.log(np.where(p > 0, p, 1.0))).sum()))
 
 
 def _told(settings: Sampling) -> str:

@@ -113,6 +113,13 @@ class Tokens:
         runs = zip([0, *ends[:-1]], ends, strict=True)
         return [(a, b, self.text[self.first[a] : self.last[b - 1]]) for a, b in runs]
 
+    def counts(self) -> list[str]:
+        """How many tokens, characters and bytes there are, in words."""
+        size = len(self.text.encode())
+        numbers = {"token": len(self), "character": len(self.text), "byte": size}
+        each = [f"{size / len(self):.1f} bytes a token"] if len(self) else []
+        return [*(f"{n:,} {noun}{'' if n == 1 else 's'}" for noun, n in numbers.items()), *each]
+
     def frame(self) -> pd.DataFrame:
         """A row for each token: position, id, text (bytes that are only part of a character show as U+FFFD), bytes,
         first, last (characters)."""
@@ -137,13 +144,23 @@ class Tokens:
         return "|".join(text for _, _, text in self.pieces[:_SHOWN]) + self._rest()
 
     def _repr_html_(self) -> str:
-        marks = "".join(self._mark(i, *piece) for i, piece in enumerate(self.pieces[:_SHOWN]))
+        return self._html(np.zeros(len(self), np.bool_))
+
+    def beside(self, other: Tokens) -> str:
+        """These tokens as HTML; those that the other does not have are dotted. Raises as `same` does."""
+        return self._html(~self.same(other))
+
+    def _html(self, apart: npt.NDArray[np.bool_]) -> str:
+        marks = "".join(
+            self._mark(i, *piece, apart[piece[0]]) for i, piece in enumerate(self.pieces[:_SHOWN])
+        )
         caption = f"{len(self):,} tokens, {len(self.text):,} characters; {self.tokenizer}"
         style = "white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;line-height:1.8"
         return f'<div><div style="{style}">{marks}{self._rest()}</div><small>{html.escape(caption)}</small></div>'
 
-    def _mark(self, number: int, first: int, end: int, text: str) -> str:
+    def _mark(self, number: int, first: int, end: int, text: str, apart: bool) -> str:
         told = "; ".join(f"{self.ids[i]} {self.bytes[i]!r}" for i in range(first, end))
-        style = f"background:rgba({_SHADES[number % 2]});border-radius:2px"
+        dots = ";border-bottom:2px dotted currentColor" if apart else ""
+        style = f"background:rgba({_SHADES[number % 2]});border-radius:2px{dots}"
         shown = html.escape(text).replace("\n", "⏎\n")
         return f'<span style="{style}" title="{html.escape(told)}">{shown}</span>'

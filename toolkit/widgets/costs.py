@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from toolkit import plots
 from toolkit.cost import Costs
@@ -22,9 +20,9 @@ _MODELS = 12
 _NAME = 80
 """Characters of a setting's value that are shown."""
 COUNTS = (
-    "completions", "prompt_tokens", "cached_tokens", "completion_tokens", "spent_tokens", "saved_tokens", "cut",
-    "failed_attempts", "machine_seconds", "tokens_per_second", "cost", "spent", "saved", "spent_on_failures", "valid",
-    "correct", "cost_per_completion", "cost_per_valid", "cost_per_correct",
+    "completions", "prompt_tokens", "cached_tokens", "completion_tokens", "cut", "failed_attempts", "machine_seconds",
+    "tokens_per_second", "cost", "saved", "valid", "correct", "cost_per_completion", "cost_per_valid",
+    "cost_per_correct",
 )  # fmt: skip
 """Columns of `Costs.table` that the browser gets, where they are there."""
 
@@ -32,7 +30,7 @@ COUNTS = (
 class CostsView(View):
     """What each setting took, in tokens, seconds and money, as a table that can be sorted, and as a chart against
     quality with the Pareto front; and the same at other prices: those of models on the list, one of your own, or of
-    an hour of this machine.
+    an hour of this machine. The last two need no kernel: they go by the numbers of tokens that are there.
 
     >>> CostsView(results.costs(price="gpt-4o"))  # doctest: +SKIP
     """
@@ -46,6 +44,7 @@ class CostsView(View):
         paid = next(iter(costs.prices), None) if "cost" in table else None
         offers = [price for price in costs.prices if price is not paid and isinstance(price, ModelPrice)]
         self._given = {(price.model, price.provider): price for price in offers}
+        hour, hours = costs.at(LocalPrice(1.0))
         super().__init__(
             {
                 "axes": [visible(str(name), _NAME) for name in table.index.names if name is not None],
@@ -55,8 +54,8 @@ class CostsView(View):
                 "total": {name: total[name] for name in columns},
                 "quality": costs.quality,
                 "paid": None if paid is None else str(paid),
-                "front": costs.front(),
                 "per_hour": paid.per_hour if isinstance(paid, LocalPrice) else 1.0,
+                "at_one_an_hour": {"cost": hour.tolist(), "total": hours},
                 "sentences": [visible(sentence) for sentence in costs.sentences()],
                 "offers": [self._priced(price, False) for price in offers],
             }
@@ -72,38 +71,22 @@ class CostsView(View):
         rows = shown[["model", "provider", "input", "cached", "output"]].to_dict("records")
         return {"models": rows, "total": len(found), "page": page, "size": _MODELS}
 
-    def do_prices(
-        self,
-        models: Sequence[tuple[str, str | None]] = (),
-        own: Mapping[str, Any] | None = None,
-        per_hour: float | None = None,
-        cached: bool = False,
-    ) -> list[dict[str, Any]]:
-        """What everything would cost at each of some prices: models as [model, provider]; own, with input, output and
-        cached in US dollars per million tokens; per_hour of this machine. cached: as of `Costs.at`."""
-        prices: list[ModelPrice | LocalPrice] = [
+    def do_prices(self, models: Sequence[tuple[str, str | None]], cached: bool) -> list[dict[str, Any]]:
+        """What everything would cost at each of some models, as [model, provider]. Tiers go by the length of each
+        prompt, so that sums of tokens do not tell it. cached: as of `Costs.at`."""
+        prices = [
             self._given.get((model, provider)) or model_price(model, provider) for model, provider in models
         ]
-        if own is not None:
-            prices.append(ModelPrice("own price", **own))
-        if per_hour is not None:
-            prices.append(LocalPrice(per_hour))
         return [self._priced(price, cached) for price in prices]
 
-    def _priced(self, price: ModelPrice | LocalPrice, cached: bool) -> dict[str, Any]:
+    def _priced(self, price: ModelPrice, cached: bool) -> dict[str, Any]:
         each, total = self.costs.at(price, cached)
-        completions = self.costs.table["completions"].to_numpy(np.float64)
-        one = np.divide(each.to_numpy(), completions, out=np.full(len(each), np.nan), where=completions > 0)
-        local = isinstance(price, LocalPrice)
         return {
-            "name": "this machine" if isinstance(price, LocalPrice) else visible(price.model, _NAME),
-            "key": None if isinstance(price, LocalPrice) else [price.model, price.provider],
-            "local": local,
+            "name": visible(price.model, _NAME),
+            "key": [price.model, price.provider],
             "told": visible(str(price)),
             "cost": each.tolist(),
-            "cost_per_completion": one.tolist(),
             "total": total,
-            "front": self.costs.front(one),
         }
 
     def html(self) -> str:

@@ -3,15 +3,19 @@ of these both answers, side by side at the fork."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit import report
 from toolkit.choice import Choice
 from toolkit.determinism import FINGERPRINT, Determinism
 from toolkit.fork import Fork
 from toolkit.report import is_missing
 from toolkit.widgets.view import View, assets, escaped, said, visible
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ROWS = 10
 """Forks of a page, and forks that the static form tells in full."""
@@ -19,6 +23,8 @@ _PIECES = 1000
 """Pieces of an answer that are sent at a time."""
 _NAME, _PROMPT, _TOKEN = 80, 400, 60
 """Characters of a system's name, of a prompt in a list, and of a token."""
+_STEPS = 20
+"""Steps of a survival curve that the static form tells."""
 _ALIGNED = 3000
 """Tokens up to which what is the same again after a fork is looked for: it takes their square."""
 
@@ -130,15 +136,42 @@ class DeterminismView(View):
         # What this calls visible is markup too, of which nothing is spelt.
         page = self.determinism._repr_html_()
         told = "".join(self._told(row) for row in range(min(_ROWS, len(self.determinism.forks))))
-        return f'<div style="overflow-wrap:anywhere">{visible(page, len(page))}{told}</div>'
+        return f'<div style="overflow-wrap:anywhere">{visible(page, len(page))}{self._opened()}{told}</div>'
+
+    def _opened(self) -> str:
+        """The cell to begin with: in what the two differ, and how long pairs of their runs stay equal."""
+        import pandas as pd
+
+        cell, columns = self.content["opened"], ["component", "what it is", "here", "there"]
+        parts = pd.DataFrame(cell["components"], columns=columns)
+        curve = self._survival()
+        lasting = f"<p>{_LASTING}</p>{report.table(report.short(curve))}" if len(curve) else ""
+        words = f"<p>{escaped(cell['words'])}</p>" if cell["words"] else ""
+        return (
+            f"<p><b>{escaped(self._first_pair())}</b></p>{words}"
+            f"{report.table(parts) if len(parts) else ''}{lasting}"
+        )
+
+    def _first_pair(self) -> str:
+        return _pair(*(str(self.determinism.systems[self.content["opened"][side]]) for side in "ab"))
+
+    def _survival(self) -> pd.DataFrame:
+        """The survival curve of the cell to begin with: its first step, those at which it falls, its last."""
+        import pandas as pd
+
+        points = self.content["opened"]["survival"]
+        ends = (0, len(points) - 1)
+        kept = [p for i, p in enumerate(points) if i in ends or p[1] < points[i - 1][1]]
+        kept = kept if len(kept) <= _STEPS else [*kept[: _STEPS - 1], kept[-1]]
+        found = pd.DataFrame(kept, columns=["tokens", "still equal", "low", "high"], dtype=np.float64)
+        return found.astype({"tokens": int})
 
     def _told(self, row: int) -> str:
         """A fork in full: both answers from where they part, and what each had to choose from."""
         it = self.determinism.forks.loc[row]
         prompt = self.determinism.forked(it["a"], it["b"]).at[row, "prompt"]
-        names = [escaped(it[side], _NAME) for side in "ab"]
-        pair = f"within {names[0]}" if names[0] == names[1] else " and ".join(names)
-        head = f"<summary>{pair}: {escaped(prompt, _PROMPT)}</summary>"
+        pair = _pair(*(visible(str(it[side]), _NAME) for side in "ab"))
+        head = f"<summary>{escaped(pair)}: {escaped(prompt, _PROMPT)}</summary>"
         try:
             page = self.determinism.fork(row)._repr_html_()
             shown = visible(page, len(page))
@@ -150,10 +183,20 @@ class DeterminismView(View):
         matrix = self.determinism.matrix().round(3)
         forks = self.determinism.forks.drop(columns="request").head(_ROWS)
         shown = [visible(repr(self.determinism)), "agreement", visible(matrix.to_string(na_rep="–"))]
+        curve = self._survival().round(3)
+        if len(curve):
+            shown += [visible(f"{self._first_pair()}: {_LASTING}"), curve.to_string(index=False, na_rep="–")]
         rest = len(self.determinism.forks) - len(forks)
         if len(forks):
             shown += ["forks", visible(forks.to_string()), *([f"… and {rest:,} more"] if rest else [])]
         return "\n".join(shown)
+
+
+_LASTING = "share of pairs of runs that are still equal after so many tokens, and its 95 % interval"
+
+
+def _pair(a: str, b: str) -> str:
+    return f"within {a}" if a == b else f"{a} and {b}"
 
 
 def _listed(number: int, row: dict[Any, Any], settings: list[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit import strip
+from toolkit import report, strip
 from toolkit.choice import Choice
 from toolkit.logprobs import BY, Doubles, Logprobs
 from toolkit.widgets.view import View, assets, escaped, visible
@@ -22,6 +22,10 @@ _TOKEN = 80
 """Characters of one token that are shown."""
 _BARS = 600
 """Bars of a text's surprisal: a longer text has the highest of several tokens in each."""
+_ROWS = 100
+"""Tokens that the static form tells in full."""
+_LIKELY = 5
+"""Of the most likely ones at each of them."""
 _FREE = "LogprobsView(logprobs, free=tk.logprobs(engine.score(c.prompt_token_ids, [c.token_ids], top_logprobs=20)))"
 _MODES = {
     "raw_logprobs": "before temperature and penalties",
@@ -55,11 +59,54 @@ class LogprobsView(View):
 
     def html(self) -> str:
         notice = f"<p>{escaped(self._texts.notice)}</p>" if self._texts.notice else ""
-        return notice + inside(self._logprobs._repr_html_())
+        summary = self._logprobs.summary().head(strip.TEXTS)
+        numbered = summary.assign(text=range(1, len(summary) + 1))
+        texts = _wide(report.table(report.short(numbered)))
+        mode = f"{self._logprobs.logprobs_mode or 'mode unknown'}; surprisal and entropy in nats, means over tokens"
+        return notice + inside(f"{self._logprobs._repr_html_()}<p>{escaped(mode)}</p>{texts}{self._tokens()}")
+
+    def _tokens(self) -> str:
+        """What the pointer tells in the live view, of the first text."""
+        import pandas as pd
+
+        text = self.content["text"]
+        rows = [_row(token) for piece in text["pieces"] for token in piece["tokens"]][:_ROWS]
+        rest = (
+            f"<p>… and {text['tokens'] - len(rows):,} more tokens</p>" if text["tokens"] > len(rows) else ""
+        )
+        shown = _wide(report.table(report.short(pd.DataFrame(rows))))
+        return f"<details><summary>tokens of the first text</summary>{shown}{rest}</details>"
 
     def text(self) -> str:
         shown = "\n".join(filter(None, [repr(self._logprobs), self._texts.notice]))
         return visible(shown, len(shown))
+
+
+def _wide(table: str) -> str:
+    return f'<div style="overflow-x:auto">{table}</div>'
+
+
+def _row(token: dict[str, Any]) -> dict[str, Any]:
+    """A token of a page as a row of a table."""
+    known = token["logprob"] is not None
+    low, high = token["entropy_low"], token["entropy_high"]
+    return {
+        "token": token["text"],
+        "id": token["id"],
+        "bytes": token["bytes"],
+        "probability": math.exp(token["logprob"]) if known else math.nan,
+        "rank": token["rank"],
+        "surprisal, nats": token["surprisal"],
+        "entropy, nats": "" if low is None else f"{low:.2f} to {'?' if high is None else f'{high:.2f}'}",
+        "missing mass": token["missing_mass"],
+        "most likely": ", ".join(map(_likely, token["top"][:_LIKELY])),
+    }
+
+
+def _likely(one: dict[str, Any]) -> str:
+    if one.get("struck"):
+        return f"{one['text']} struck out"
+    return one["text"] if one["p"] is None else f"{one['text']} {100 * one['p']:.1f} %"
 
 
 def inside(html: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from toolkit.tokens import Tokens
 from toolkit.widgets.logprobs import inside
-from toolkit.widgets.view import View, assets, visible
+from toolkit.widgets.view import View, assets, escaped, plain, visible
 
 _PAGE = 400
 """Pieces of a text that are sent at once."""
@@ -52,7 +52,10 @@ class TokensView(View):
         if len(text) > _EDITED:
             raise ValueError(f"the text has {len(text):,} characters; here it can have {_EDITED:,}")
         self._take(tuple(side.cut(text) for side in self._sides))
-        return self._shown()
+        sides = self._shown()
+        # Other views of this widget, and the notebook when it is saved, show the same.
+        self.content = plain({**self.content, "text": text, "sides": sides})
+        return sides
 
     def do_pieces(self, side: int, first: int) -> list[dict[str, Any]]:
         """A page of the pieces of a side: their text, the characters that they take, their tokens, and whether the
@@ -78,30 +81,46 @@ class TokensView(View):
         ]
 
     def _shown(self) -> list[dict[str, Any]]:
-        first = self._sides[0]
         return [
             {
                 "name": visible(side.tokenizer, 200),
-                "tokens": len(side),
-                "characters": len(side.text),
-                "bytes": len(side.text.encode()),
-                "more": len(side) - len(first),
-                "same": int(self._same[number].sum()) if self._same else None,
+                "counts": side.counts(),
+                "compared": self._compared(number),
                 "total": len(side.pieces),
                 "pieces": self.do_pieces(number, 0),
             }
             for number, side in enumerate(self._sides)
         ]
 
+    def _compared(self, number: int) -> str:
+        """A side beside the other one, in words."""
+        if not self._same:
+            return ""
+        first, side = self._sides[0], self._sides[number]
+        more = len(side) - len(first)
+        share = f" ({'−' if more < 0 else '+'}{100 * abs(more) / len(first):.0f} %)" if len(first) else ""
+        kind = "fewer" if more < 0 else "more"
+        than = f"{abs(more):,} {kind}{share} than the first" if more else "as many as the first"
+        shared = f"{self._same[number].sum():,} of them are the other's too, the rest is dotted"
+        return f"{than}; {shared}" if number else shared
+
     def html(self) -> str:
         cell = "vertical-align:top;text-align:left;padding:0 1em 0 0;white-space:normal"
-        cells = "".join(f'<td style="{cell}">{inside(side._repr_html_())}</td>' for side in self._sides)
+        cells = "".join(f'<td style="{cell}">{self._side(i)}</td>' for i in range(len(self._sides)))
         return f'<table style="width:100%;table-layout:fixed"><tr>{cells}</tr></table>'
 
+    def _side(self, number: int) -> str:
+        side, compared = self._sides[number], self._compared(number)
+        shown = side.beside(self._sides[1 - number]) if compared else side._repr_html_()
+        # How many tokens and characters stands there already.
+        more = "; ".join(filter(None, [", ".join(side.counts()[2:]), compared]))
+        return f"{inside(shown)}<small>{escaped(more)}</small>"
+
     def text(self) -> str:
-        sides = (
-            f"{len(side):,} tokens, {len(side.text):,} characters; {side.tokenizer}\n{side!r}"
-            for side in self._sides
-        )
-        shown = "\n\n".join(sides)
+        shown = "\n\n".join(map(self._line, range(len(self._sides))))
         return visible(shown, len(shown))
+
+    def _line(self, number: int) -> str:
+        side = self._sides[number]
+        told = "; ".join(filter(None, [", ".join(side.counts()), self._compared(number)]))
+        return f"{side.tokenizer}: {told}\n{side!r}"

@@ -14,14 +14,45 @@ export default widget(({ root, content, ask, signal }) => {
   const whole = (value) => (value === null ? "–" : Math.round(value).toLocaleString("en"));
   const same = (a, b) => a[0] === b[0] && a[1] === b[1];
 
-  // What each price says of each setting: the one that was paid first.
+  // What each price says of each setting: the one that was paid first. What one completion was paid holds what was lost
+  // on failures too.
   const prices = () => [
-    ...(known("cost") ? [{
-      id: "paid", name: "as paid", told: content.paid, cost: columns.cost, total: total.cost, front: content.front,
-      cost_per_completion: columns.cost.map((c, i) => (columns.completions[i] ? c / columns.completions[i] : null)),
-    }] : []),
-    ...offers.map((one, i) => ({ ...one, id: `${i}` })),
-  ];
+    known("cost") && { id: "paid", name: "as paid", told: content.paid, cost: columns.cost, each: columns.cost_per_completion, total: total.cost },
+    ...offers.filter((one) => models.some((other) => same(other.key, one.key))).map((one) => ({ ...one, id: JSON.stringify(one.key) })),
+    ownPrice(),
+    machinePrice(),
+  ].filter(Boolean).map((one) => ({ ...one, each: one.each ?? one.cost.map((c, i) => (c !== null && columns.completions[i] ? c / columns.completions[i] : null)) }));
+
+  // Prices without tiers need no more than the sums of tokens.
+  const ownPrice = () => {
+    const [rate, out, cachedRate] = [input, output, cachedIn].map(dollars);
+    if (rate === null || out === null || given(cachedIn) < 0) return null;
+    const of = (prompt, cached, generated) => ((prompt - cached) * rate + cached * (cachedRate ?? rate) + generated * out) / 1e6;
+    const held = (tokens) => (cache.checked ? tokens : 0);
+    return { id: "own", name: "own price", told: `own price: ${rate} in, ${out} out per million tokens (given by hand)`,
+      cost: settings.map((_, i) => of(columns.prompt_tokens[i], held(columns.cached_tokens[i]), columns.completion_tokens[i])),
+      total: of(total.prompt_tokens, held(total.cached_tokens), total.completion_tokens) };
+  };
+  const machinePrice = () => {
+    const rate = local.checked ? dollars(hour) : null;
+    if (rate === null) return null;
+    const { cost, total } = content.at_one_an_hour;
+    const times = (x) => (x === null ? null : rate * x);
+    return { id: "hour", name: "this machine", told: `this machine: ${rate} an hour, in US dollars`, cost: cost.map(times), total: times(total) };
+  };
+
+  // Which settings no other beats, as toolkit.cost.pareto has it.
+  const pareto = (costs, worth) => {
+    const order = costs.map((_, i) => i).filter((i) => costs[i] !== null && worth[i] !== null).sort((a, b) => costs[a] - costs[b] || worth[b] - worth[a]);
+    const kept = new Set();
+    let cheaper = -Infinity, best = -Infinity, at = null;
+    for (const i of order) {
+      if (costs[i] !== at) [cheaper, at] = [best, costs[i]];
+      if (worth[i] > cheaper && worth[i] >= best) kept.add(i);
+      best = Math.max(best, worth[i]);
+    }
+    return costs.map((_, i) => kept.has(i));
+  };
 
   // The table
 
@@ -30,23 +61,26 @@ export default widget(({ root, content, ask, signal }) => {
     const some = (name) => known(name) && columns[name].some((v) => v);
     const column = (name, label, told, show = whole) =>
       ({ id: name, label, told, values: columns[name], sum: total[name], show });
-    const dollars = (id, label, told, values, sum) => {
+    const priced = (id, label, told, values, sum) => {
       const digits = places([...values, sum]);
-      return { id, label, told, values, sum, money: true, show: (v) => money(v, digits) };
+      return { id, label, told, values, sum, show: (v) => money(v, digits) };
     };
     return [
       ...axes.map((name, i) => ({ id: `axis ${i}`, label: name, values: settings.map((s) => s[i]), axis: true, show: (v) => v })),
       column("completions", "completions", "each counted once"),
       { id: "tokens", label: "tokens", told: "all of them: prompt and generated", values: tokens, sum: total.prompt_tokens + total.completion_tokens, bar: true, show: whole },
       ...["correct", "valid"].filter(known).map((name) => column(name, name, "share of the answers", (v) => percent(v))),
-      ...prices().map((one) => dollars(`price ${one.id}`, one.id === "paid" ? "cost, $" : `${one.name}, $`, `US dollars of all completions: ${one.told}`, one.cost, one.total)),
+      ...prices().map((one) => priced(`price ${one.id}`, one.id === "paid" ? "cost, $" : `${one.name}, $`, `US dollars of all completions: ${one.told}`, one.cost, one.total)),
       column("prompt_tokens", "prompt", "tokens of the prompts"),
       column("cached_tokens", "cached", "of the prompts' tokens those that the engine's prefix cache held"),
       column("completion_tokens", "generated", "tokens of the answers"),
-      known("machine_seconds") && column("machine_seconds", "seconds", "of the machine, shared by what ran at once", (v) => (v === null ? "–" : v.toFixed(1))),
+      ...["correct", "valid"].filter((name) => known(`cost_per_${name}`)).map((name) =>
+        priced(`each ${name}`, `a ${name} one, $`, `US dollars for each ${name} answer, with what was lost on failures`, columns[`cost_per_${name}`], total[`cost_per_${name}`])),
+      column("machine_seconds", "seconds", "of the machine, shared by what ran at once", (v) => (v === null ? "–" : v.toFixed(1))),
+      column("tokens_per_second", "tokens/s", "generated tokens for each second of the machine", (v) => (v === null ? "–" : v.toFixed(1))),
       some("cut") && column("cut", "cut", "completions that reached max_tokens or the window"),
       some("failed_attempts") && column("failed_attempts", "failed", "attempts that gave nothing"),
-      some("saved") && dollars("saved", "saved, $", "US dollars that were not paid again: found in the store", columns.saved, total.saved),
+      some("saved") && priced("saved", "saved, $", "US dollars that were not paid again: found in the store", columns.saved, total.saved),
     ].filter(Boolean);
   };
 
@@ -84,19 +118,19 @@ export default widget(({ root, content, ask, signal }) => {
       if (one.axis) return h("td", {}, h("span", { class: text.length > 24 ? "tk-said" : "tk-said tk-cost-short" }, text));
       return h("td", { class: `tk-number${one.bar ? " tk-cost-tokens" : ""}` }, text, one.bar && tokensBar(i, most));
     };
-    const sums = h("tr", { class: "tk-cost-all" }, all.map((one, i) =>
+    const foot = h("tr", { class: "tk-cost-all" }, all.map((one, i) =>
       one.axis ? h("th", { scope: "row" }, i ? "" : "all") : h("td", { class: "tk-number" }, one.show(one.sum))));
     const turn = (to) => { page = to; drawTable(to ? "next" : "before"); };
     box.replaceChildren(
       h("table", { class: "tk-cost-table" },
         h("thead", {}, h("tr", {}, all.map(head))),
         h("tbody", {}, rows.slice(page * size, (page + 1) * size).map((i) => h("tr", {}, all.map((one) => cell(one, i))))),
-        h("tfoot", {}, sums)),
+        h("tfoot", {}, foot)),
       ...(last ? [h("div", { class: "tk-bar" },
         h("button", { "data-column": "before", disabled: !page, onclick: () => turn(page - 1) }, "‹ before"),
         `settings ${page * size + 1} to ${Math.min(rows.length, (page + 1) * size)} of ${rows.length}`,
         h("button", { "data-column": "next", disabled: page === last, onclick: () => turn(page + 1) }, "next ›"))] : []));
-    if (focus) box.querySelector(`[data-column="${focus}"]`)?.focus();
+    if (focus) [...box.querySelectorAll("[data-column]")].find((one) => one.dataset.column === focus)?.focus();
   };
 
   const parts = [["prompt", (i) => columns.prompt_tokens[i] - columns.cached_tokens[i]], ["cached", (i) => columns.cached_tokens[i]], ["generated", (i) => columns.completion_tokens[i]]];
@@ -129,17 +163,17 @@ export default widget(({ root, content, ask, signal }) => {
     const all = prices(), one = all.find((price) => price.id === against) ?? all[0];
     const each = (values) => (i) => (columns.completions[i] ? values[i] / columns.completions[i] : null);
     const tokens = each(settings.map((_, i) => columns.prompt_tokens[i] + columns.completion_tokens[i]));
-    const thousand = one && ((i) => (one.cost_per_completion[i] === null ? null : 1000 * one.cost_per_completion[i]));
+    const thousand = one && ((i) => (one.each[i] === null ? null : 1000 * one.each[i]));
     const [x, xs] = one ? ["US dollars for 1,000 completions", thousand] : ["prompt tokens of a completion", each(columns.prompt_tokens)];
     const [y, ys] = quality ? [`share ${quality}`, (i) => columns[quality][i]]
       : one ? ["tokens of a completion", tokens] : ["generated tokens of a completion", each(columns.completion_tokens)];
     const shown = (v) => (v === null ? "–" : +v.toPrecision(3));
     const point = (i) => [xs(i), ys(i), `${names[i]}: ${shown(xs(i))} ${x}, ${quality ? percent(ys(i)) : shown(ys(i))} ${quality ?? y}`];
     const some = (f) => settings.map((_, i) => i).filter(f).map(point);
-    const front = one?.front;
+    const front = one && quality ? pareto(one.each, columns[quality]) : null;
     const series = front
-      ? [{ name: "neither cheaper nor better is there: the Pareto front", mark: 1, points: some((i) => front[i]) },
-         { name: "another one is as good and cheaper, or better", mark: 0, points: some((i) => !front[i]) }]
+      ? [{ name: "the Pareto front: to be better costs more", mark: 1, points: some((i) => front[i]) },
+         { name: "beaten: another is no dearer and better, or as good and cheaper", mark: 0, points: some((i) => !front[i]) }]
       : [{ name: "", mark: 0, points: some(() => true) }];
     const choice = all.length > 1 && field("at the price", select(all.map((price) => [price.id, price.name]), one.id, (id) => { against = id; drawChart(); figure.querySelector("select").focus(); }));
     const best = front && settings.map((_, i) => i).filter((i) => front[i]).sort((a, b) => xs(a) - xs(b));
@@ -157,7 +191,7 @@ export default widget(({ root, content, ask, signal }) => {
   const attempt = async (f) => {
     try {
       await f();
-      status.textContent = "";
+      status.textContent = wrong();
     } catch (error) {
       status.textContent = error.message;
     }
@@ -169,21 +203,27 @@ export default widget(({ root, content, ask, signal }) => {
   const [input, inputField] = dollarsIn("input", "input"), [output, outputField] = dollarsIn("output", "output"), [cachedIn, cachedField] = dollarsIn("cached", "cached");
   const [hour, hourField] = dollarsIn("US$ an hour", "hour", content.per_hour);
   const local = h("input", { type: "checkbox", onchange: () => changed() });
-  const cache = h("input", { type: "checkbox", onchange: () => changed() });
-  const value = (box) => (box.value.trim() === "" ? null : +box.value);
+  const cache = h("input", { type: "checkbox", onchange: () => changed("cache") });
+  const given = (box) => (box.value.trim() === "" ? null : +box.value);
+  const dollars = (box) => (given(box) < 0 ? null : given(box));
+  const wrong = () => {
+    const box = [input, output, cachedIn, hour].find((one) => given(one) < 0);
+    return box ? `${box.dataset.price} must be 0 US dollars or more, got ${box.value}` : "";
+  };
 
   const fetched = latest(ask);
-  const compute = () => attempt(async () => {
-    const own = value(input) === null || value(output) === null ? null : { input: value(input), output: value(output), cached: value(cachedIn) };
-    offers = await fetched("prices", { models: models.map((one) => one.key), own, per_hour: local.checked ? value(hour) ?? 0 : null, cached: cache.checked });
+  const listed = settled(() => attempt(async () => {
+    offers = await fetched("prices", { models: models.map((one) => one.key), cached: cache.checked });
     redraw();
-  });
-  const soon = settled(compute, 60);
+  }), 60);
   const changed = (id) => {
+    const were = cache.checked;
     // A rate of cached tokens says nothing without them.
-    if (id === "cached") cache.checked = value(cachedIn) !== null;
-    if (id === "hour") local.checked = value(hour) !== null;
-    soon();
+    if (id === "cached") cache.checked = given(cachedIn) !== null;
+    if (id === "hour") local.checked = given(hour) !== null;
+    status.textContent = wrong();
+    redraw();
+    if (models.length && (id === "cache" || cache.checked !== were)) listed();
   };
 
   const chips = h("div", { class: "tk-bar tk-cost-chips" });
@@ -194,7 +234,8 @@ export default widget(({ root, content, ask, signal }) => {
     drawChips();
     for (const button of found.querySelectorAll("[data-key]")) pressed(button);
     if (!root.contains(document.activeElement)) search.focus();
-    soon();
+    redraw();
+    if (models.length) listed();
   };
   const pressed = (button) => {
     const on = models.some((one) => JSON.stringify(one.key) === button.dataset.key);
@@ -232,7 +273,7 @@ export default widget(({ root, content, ask, signal }) => {
 
   const whatIf = h("section", { class: "tk-cost-if", "aria-label": "what if" },
     h("h4", {}, "What if it had been asked elsewhere?"),
-    h("p", { class: "tk-faint" }, "With the same numbers of tokens: another model's tokenizer would count otherwise, and its answers have other lengths."),
+    h("p", { class: "tk-faint" }, "With the same numbers of tokens: another model's tokenizer would count otherwise, and its answers have other lengths. The price list needs a kernel; a price of your own and this machine's hour do not."),
     totals,
     chips,
     picker,

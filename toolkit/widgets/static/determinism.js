@@ -171,8 +171,8 @@ export default widget(({ root, content, ask, signal }) => {
     detail.append(
       prompt,
       h("p", {}, facts(found)),
-      found.totals[0] ? h("div", { class: "tk-det-shared" },
-        h("header", {}, h("b", {}, "both"), ` · ${many(found.at, "shared token")}`), pieces(found, fork.row, 0, "what both say")) : null,
+      ...(found.totals[0] ? [h("div", { class: "tk-det-shared" },
+        h("header", {}, h("b", {}, "both"), ` · ${many(found.at, "shared token")}`), pieces(found, fork.row, 0, "what both say"))] : []),
       h("div", { class: "tk-det-sides" }, [0, 1].map((i) =>
         h("article", {}, heads[i],
           found.totals[i + 1] ? pieces(found, fork.row, i + 1, `how ${names[i]} goes on`) : h("p", {}, h("mark", { class: "tk-det-end" }, "ends here"))))),

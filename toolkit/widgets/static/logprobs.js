@@ -61,9 +61,9 @@ function picker({ names, count }, pick) {
 
 function factsOf(text) {
   const lines = [
-    `${text.tokens.toLocaleString("en")} tokens`, `ln p of the whole ${number(text.sequence_logprob)}`,
+    `${text.tokens.toLocaleString("en")} ${text.tokens === 1 ? "token" : "tokens"}`, `ln p of the whole ${number(text.sequence_logprob)}`,
     text.perplexity === null ? null : `perplexity ${number(text.perplexity)}`,
-    text.unknown ? `${text.unknown.toLocaleString("en")} tokens of unknown probability` : null,
+    text.unknown ? `${text.unknown.toLocaleString("en")} ${text.unknown === 1 ? "token" : "tokens"} of unknown probability` : null,
   ];
   return [lines.filter(Boolean).join(" · "), " · ", h("span", {}, text.mode ?? "mode unknown", ` (${text.means})`)];
 }

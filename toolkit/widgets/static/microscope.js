@@ -9,13 +9,10 @@ export default widget(({ root, content, ask, on, signal }) => {
 
   // What is asked: no faster than the answers come, and always what holds when it is asked.
   const show = paced(async () => {
-    const late = setTimeout(() => status.tell("The kernel has not answered yet."), 1500);
     try {
       draw(await ask("at", { step, settings }));
     } catch (error) {
       table.refuse(error.message);
-    } finally {
-      clearTimeout(late);
     }
   });
   const choose = (to) => {

@@ -1,12 +1,12 @@
-export default widget(({ root, content, ask, signal }) => {
+export default widget(({ root, content, ask, on, signal }) => {
   const box = h("div", { class: "tk-tokens" }), error = h("p", { class: "tk-error", role: "alert" });
   let rows = [];
 
   const show = (sides) => {
     rows = [];
-    box.replaceChildren(...sides.map((side, i) => sideOf(side, i, sides)));
+    box.replaceChildren(...sides.map(sideOf));
   };
-  const sideOf = (side, i, sides) => {
+  const sideOf = (side, i) => {
     const row = strip(side.pieces, {
       signal, label: `tokens of ${side.name}`, total: side.total,
       fill: (at) => { point(i, at); return placesOf(side.pieces[at]); },
@@ -14,7 +14,7 @@ export default widget(({ root, content, ask, signal }) => {
     });
     side.pieces.forEach((piece, at) => piece.same === false && row.mark(at, "apart"));
     rows[i] = { row, pieces: side.pieces, lit: [] };
-    return h("section", { class: "tk-side" }, h("h4", {}, side.name), h("p", {}, ...countsOf(side, i, sides)), row);
+    return h("section", { class: "tk-side" }, h("h4", {}, side.name), h("p", {}, ...countsOf(side)), row);
   };
   // The same characters in the other half.
   const point = (i, at) => {
@@ -37,19 +37,20 @@ export default widget(({ root, content, ask, signal }) => {
     }) });
     area.value = content.text;
     root.append(area);
+    // Another view of this widget was edited; what is being typed here is not overwritten.
+    on("content", (now) => {
+      if (document.activeElement === area) return;
+      area.value = now.text;
+      show(now.sides);
+    });
   }
   root.append(error, box);
   show(content.sides);
 });
 
-function countsOf(side, i, sides) {
-  const of = (n, name) => `${n.toLocaleString("en")} ${name}`;
-  const per = side.tokens ? ` · ${(side.bytes / side.tokens).toFixed(1)} bytes a token` : "";
-  const counts = [h("b", {}, of(side.tokens, side.tokens === 1 ? "token" : "tokens")), ` · ${of(side.characters, "characters")} · ${of(side.bytes, "bytes")}${per}`];
-  if (sides.length < 2) return counts;
-  const share = sides[0].tokens ? ` (${side.more < 0 ? "−" : "+"}${Math.abs(100 * side.more / sides[0].tokens).toFixed(0)} %)` : "";
-  const compared = side.more === 0 ? "as many" : `${of(Math.abs(side.more), side.more < 0 ? "fewer" : "more")}${share}`;
-  return [...counts, h("br"), h("span", { class: "tk-faint" }, i ? `${compared} than the first; ` : "", `${of(side.same, "of them")} are the other's too, the rest is dotted`)];
+function countsOf({ counts: [tokens, ...rest], compared }) {
+  return [h("b", {}, tokens), rest.map((one) => ` · ${one}`).join(""),
+    ...(compared ? [h("br"), h("span", { class: "tk-faint" }, compared)] : [])];
 }
 
 function placesOf(piece) {
