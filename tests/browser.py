@@ -36,14 +36,14 @@ HOSTILE = {
 }
 """What a model may write, and no view may be moved by."""
 LIGHT = {
-    "--jp-layout-color1": "#fff", "--jp-layout-color2": "#eee", "--jp-ui-font-color1": "#212121",
-    "--jp-ui-font-color2": "#616161", "--jp-border-color1": "#bdbdbd", "--jp-brand-color1": "#1976d2",
+    "--jp-layout-color1": "#fff", "--jp-layout-color2": "#eee", "--jp-ui-font-color1": "#000000de",
+    "--jp-ui-font-color2": "#0000008a", "--jp-border-color1": "#bdbdbd", "--jp-brand-color1": "#1976d2",
     "--jp-error-color1": "#d32f2f", "--jp-ui-inverse-font-color0": "#fff",
 }  # fmt: skip
 DARK = {
-    "--jp-layout-color1": "#111", "--jp-layout-color2": "#212121", "--jp-ui-font-color1": "#fff",
-    "--jp-ui-font-color2": "#b3b3b3", "--jp-border-color1": "#616161", "--jp-brand-color1": "#1976d2",
-    "--jp-error-color1": "#ef5350", "--jp-ui-inverse-font-color0": "#111",
+    "--jp-layout-color1": "#212121", "--jp-layout-color2": "#424242", "--jp-ui-font-color1": "#ffffffde",
+    "--jp-ui-font-color2": "#ffffff8a", "--jp-border-color1": "#616161", "--jp-brand-color1": "#2196f3",
+    "--jp-error-color1": "#f44336", "--jp-ui-inverse-font-color0": "#000",
 }  # fmt: skip
 """JupyterLab's own values of the variables that the styles read."""
 PAGE = """<!doctype html><meta charset=utf-8><style>%s</style><style>:root { %s }
@@ -51,12 +51,22 @@ body { background: var(--jp-layout-color1); }</style><body data-jp-theme-light=%
 <div id=host></div><script type=module>
 const heard = [], state = %s;
 const model = {
-  get: (name) => state[name], on: (_, f) => heard.push(f), off: (_, f) => heard.splice(heard.indexOf(f), 1),
-  send: async (content) => deliver(await window.toPython(content)),
+  get: (name) => state[name], on: (name, f) => heard.push([name, f]),
+  off: (name, f) => heard.splice(heard.findIndex((one) => one[0] === name && one[1] === f), 1),
+  send: (content) => {
+    if (window.gone) throw new Error("Cannot send"); // as Lab does, of a kernel that is gone
+    window.toPython(content).then(deliver);
+  },
 };
-const deliver = (said) => said.forEach((one) => [...heard].forEach((f) => f(one)));
+const tell = (name, given) => heard.filter((one) => one[0] === name).forEach((one) => one[1](given));
+const deliver = (said) => said.forEach((one) => {
+  if (!("trait" in one)) return tell("msg:custom", one);
+  state.content = one.trait;
+  tell("change:content");
+});
 setInterval(async () => deliver(await window.fromPython()), 40);
 const module = (await import("/widget.js")).default;
+window.again = () => module.render({ model, el: document.body.appendChild(document.createElement("div")) });
 window.remove = await module.render({ model, el: document.getElementById("host") });
 window.ready = true;
 </script>"""
@@ -88,9 +98,11 @@ def gated(page):
 
 
 def mount(page, widget, theme="light"):
-    """The page with the widget on it, drawn."""
+    """The page with the widget on it, drawn. `window.again()` draws it a second time, `window.remove()` ends the
+    first; with `window.gone` there is no kernel any more."""
     said = queue.SimpleQueue()
     widget.send = lambda content, buffers=None: said.put(json.loads(json.dumps(content, allow_nan=False)))
+    widget.observe(lambda change: widget.send({"trait": change.new}), "content")
 
     def drained():
         found = []

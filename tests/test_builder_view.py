@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
+from playwright.sync_api import expect
 
 import toolkit as tk
-from toolkit.examples import MMR, Balanced, First, Random, Similar
+from toolkit.examples import MMR, Balanced, First, Random, Selector, Similar
 from toolkit.widgets.builder import Builder, code, parted
 from toolkit.widgets.view import visible
 
@@ -176,7 +177,7 @@ def test_what_a_window_leaves_out(page):
     sizes = widget.content["sizes"]
     put(page, "reserve", "10")
     put(page, "window", str(sum(sizes) - sizes[1] + 10))
-    page.get_by_text("left out: 1 examples; then it fits").wait_for()
+    page.get_by_text("left out: 1 example; then it fits").wait_for()
     assert (
         page.locator(".tk-build-left .tk-badge").text_content() == f"example 1: {sizes[1]} tokens, left out"
     )
@@ -202,6 +203,7 @@ def test_parts_are_the_messages(layout, fold):
         (m["role"], m["content"]) for m in rendered.messages
     ]
     marked = [(text, n) for _, pieces in parts for text, n in pieces if n is not None]
+    assert not any("Rate it." in text for text, _ in marked)  # what is folded into an example is none of it
     if layout == "flat":
         assert marked == [("Review: a dull film\nneg", 0), ("Review: a great film\npos", 1)]
     else:
@@ -210,6 +212,110 @@ def test_parts_are_the_messages(layout, fold):
             text.endswith(end)
             for (text, _), end in zip(marked, ["dull film", "neg", "great film", "pos"], strict=True)
         ] == [True] * 4
+
+
+def test_a_second_view_shows_the_same_and_changes_the_same(page):
+    widget = Builder(PROMPT, ROWS, GPT)
+    mount(page, widget)
+    page.evaluate("window.again()")
+    first, second = (page.locator(".tk-build").nth(i) for i in range(2))
+    first.get_by_label("remove example 0").click()
+    second.get_by_text("3 of 3 included").wait_for()
+    second.get_by_label("text of example 0").fill("a fine film")
+    second.get_by_label("text of example 0").press("Tab")
+    expect(first.get_by_label("text of example 0")).to_have_value("a fine film")
+    first.get_by_label("selector").select_option("random")
+    expect(second.get_by_label("selector")).to_have_value("random")
+    second.get_by_label("k", exact=True).fill("1")
+    second.get_by_label("k", exact=True).press("Tab")
+    expect(first.get_by_label("k", exact=True)).to_have_value("1")
+    assert widget.prompt == PROMPT.with_(
+        examples=[{**POOL[1], "text": "a fine film"}, *POOL[2:]], selector="random", k=1
+    )
+
+
+def test_who_types_on_while_an_answer_comes_loses_nothing(page):
+    widget = Builder(PROMPT, ROWS, GPT)
+    mount(page, widget)
+    put(page, "text of example 0", "a boring film")
+    box(page, "text of example 1").fill("half a sen")
+    widget.do_include(3, False)  # whatever comes meanwhile
+    page.get_by_text("3 of 4 included").wait_for()
+    page.wait_for_function("document.activeElement.ariaLabel === 'text of example 1'")
+    page.keyboard.type("tence")
+    page.keyboard.press("Tab")
+    shown(page, "a boring film", "half a sentence")
+    assert [e.row["text"] for e in widget.examples[:2]] == ["a boring film", "half a sentence"]
+
+
+def test_a_click_is_not_lost_to_the_answer_of_what_was_typed(page):
+    widget = Builder(PROMPT, ROWS, GPT)
+    mount(page, widget)
+    box(page, "text of example 0").fill("a boring film")
+    at = box(page, "remove example 1").bounding_box()
+    page.mouse.move(at["x"] + 5, at["y"] + 5)
+    page.mouse.down()  # leaves the cell: its text is sent, and answered before the button comes up
+    shown(page, "a boring film", "a great film")
+    page.mouse.up()
+    page.get_by_text("3 of 3 included").wait_for()
+    assert [e.row["id"] for e in widget.examples] == ["a", "c", "d"]
+
+
+def test_k_holds_once_there_are_enough_examples(page):
+    widget = Builder(PROMPT, ROWS, GPT)
+    mount(page, widget)
+    put(page, "k", "5")
+    told = page.get_by_role("alert").filter(has_text="k is 5, but 4 examples are included")
+    told.wait_for()
+    page.get_by_role("button", name="add an example").click()
+    page.wait_for_function("document.activeElement.ariaLabel === 'text of example 4'")
+    page.keyboard.type("tea")
+    page.keyboard.press("Tab")
+    told.wait_for(state="hidden")
+    assert widget.prompt.k == 5
+
+
+def test_a_row_that_is_not_there_gives_the_last(page):
+    mount(page, Builder(PROMPT, ROWS, GPT))
+    box(page, "row").fill("7.5")
+    box(page, "row").press("Enter")
+    expect(box(page, "row")).to_have_value("1")
+    page.locator(".tk-build-row").get_by_text("a film").wait_for()
+
+
+def test_options_say_what_they_are_when_left_out(page):
+    mount(page, Builder(PROMPT, ROWS, GPT))
+    page.get_by_label("selector").select_option("mmr")
+    assert box(page, "relevance").get_attribute("placeholder") == "0.5"
+
+
+class Last(Selector):
+    def select(self, pool, item, k):
+        return [int(i) for i in pool.open(item)[-k:]]
+
+
+def test_a_selector_of_ones_own_is_kept(page):
+    widget = Builder(PROMPT.with_(selector=Last()), ROWS, GPT)
+    mount(page, widget)
+    shown(page, "cold soup", "warm soup and bread")
+    assert page.get_by_label("selector").input_value() == "last"
+    page.get_by_label("selector").select_option("first")
+    shown(page, "a dull film", "a great film")
+    page.get_by_label("selector").select_option("last")
+    shown(page, "cold soup", "warm soup and bread")
+    names = {}
+    exec(widget.do_code(), names)
+    assert names["prompt"] == PROMPT
+
+
+def test_many_examples_are_made_one_prompt_of(monkeypatch):
+    pool = [{"text": f"film {i}", "label": "pos"} for i in range(500)]
+    widget = Builder(PROMPT.with_(examples=pool, k=3), ROWS, GPT)
+    read = []
+    columns = Builder._columns.fget
+    monkeypatch.setattr(Builder, "_columns", property(lambda self: read.append(1) or columns(self)))
+    widget.do_edit(0, "text", "other")
+    assert len(read) < 5  # not once for each example
 
 
 def test_many_examples_are_paged(page):
@@ -356,7 +462,22 @@ def test_without_a_browser():
     assert repr(widget).endswith("all of it fits: 49 + 256 of 8,192 tokens") or "all of it fits" in repr(
         widget
     )
-    assert "example 2" in widget.html()
+    for told in (widget.html(), widget.text()):
+        for part in (
+            "4 of 4 examples", "chosen by first, k 2", "row 0 of 2: text soup, and a film", "shown 2",
+            "warm soup and bread", "user, example 2: 14 tokens", "assistant, example 2", "examples 14 + 14",
+        ):  # fmt: skip
+            assert part in told
+    widget.do_set(
+        {**widget.content["shots"], "k": "x"}, {"window": "50", "reserve": "10", "strategy": "examples"}
+    )
+    for told in (widget.html(), widget.text()):
+        for part in (
+            "k must be a whole number",
+            "user, example 1: 14 tokens, left out",
+            "user, example 2: 14 tokens",
+        ):
+            assert part in told
 
 
 def test_a_real_engine_counts_exactly(page, engine):

@@ -1,6 +1,7 @@
 """The view of a completion, in a browser."""
 
 import dataclasses
+import html
 import json
 
 import numpy as np
@@ -89,7 +90,8 @@ def test_images_tools_calls_and_the_form_are_part_of_what_was_asked(page, made):
         {"role": "tool", "tool_call_id": "c1", "content": "Snow."},
         {"role": "user", "content": [{"type": "image_url", "image_url": "https://example.com/a.png"}]},
     ]
-    mount(page, CompletionView(made(messages=turns, tools=[WEATHER], prefix="It")))
+    widget = CompletionView(made(messages=turns, tools=[WEATHER], prefix="It"))
+    mount(page, widget)
     page.locator("summary").click()
     roles = page.locator(".tk-turn").evaluate_all("all => all.map((one) => one.dataset.role)")
     assert roles == ["user", "assistant", "tool", "user", "prefix of the answer", "tools, tool_choice auto"]
@@ -98,6 +100,12 @@ def test_images_tools_calls_and_the_form_are_part_of_what_was_asked(page, made):
     assert '→ weather({"city": "Oslo"})' in told
     assert "[image https://example.com/a.png]" in told
     unharmed(page)  # and nothing was fetched
+    assert "prefix of the answer: It\ntools, tool_choice auto: {" in widget.text()
+    assert "assistant: → weather(" in widget.text()
+    static(page, widget)
+    page.locator("summary").click()
+    for part in ("prefix of the answer", "It", "tools, tool_choice auto", "The weather."):
+        assert part in page.locator("details").inner_text()
 
 
 @pytest.mark.parametrize(
@@ -114,7 +122,9 @@ def test_a_prompt_is_shown_as_it_was_given(page, made, request_, shown):
     mount(page, widget)
     page.locator("summary").click()
     assert shown in "\n".join(page.locator(".tk-turn").all_inner_texts())
-    assert shown.split("\n")[1] in widget.html() or "suffix" in shown
+    for part in shown.split("\n"):
+        assert part in widget.html()
+    assert shown.replace("\n", ": ") in widget.text()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +143,8 @@ def test_a_form_has_a_verdict(page, made, text, reason, badges):
     mount(page, widget)
     assert page.locator(".tk-badge").all_inner_texts() == badges
     if badges[1] == "✕ wrong_schema":
-        assert "/mood: 'odd' is not one of ['good', 'bad']" in body(page).inner_text()
+        for shown in (body(page).inner_text(), html.unescape(widget.html()), widget.text()):
+            assert "/mood: 'odd' is not one of ['good', 'bad']" in shown
     for shown in (widget.html(), widget.text()):
         assert completion.schema_verdict.status in shown
 
@@ -158,10 +169,14 @@ def test_calls_are_shown_with_their_verdicts(page, made, call, badge):
 
 def test_each_choice_is_shown(page, made):
     completion = changed(made(text="one", n=3, temperature=1), stop_reason="\n\n")
-    mount(page, CompletionView(completion))
+    widget = CompletionView(completion)
+    mount(page, widget)
     assert page.locator(".tk-answer").count() == 3
     assert "choice 2 of 3" in body(page).inner_text()
     assert r"at '\n\n'" in page.locator(".tk-answer").first.inner_text()
+    for shown in (html.unescape(widget.html()), widget.text()):
+        assert r"choice 1 of 3: stop at '\n\n'" in shown
+        assert "choice 2 of 3: stop" in shown
 
 
 def test_an_error_is_shown_in_place_of_an_answer(page, made):
@@ -175,8 +190,10 @@ def test_an_error_is_shown_in_place_of_an_answer(page, made):
 
 
 def test_an_answer_without_text_says_so(page, made):
-    mount(page, CompletionView(made(text="", steps=0)))
-    assert "(no text)" in body(page).inner_text()
+    widget = CompletionView(made(text="", steps=0))
+    mount(page, widget)
+    for shown in (body(page).inner_text(), widget.html(), widget.text()):
+        assert "(no text)" in shown
 
 
 # Tokens

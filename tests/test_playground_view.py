@@ -1,5 +1,6 @@
 """The playground: the editor, the controls and their errors, streaming and stopping, history, comparison, code."""
 
+import json
 import re
 import threading
 import time
@@ -7,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
+from playwright.sync_api import expect
 
 import toolkit as tk
 from toolkit.completion import Delta
@@ -15,7 +17,7 @@ from toolkit.fingerprint import Fingerprint
 from toolkit.request import Request
 from toolkit.sampling import rule
 from toolkit.widgets.code import sweep_code
-from toolkit.widgets.draft import CONTROLS
+from toolkit.widgets.draft import CONTROLS, Drafts
 from toolkit.widgets.playground import Playground
 from toolkit.widgets.reply import sides
 from toolkit.widgets.view import visible
@@ -307,6 +309,18 @@ def test_an_answer_streams_and_stops(page, engine_of):
     assert engine.closed == 1
     assert widget.history == []
     assert widget.replies[0].texts == ["0 1 2 3 "]
+    facts = page.locator(".tk-play-facts").text_content()
+    for told in ("finish_reasonnone", "usagenot told", "seednone", f"fingerprint{engine.fingerprint.id}"):
+        assert told in facts
+    past = page.locator(".tk-play-past")
+    assert "0 1 2 3" in past.text_content()
+    assert past.text_content().endswith("stopped")
+    for told in (widget.html(), widget.text()):
+        assert "stopped" in told
+        assert "0 1 2 3" in told
+    page.get_by_role("button", name="continue the conversation").click()
+    page.wait_for_function("document.querySelectorAll('.tk-play-turn textarea').length === 3")
+    assert typed(page, "text of turn 2").input_value() == "0 1 2 3 "
 
 
 def test_messages_are_few_and_the_last_piece_is_there(page, engine_of):
@@ -343,14 +357,6 @@ def test_errors_of_the_engine_are_told(page, engine_of, error, told):
     run(page)
     answered(page, 2)
     assert told in widget.text()
-
-
-def test_no_kernel_is_told(page, engine_of):
-    mount(page, Playground(engine_of(), "Hi"))
-    page.get_by_text("1 tokens").wait_for()
-    page.evaluate("() => { window.toPython = () => new Promise(() => {}) }")
-    run(page)
-    page.get_by_text("No kernel answers").wait_for()
 
 
 def test_the_history_gives_messages_and_settings_back(page, engine_of):
@@ -390,6 +396,8 @@ def test_two_answers_are_compared(page, engine_of):
     assert page.locator(".tk-play-pair del").all_text_contents() == ["Paris"]
     assert page.locator(".tk-play-pair ins").all_text_contents() == ["Lyon"]
     shot(page, "playground-compare")
+    page.get_by_role("button", name="close").press("Enter")
+    page.wait_for_function("document.activeElement.ariaLabel === 'answer 2, done'")
 
 
 @pytest.mark.parametrize(
@@ -461,6 +469,155 @@ def test_a_widget_that_is_closed_stops_its_thread(engine_of):
     assert engine.closed == 1
 
 
+def test_two_views_show_the_same_answer(page, engine_of):
+    engine = engine_of("one ", "two ", "three ", free=False)
+    widget = Playground(engine, "Hi")
+    mount(page, widget)
+    page.evaluate("window.again()")
+    page.locator(".tk-play").nth(1).get_by_role("button", name="Run").click()
+    for i in range(2):
+        page.locator(".tk-play").nth(i).get_by_role("button", name="Stop").and_(
+            page.locator(":enabled")
+        ).wait_for()
+    engine.pace.release(1)
+    texts = page.locator(".tk-play-text .tk-said")
+    expect(texts).to_have_text(["one ", "one "], use_inner_text=False)
+    page.locator(".tk-play").nth(0).get_by_role("button", name="Stop").click()
+    engine.pace.release(9)
+    page.locator(".tk-play-answer .tk-badge[data-state=stopped]").nth(1).wait_for()
+    assert texts.all_text_contents() == ["one two "] * 2
+    assert page.locator(".tk-play-past").count() == 2
+    page.evaluate("window.remove()")
+    page.locator(".tk-play").nth(1).get_by_role("button", name="Run").click()
+    page.locator(".tk-play").nth(1).locator(
+        ".tk-badge[data-state=done]"
+    ).wait_for()  # one view goes, the other stays
+
+
+def test_of_an_answer_that_comes_no_piece_is_shown_twice_or_lost(engine_of):
+    engine = engine_of(free=False)
+    widget = Playground(engine, "Hi")
+    sent = []
+    widget.send = lambda content, buffers=None: sent.append(content)
+    widget.do_run(widget.content["draft"])
+    reply = widget.replies[0]
+    reply.texts[0] = "has come"  # and is yet to be told
+    widget.do_open()
+    widget._more(reply)
+    begun = [one["value"] for one in sent if one["what"] == "began"]
+    assert [one["texts"] for one in begun] == [[""], [""]]
+    assert [one["value"]["news"] for one in sent if one["what"] == "more"] == [[[0, "has come"]]]
+    widget.do_open()
+    assert sent[-1]["value"]["texts"] == ["has come"]
+    widget.close()
+    engine.pace.release(9)
+    wait(lambda: not widget.running)
+
+
+def test_a_long_answer_is_followed_as_it_comes(page, engine_of):
+    engine = engine_of(*(f"line {i}\n" for i in range(200)), free=False)
+    mount(page, Playground(engine, "Talk."))
+    run(page)
+
+    def come(pieces):
+        engine.pace.release(pieces)
+        page.wait_for_timeout(100)  # what comes sooner after the last message is told with the next piece
+        engine.pace.release(1)
+
+    box = "document.querySelector('.tk-play-text .tk-said')"
+    come(100)
+    page.wait_for_function(f"{box}?.scrollHeight > 900")
+    assert page.evaluate(f"{box}.scrollTop + {box}.clientHeight - {box}.scrollHeight") >= -1
+    page.evaluate(f"{box}.scrollTop = 50")
+    long = page.evaluate(f"{box}.scrollHeight")
+    come(50)
+    page.wait_for_function(f"{box}.scrollHeight > {long}")
+    assert page.evaluate(f"{box}.scrollTop") == 50  # who reads is left alone
+    engine.pace.release(99)
+    answered(page)
+
+
+def test_the_model_is_named(page, engine_of, monkeypatch):
+    engine = engine_of()
+    monkeypatch.setattr("toolkit.widgets.playground.load", lambda: engine)
+    widget = Playground(messages="Hi")
+    mount(page, widget)
+    page.get_by_text("SmolLM2-135M-Instruct, loaded by the first run").wait_for()
+    assert "loaded by the first run" in widget.html()
+    run(page)
+    answered(page)
+    assert page.locator(".tk-play-model").text_content() == "by-hand"
+
+
+def test_the_keyboard_stays_where_it_is_wanted(page, engine_of):
+    mount(page, Playground(engine_of(), TALK))
+
+    def at(label):
+        page.wait_for_function("(label) => document.activeElement.ariaLabel === label", arg=label)
+
+    page.get_by_role("button", name="add a turn").click()
+    typed(page, "move up turn 3").focus()
+    page.keyboard.press("Enter")
+    at("move up turn 2")
+    page.keyboard.press("Enter")
+    at("text of turn 1")  # it cannot go higher
+    for _ in range(3):
+        typed(page, "remove turn 1").focus()
+        page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.textContent === '+ add a turn'")
+    page.keyboard.press("Enter")
+    page.keyboard.type("Hi")
+    page.keyboard.press("Control+Enter")
+    answered(page)
+    page.keyboard.press("Control+Enter")
+    answered(page, 2)
+    page.locator(".tk-play-past").nth(0).focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Control+Enter")
+    answered(page, 3)
+    at("answer 1, done")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"temperature": 0.1234567, "top_p": 1e-05, "seed": 2**63 - 1},
+        {"stop": ["a\u2028b", "\n", "\\n", " x"]},
+        {"response_format": {"type": "choice", "choice": ["a\u2028b", "c"]}},
+        {"response_format": {"type": "object", "title": "named", "properties": {}}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "mood", "schema": {"type": "object"}},
+            }
+        },
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "any", "schema": True}}},
+        {"response_format": {"type": "json_object"}},
+    ],
+)
+def test_a_draft_means_the_request_that_it_was_made_of(asked):
+    request = Request.chat("Say it in JSON.", **asked)
+    drafts = Drafts({})
+    draft = drafts.of(request.messages, request.sampling, request.response_format)
+    assert drafts.request(draft) == (request, {})
+
+
+def test_settings_that_differ_are_told_however_alike_they_look(page, engine_of):
+    engine = engine_of()
+    widget = Playground(engine, TALK)
+    mount(page, widget)
+    forms = [{"type": "object", "description": "long " * 60, "required": [name]} for name in "ab"]
+    typed(page, "response format").select_option("json_schema")
+    for i, form in enumerate(forms):
+        typed(page, "what the answer must be").fill(json.dumps(form))
+        typed(page, "role of turn 1").select_option(["system", "developer"][i])
+        page.keyboard.press("Control+Enter")
+        answered(page, i + 1)
+    found = widget.do_compare(1, 2)
+    assert [row[0] for row in found["differ"]] == ["response_format"]
+    assert found["messages"] is False  # the same words, by others
+
+
 def test_a_view_that_begins_later_sees_the_answer_that_comes(page, engine_of):
     engine = engine_of("one ", "two ", free=False)
     widget = Playground(engine, "Hi")
@@ -483,6 +640,10 @@ def test_code_is_shown_and_copied(page, engine_of):
     assert "seed=range(3, 7)" in code
     page.keyboard.press("Enter")
     page.get_by_text(re.compile("^(copied|selected)")).wait_for()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.textContent === 'make this a sweep'")
+    page.locator(".tk-play-code").wait_for(state="hidden")
 
 
 @pytest.mark.parametrize(
@@ -490,6 +651,7 @@ def test_code_is_shown_and_copied(page, engine_of):
     [
         {},
         {"temperature": 0, "seed": 5, "n": 1},
+        {"seed": 2**63 - 1},
         {"n": 3, "stop": ["\n", "a'b\""], "logit_bias": {5: -100}, "top_logprobs": 3, "bad_words": ["x"]},
         {"response_format": {"type": "choice", "choice": ["yes", "no"]}},
         {"response_format": {"type": "object", "properties": {"ä": {"enum": [True, None, 1.5]}}}},
@@ -503,7 +665,8 @@ def test_the_code_makes_the_sweep(asked):
     exec(code, names)
     found = [request for request, _ in names["sweep"].requests({})]
     seeds = {r.sampling.seed for r in found if r.sampling.temperature}
-    assert seeds == set(range(asked.get("seed", 0), asked.get("seed", 0) + 4))
+    first = min(asked.get("seed", 0), 2**63 - 4)
+    assert seeds == set(range(first, first + 4))
     for one in found:
         same = {k: v for k, v in request.sampling.given().items() if k not in ("temperature", "seed", "n")}
         assert same.items() <= one.sampling.given().items()
@@ -555,6 +718,7 @@ def test_hostile_answers_and_messages(page, engine_of, name):
     text = HOSTILE[name]
     sendable = text.encode(errors="replace").decode()
     engine = engine_of(text)
+    engine.model = text
     engine.made = lambda said, build=engine.made: replace(
         build(said), notes={text: text}, system_fingerprint=text
     )
@@ -576,7 +740,7 @@ def test_hostile_answers_and_messages(page, engine_of, name):
     unharmed(page)
     static(page, widget)
     unharmed(page)
-    visible(widget.text())
+    assert not {"\x1b", "\x00", "\u202e", "\ud83d"} & set(widget.text() + widget.html())
 
 
 def test_hostile_errors(page, engine_of):
@@ -620,14 +784,20 @@ def test_pictures(page, engine_of, theme, width):
 
 def test_without_a_browser(engine_of):
     widget = Playground(engine_of(), TALK, seed=3)
-    assert "What is the capital of France?" in widget.html()
+    for told in (widget.html(), widget.text()):
+        for part in ("scripted", "Be brief.", "What is the capital of France?", "seed 3"):
+            assert part in told
     widget.do_run(widget.content["draft"])
     wait(lambda: not widget.running)
     wait(lambda: widget.content["history"])
-    assert (
-        repr(widget)
-        == "Playground on scripted, 1 answers\n#1 done; seed 3; 7 + 3 tokens: The capital is Paris."
-    )
+    assert repr(widget).split("\n") == [
+        "Playground on scripted, 1 answer",
+        "#1 done; seed 3",
+        "system: Be brief.",
+        "user: What is the capital of France?",
+        "answer: The capital is Paris.",
+        "[finish_reason stop, usage 7 + 3 tokens, seconds 0.50, tokens/s 6.0, seed 3, fingerprint fp_0000000000]",
+    ]
     for told in ("Be brief.", "The capital is Paris.", "7 + 3 tokens", "fp_0000000000"):
         assert told in widget.html()
     assert set(CONTROLS) <= widget.content["draft"]["sampling"].keys()

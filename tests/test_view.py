@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import HOSTILE, mount, shot, unharmed
+from playwright.sync_api import expect
 
 from toolkit.widgets.view import View, assets, plain, said, visible
 
@@ -21,6 +22,7 @@ class Echo(View):
           try { said.textContent = await ask("echo", { i }); } catch (e) { said.textContent = "! " + e.message; }
         } }, text.slice(0, 60))));
       on("news", (value) => { said.textContent = "news: " + value; });
+      on("content", (value) => { said.textContent = "content: " + value.texts; });
       root.append(list, said, chart({ x: "tokens", y: "share", series: [
         { name: "a", line: true, points: [[0, 1], [1, 0.5], [4, null], [9, 0.25]] },
         { name: "b", points: [[2, 0.3, "two"], [8, 0.9, "eight"]] }] }));
@@ -51,7 +53,8 @@ class Echo(View):
         ("a\x00b\x1b[31m\r", "a⟨U+0000⟩b⟨U+001B⟩[31m⟨U+000D⟩"),
         ("del \x7f \x85", "del ⟨U+007F⟩ ⟨U+0085⟩"),
         ("\u202eabc\u2066", "⟨U+202E⟩abc⟨U+2066⟩"),
-        ("hidden \U000e0041", "hidden ⟨U+E0041⟩"),
+        ("hidden \U000e0041\U000e0100", "hidden ⟨U+E0041⟩⟨U+E0100⟩"),
+        ("soft\xadhyphen \u3164", "soft⟨U+00AD⟩hyphen ⟨U+3164⟩"),
         ("👩\u200d👩 نمی\u200cخواهم", "👩\u200d👩 نمی\u200cخواهم"),
         ("half \ud83d", "half ⟨U+D83D⟩"),
         ("x" * 20_001, "x" * 20_000 + "… (1 more characters)"),
@@ -111,11 +114,89 @@ def test_an_error_of_the_python_half_reaches_whoever_asked(page):
     assert "do__secret" in sent[1]["error"]
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("\u202eodd \ud83d"), "⟨U+202E⟩odd ⟨U+D83D⟩"),
+        (ValueError("long" * 9000), "long" * 500 + "… (34,000 more characters)"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_an_error_is_shown_as_any_text(error, told):
+    widget = Echo(["a"])
+
+    def fail(i):
+        raise error
+
+    sent = []
+    widget.do_echo, widget.send = fail, sent.append
+    widget._received(widget, {"id": 1, "what": "echo", "given": {"i": 0}}, [])
+    assert sent == [{"to": 1, "error": told}]
+
+
 def test_it_is_told_news(page):
     widget = Echo(["a"])
     mount(page, widget)
     widget.tell("news", 5)
     page.get_by_text("news: 5").wait_for()
+
+
+def test_every_view_is_told_of_new_content_and_begins_with_it(page):
+    widget = Echo(["a"])
+    mount(page, widget)
+    page.evaluate("window.again()")
+    widget.content = {"texts": ["other", "more"]}
+    expect(page.locator("pre")).to_have_text(["content: other,more"] * 2)
+    page.evaluate("window.again()")
+    expect(page.locator(".tk").nth(2).locator("button")).to_have_text(["other", "more"])
+
+
+def test_a_kernel_that_does_not_answer_is_told_until_it_does(page):
+    widget = Echo(["a"])
+    mount(page, widget)
+    page.evaluate("() => { window.real = window.toPython; window.toPython = () => new Promise(() => {}) }")
+    page.get_by_role("button").click()
+    silence = page.get_by_role("status").get_by_text("The kernel does not answer")
+    silence.wait_for()
+    page.evaluate("() => { window.toPython = window.real }")
+    page.get_by_role("button").click()
+    silence.wait_for(state="hidden")
+
+
+def test_a_kernel_that_is_gone_is_told_at_once(page):
+    mount(page, Echo(["a"]), "dark")
+    page.evaluate("() => { window.gone = true }")
+    page.get_by_role("button").click()
+    page.get_by_role("status").get_by_text("The kernel does not answer").wait_for()
+    assert page.errors == []
+    shot(page, "view-no-kernel")
+
+
+CONTRASTS = """(kind) => {
+  const text = document.querySelector(".tk").appendChild(document.createElement("b"));
+  text.className = kind;
+  const root = getComputedStyle(document.documentElement);
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const light = (colours) => { // of colours laid over each other
+    for (const one of colours) { canvas.fillStyle = one; canvas.fillRect(0, 0, 1, 1); }
+    const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((v) => linear(v / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  return ["--jp-layout-color1", "--jp-layout-color2"].map((name) => {
+    const ground = root.getPropertyValue(name).trim();
+    const both = [light([ground]), light([ground, getComputedStyle(text).color])];
+    return Math.max(...both) / Math.min(...both);
+  });
+}"""
+"""The contrast of a text to the theme's two grounds, as WCAG 2.2 defines it: it asks for 4.5."""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("kind", ["tk-said", "tk-faint", "tk-error", "tk-silence"])
+def test_texts_have_contrast_to_what_is_behind_them(page, theme, kind):
+    mount(page, Echo(["a"]), theme)
+    assert min(page.evaluate(CONTRASTS, kind)) >= 4.5
 
 
 def test_the_keyboard_moves_among_its_buttons_and_the_tooltip_follows(page):

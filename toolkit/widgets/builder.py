@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ _PAGE = 10
 """Examples on a page of the table."""
 _CELL = 4000
 """Characters of one value that the table shows."""
+_BRIEF = 200
+"""Of one value, where no kernel runs."""
 _MANY = 64
 """More shown examples are not counted one by one: each costs a count of the whole prompt."""
 _WINDOW = 8192
@@ -81,14 +83,14 @@ class Builder(View):
         self._begun = prompt
         self.examples = [Example(dict(row)) for row in prompt.examples]
         self.rows = dicts("rows", rows) or ({},)
-        self._row = 0
-        self._shots: dict[str, Any] = {name: getattr(prompt, name) for name in SHOTS}
-        self._fit: dict[str, Any] = {"window": _WINDOW, "reserve": DEFAULT_MAX_TOKENS, "strategy": "examples"}
+        self._row = self._page = 0
         self._model = _ESTIMATE if model is None and engines._loaded is None else model
         self._counter = coder(self._model).name
-        self._errors: dict[str, str] = {}
+        self._shots: dict[str, Any] = {name: getattr(prompt, name) for name in SHOTS}
+        self._fit: dict[str, Any] = {"window": _WINDOW, "reserve": DEFAULT_MAX_TOKENS, "strategy": "examples"}
         with contextlib.suppress(ValueError, AttributeError):
             self._fit["window"] = self._own_window()
+        self._typed = {"shots": _typed(self._shots), "fit": {n: str(v) for n, v in self._fit.items()}}
         super().__init__({})
         self._refresh()
 
@@ -105,14 +107,18 @@ class Builder(View):
 
         Raises ValueError for examples that lack a variable.
         """
-        # A row that was added and not filled is no example yet.
-        pool = [e.row for e in self._pool]
+        return self._prompt(self._pool)
+
+    def _prompt(self, pool: Sequence[Example]) -> Prompt:
         k = self._shots["k"]
-        return self._begun.with_(**{**self._shots, "examples": pool, "k": k and min(k, len(pool))})
+        k = k and min(k, len(pool))
+        return self._begun.with_(**{**self._shots, "examples": [e.row for e in pool], "k": k})
 
     @property
     def _pool(self) -> list[Example]:
-        return [e for e in self.examples if e.included and any(str(e.row.get(n, "")) for n in self._columns)]
+        """The included examples. A row that was added and not filled is no example yet."""
+        names = self._columns
+        return [e for e in self.examples if e.included and any(str(e.row.get(n, "")) for n in names)]
 
     @property
     def _columns(self) -> list[str]:
@@ -121,68 +127,74 @@ class Builder(View):
             dict.fromkeys([*self._begun.example_variables, *(n for e in self.examples for n in e.row)])
         )
 
-    # What the browser asks for: each change gives the whole of what is shown anew.
+    # What the browser asks for. Each change makes what is shown anew, for all views.
 
-    def do_edit(self, place: int, name: str, text: str) -> Any:
+    def do_edit(self, place: int, name: str, text: str) -> None:
         row = self.examples[place].row
         row[name] = _as_before(row.get(name), text)
-        return self._refresh(place // _PAGE)
+        self._refresh()
 
-    def do_include(self, place: int, included: bool) -> Any:
+    def do_include(self, place: int, included: bool) -> None:
         self.examples[place].included = included
-        return self._refresh(place // _PAGE)
+        self._refresh()
 
-    def do_add(self) -> Any:
+    def do_add(self) -> None:
         self.examples.append(Example(dict.fromkeys(self._columns, "")))
-        return self._refresh((len(self.examples) - 1) // _PAGE)
+        self._refresh(len(self.examples) - 1)
 
-    def do_remove(self, place: int) -> Any:
+    def do_remove(self, place: int) -> None:
         del self.examples[place]
-        return self._refresh(max(0, min(place, len(self.examples) - 1)) // _PAGE)
+        self._refresh(place)
 
-    def do_move(self, place: int, by: int) -> Any:
+    def do_move(self, place: int, by: int) -> None:
         to = max(0, min(place + by, len(self.examples) - 1))
         self.examples.insert(to, self.examples.pop(place))
-        return self._refresh(to // _PAGE)
+        self._refresh(to)
 
-    def do_page(self, page: int) -> Any:
-        return self._refresh(page)
+    def do_page(self, page: int) -> None:
+        self._refresh(page * _PAGE)
 
-    def do_row(self, row: int) -> Any:
-        self._row = max(0, min(row, len(self.rows) - 1))
-        return self._refresh(self.content["page"])
+    def do_row(self, row: float) -> None:
+        self._row = max(0, min(int(row), len(self.rows) - 1))
+        self._refresh()
 
-    def do_set(self, shots: Mapping[str, Any], fit: Mapping[str, Any]) -> Any:
+    def do_set(self, shots: Mapping[str, Any], fit: Mapping[str, Any]) -> None:
         """How examples are chosen, and the window: texts as they were typed."""
-        self._errors = {}
-        made: dict[str, Any] = {}
-        for name, typed in shots.items():
-            self._tried(name, made, lambda name=name, typed=typed: self._shot(name, typed))
-        size = len(self._pool)
-        if made.get("k") is not None and made["k"] > size:
-            self._errors["k"] = (
-                f"k is {made['k']}, but {size} examples are included: lower k, or include more"
-            )
-            del made["k"]
-        self._shots |= made
-        for name in ("window", "reserve"):
-            self._tried(name, self._fit, lambda name=name: _whole(name, fit[name]))
-        self._fit["strategy"] = fit["strategy"] if fit["strategy"] in STRATEGIES else "refuse"
-        return self._refresh(self.content["page"])
+        self._typed = {"shots": dict(shots), "fit": dict(fit)}
+        self._refresh()
 
     def do_code(self) -> str:
         """The Python that makes the prompt."""
         return code(self.prompt)
 
-    def _tried(self, name: str, into: dict[str, Any], make: Any) -> None:
-        try:
-            into[name] = make()
-        except (TypeError, ValueError) as error:
-            self._errors[name] = visible(str(error), 400)
+    def _read(self, included: int) -> dict[str, str]:
+        """Takes what was typed, where it is right. Gives what is wrong, by name."""
+        errors: dict[str, str] = {}
 
-    def _shot(self, name: str, typed: Any) -> Any:
+        def tried(into: dict[str, Any], name: str, typed: Any, read: Callable[[str, Any], Any]) -> None:
+            try:
+                into[name] = read(name, typed)
+            except (TypeError, ValueError) as error:
+                errors[name] = visible(str(error), 400)
+
+        for name, typed in self._typed["shots"].items():
+            tried(self._shots, name, typed, lambda name, typed: self._shot(name, typed, included))
+        for name in ("window", "reserve"):
+            tried(self._fit, name, self._typed["fit"][name], _whole)
+        strategy = self._typed["fit"]["strategy"]
+        self._fit["strategy"] = strategy if strategy in STRATEGIES else "refuse"
+        return errors
+
+    def _shot(self, name: str, typed: Any, included: int) -> Any:
         if name != "selector":
-            return None if typed == "" else SHOTS[name](name, _number(typed))
+            value = None if typed == "" else SHOTS[name](name, _number(typed))
+            if name == "k" and value is not None and value > included:
+                raise ValueError(
+                    f"k is {value}, but {included} examples are included: lower k, or include more"
+                )
+            return value
+        if typed["name"] == _name(self._begun.selector) not in SELECTORS:
+            return self._begun.selector
         options = {n: _number(v) for n, v in typed["options"].items() if v != ""}
         made = selector({"name": typed["name"], **options})
         kept = {n: v for n in _HIDDEN if hasattr(made, n) and (v := getattr(self._begun.selector, n, None))}
@@ -190,21 +202,29 @@ class Builder(View):
 
     # What is shown.
 
-    def _refresh(self, page: int = 0) -> Any:
-        self.content = plain({**self._state(page), **self._result()})
-        return self.content
+    def _refresh(self, place: int | None = None) -> None:
+        """Makes the content anew, with the page of an example (else the same one)."""
+        begin = self._page * _PAGE if place is None else place
+        self._page = max(0, min(begin, len(self.examples) - 1)) // _PAGE
+        pool = self._pool
+        errors = self._read(len(pool))
+        chosen, result = self._result(pool)
+        shown = {id(pool[i]): n for n, i in enumerate(chosen, 1)}
+        errors = {**({"prompt": wrong} if (wrong := result.pop("wrong", "")) else {}), **errors}
+        self.content = plain(
+            {**self._table(shown), "included": len(pool), **self._settings(), **result, "errors": errors}
+        )
 
-    def _state(self, page: int) -> dict[str, Any]:
-        begin = page * _PAGE
+    def _table(self, shown: Mapping[int, int]) -> dict[str, Any]:
+        """The page of examples. shown: id() of one → its place among those shown for the row, from 1."""
         names = self._columns
-        shown = self._order()
+        begin = self._page * _PAGE
         return {
             "columns": [visible(name, 100) for name in names],
             "names": names,
-            "page": page,
+            "page": self._page,
             "pages": max(1, -(-len(self.examples) // _PAGE)),
             "total": len(self.examples),
-            "included": len(self._pool),
             "examples": [
                 {
                     "place": place,
@@ -214,60 +234,37 @@ class Builder(View):
                 }
                 for place, example in enumerate(self.examples[begin : begin + _PAGE], begin)
             ],
-            "shots": {
-                "k": self._shots["k"],
-                "order_seed": self._shots["order_seed"],
-                "selector": {
-                    "name": type(s := self._shots["selector"]).__name__.lower(),
-                    "options": _options(s),
-                },
-            },
-            "selectors": {name: list(_options(kind())) for name, kind in SELECTORS.items()},
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        own = self._begun.selector
+        kinds = {name: _options(kind()) for name, kind in SELECTORS.items()}
+        return {
+            "shots": self._typed["shots"],
+            "selectors": {**kinds, **({} if _name(own) in kinds else {_name(own): {}})},
             "strategies": STRATEGIES,
-            "fit": self._fit,
+            "fit": self._typed["fit"],
             "row": self._row,
             "rows": len(self.rows),
             "values": [[visible(str(n), 100), visible(str(v), 400)] for n, v in self.rows[self._row].items()],
             "counter": self._counter,
         }
 
-    def _order(self) -> dict[int, int]:
-        """id() of an example → its place among those shown for the row, from 1."""
-        try:
-            chosen = self.prompt.chosen(self.rows[self._row])
-        except ValueError:
-            return {}
-        return {id(self._pool[i]): n for n, i in enumerate(chosen, 1)}
-
-    def _result(self) -> dict[str, Any]:
-        """The rendered prompt with its tokens, and what would be left out; or what is wrong."""
+    def _result(self, pool: Sequence[Example]) -> tuple[list[int], dict[str, Any]]:
+        """Places in the pool of the examples shown; the rendered prompt with its tokens and what would be left out,
+        or what is wrong."""
         row = self.rows[self._row]
+        found: dict[str, Any] = {"turns": [], "sizes": None, "tokens": None, "estimate": False}
+        found |= {"fits": "", "fitted": False, "out": 0}
         try:
-            prompt = self.prompt
-            rendered = prompt.render(row)
-            chosen = prompt.chosen(row)
-            turns = [
+            prompt = self._prompt(pool)
+            rendered, chosen = prompt.render(row), prompt.chosen(row)
+            found["turns"] = [
                 [role, [[visible(text), n] for text, n in parts]]
                 for role, parts in parted(prompt, rendered, chosen)
             ]
         except (ValueError, TypeError) as error:
-            errors = {"prompt": visible(str(error), 600), **self._errors}
-            return {
-                "turns": [],
-                "sizes": None,
-                "tokens": None,
-                "estimate": False,
-                "fits": "",
-                "errors": errors,
-            }
-        found: dict[str, Any] = {
-            "turns": turns,
-            "sizes": None,
-            "tokens": None,
-            "estimate": False,
-            "fits": "",
-            "out": 0,
-        }
+            return [], {**found, "wrong": visible(str(error), 600)}
         try:
             whole = count_tokens(rendered, self._model)
             few = len(chosen) <= _MANY
@@ -276,7 +273,7 @@ class Builder(View):
             found |= self._fitted(prompt, row)
         except (ValueError, EngineError) as error:
             found["fits"] = visible(str(error), 600)
-        return {**found, "errors": self._errors}
+        return chosen, found
 
     def _fitted(self, prompt: Prompt, row: Mapping[str, Any]) -> dict[str, Any]:
         """What `Prompt.fit` leaves out, in words, and how many of the examples shown first."""
@@ -287,10 +284,7 @@ class Builder(View):
         except ValueError as error:
             return {"fits": visible(str(error), 600), "fitted": False, "out": 0}
         room = f"{made.prompt_tokens:,} + {self._fit['reserve']:,} of {self._fit['window']:,} tokens"
-        left = ", ".join(
-            f"{n:,} {'characters of ' if kind == 'documents' else ''}{kind}"
-            for kind, n in made.dropped.items()
-        )
+        left = ", ".join(_many(n, kind) for kind, n in made.dropped.items())
         told = f"left out: {left}; then it fits, {room}" if left else f"all of it fits: {room}"
         return {"fits": told, "fitted": True, "out": made.dropped.get("examples", 0)}
 
@@ -299,15 +293,25 @@ class Builder(View):
     def html(self) -> str:
         c = self.content
         wrong = "".join(f'<p style="color:#b3261e">{escaped(e, 2000)}</p>' for e in c["errors"].values())
-        turns = "".join(_turn(role, parts) for role, parts in c["turns"])
-        head = f"<b>{c['included']} of {c['total']} examples</b> {escaped(self._shots['selector'])}, row {c['row']}"
-        return f"<div style='overflow-wrap:anywhere'>{head}{wrong}{turns}<small>{escaped(self._told())}</small></div>"
+        turns = "".join(_piece(*piece) for piece in _pieces(c))
+        head = f"<b>{c['included']} of {c['total']} examples</b> {escaped(self._chosen())}{_page(c)}"
+        below = f"<div>{escaped(self._asked())}</div>{wrong}{turns}<small>{escaped(self._told())}</small>"
+        return f"<div style='overflow-wrap:anywhere;text-align:left'>{head}{below}</div>"
 
     def text(self) -> str:
-        said = "\n".join(
-            f"{role}: {''.join(text for text, _ in parts)}" for role, parts in self.content["turns"]
-        )
-        return "\n".join([*([said] if said else []), *self.content["errors"].values(), self._told()])
+        c = self.content
+        head = f"{c['included']} of {c['total']} examples, {self._chosen()}"
+        turns = [f"{label}: {text}" for label, text, _ in _pieces(c)]
+        return "\n".join([head, *_rows(c), self._asked(), *c["errors"].values(), *turns, self._told()])
+
+    def _chosen(self) -> str:
+        k, seed = self._shots["k"], self._shots["order_seed"]
+        order = "" if seed is None else f", order_seed {seed}"
+        return visible(f"chosen by {self._shots['selector']}, k {'all' if k is None else k}{order}", 400)
+
+    def _asked(self) -> str:
+        c = self.content
+        return f"row {c['row']} of {c['rows']}: {', '.join(f'{name} {value}' for name, value in c['values'])}"
 
     def _told(self) -> str:
         c = self.content
@@ -334,7 +338,9 @@ def parted(
     begin = len(turns) - 1 - history - 2 * len(chosen)
     for n in range(2 * len(chosen)):
         role, ((text, _),) = made[begin + n]
-        made[begin + n] = (role, [(text, n // 2)])
+        own = str(prompt.example(chosen[n // 2])[n % 2]["content"])  # type: ignore[index]
+        folded = [(text.removesuffix(own), None)] if text != own else []  # the system text, before the first
+        made[begin + n] = (role, [*folded, (own, n // 2)])
     return made
 
 
@@ -353,21 +359,69 @@ def _blocks(text: str, blocks: Sequence[str]) -> list[tuple[str, int | None]]:
 def code(prompt: Prompt) -> str:
     """The Python that makes a prompt."""
     try:
+        if _name(prompt.selector) not in SELECTORS:
+            raise ValueError("a class of the user's own")
         given, lost = prompt.to_dict(), ""
-    except ValueError:  # a function has no text
+    except ValueError:  # neither that nor a function has a text
         given = replace(prompt, selector="first").to_dict()
-        lost = f"# prompt = prompt.with_(selector=…): {prompt.selector} holds a function\n"
+        lost = f"# prompt = prompt.with_(selector=…): {prompt.selector} holds a function, or is a class of your own\n"
     template, *named = ((name, written(plain(value))) for name, value in given.items())
     return f"import toolkit as tk\n\nprompt = {call('tk.Prompt', template[1], **dict(named))}\n{lost}"
 
 
-def _turn(role: str, parts: Sequence[tuple[str, int | None]]) -> str:
-    colour = "#e69f00" if any(n is not None for _, n in parts) else "#0072b2"
+def _pieces(content: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """The prompt in pieces: whose it is, its text, whether it is of an example. What an example takes is told once,
+    with its question."""
+    found = []
+    for role, parts in content["turns"]:
+        for text, n in parts:
+            sizes = content["sizes"] if role != "assistant" else None
+            size = f": {sizes[n + 1]:,} tokens" if sizes and n is not None else ""
+            out = ", left out" if n is not None and n < content["out"] else ""
+            found.append((role if n is None else f"{role}, example {n + 1}{size}{out}", text, n is not None))
+    return [piece for piece in found if piece[1].strip()]
+
+
+def _piece(label: str, text: str, of_example: bool) -> str:
+    style = f"margin:4px 0;padding:2px 8px;border-left:3px solid {'#e69f00' if of_example else '#0072b2'}"
+    return f'<div style="{style}"><small>{escaped(label)}</small>{said(text)}</div>'
+
+
+def _marks(example: Mapping[str, Any]) -> list[str]:
+    """Of a row of the table: whether it is included, its number, its place among those shown."""
+    place = f"shown {example['shown']}" if example["shown"] else ""
+    return ["✓" if example["included"] else "–", str(example["place"]), place]
+
+
+def _page(content: Mapping[str, Any]) -> str:
+    """The examples as a table of HTML."""
+    if not content["examples"]:
+        return ""
+    names = "".join(f"<th>{escaped(name)}</th>" for name in ("", "#", "", *content["columns"]))
     rows = "".join(
-        f"{'' if n is None else f'<small>example {n + 1}</small>'}{said(text)}" for text, n in parts
+        f"<tr>{''.join(f'<td>{cell}</td>' for cell in [*_marks(one), *_cells(one)])}</tr>"
+        for one in content["examples"]
     )
-    style = f"margin:4px 0;padding:2px 8px;border-left:3px solid {colour}"
-    return f'<div style="{style}"><small>{escaped(role)}</small>{rows}</div>'
+    return f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>{escaped(_others(content))}"
+
+
+def _cells(example: Mapping[str, Any]) -> list[str]:
+    return [said(value["text"], _BRIEF) for value in example["values"]]
+
+
+def _rows(content: Mapping[str, Any]) -> list[str]:
+    """The examples as lines of text."""
+    lines = []
+    for one in content["examples"]:
+        values = zip(content["columns"], one["values"], strict=True)
+        told = ", ".join(f"{name} {value['text'][:_BRIEF]}".replace("\n", "⏎") for name, value in values)
+        lines.append(f"{' '.join(filter(None, _marks(one)))}: {told}")
+    return [*lines, *filter(None, [_others(content)])]
+
+
+def _others(content: Mapping[str, Any]) -> str:
+    pages = content["pages"]
+    return f"page {content['page'] + 1} of {pages}" if pages > 1 else ""
 
 
 def _cell(value: Any) -> dict[str, Any]:
@@ -383,6 +437,26 @@ def _as_before(value: Any, text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _many(n: int, kind: str) -> str:
+    """What was left out, in words: "1 example", "20 characters of documents"."""
+    if kind == "documents":
+        return f"{n:,} {'character' if n == 1 else 'characters'} of documents"
+    return f"{n:,} {kind.removesuffix('s') if n == 1 else kind}"
+
+
+def _name(made: Any) -> str:
+    return type(made).__name__.lower()
+
+
+def _typed(shots: Mapping[str, Any]) -> dict[str, Any]:
+    """How examples are chosen, as it would be typed."""
+    made = shots["selector"]
+    options = {} if _name(made) not in SELECTORS else _options(made)
+    given = {n: "" if v is None else str(v) for n, v in options.items()}
+    numbers = {n: "" if shots[n] is None else str(shots[n]) for n in ("k", "order_seed")}
+    return {**numbers, "selector": {"name": _name(made), "options": given}}
 
 
 def _options(made: Any) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from toolkit.request import Request
 from toolkit.sampling import NEUTRAL
 
 _WIDTH = 96
+_LAST = 2**63 - 4
+"""The last seed after which three more are seeds."""
 
 
 def written(value: Any) -> str:
@@ -46,7 +48,7 @@ def loading(engine: Engine | None) -> str:
 def sweep_code(request: Request, engine: Engine | None) -> str:
     """Python that asks the same at several temperatures and with several seeds, as it stands."""
     given = request.sampling.given()
-    seed, own = given.pop("seed", None) or 0, given.pop("temperature", NEUTRAL["temperature"])
+    seed, own = min(given.pop("seed", None) or 0, _LAST), given.pop("temperature", NEUTRAL["temperature"])
     given.pop("n", None)  # seeds take its place, and one of the temperatures is 0
     axes = {"temperature": written(sorted({0.0, 0.7, own})), "seed": f"range({seed}, {seed + 4})"}
     # A list is an axis: one that is a single value stands in another.

@@ -21,6 +21,7 @@ _PICTURE = 300_000
 """Characters of an image's data: URL that are sent to the browser; a larger one is only named."""
 _SAID = ("seed", "logprobs")
 """What is told elsewhere: the seed has a place of its own, and logprobs go with top_logprobs."""
+_BOX = "margin:0 0 6px 0;padding-left:8px;border-left:3px solid "
 _NOTE = 300
 """Characters of what a verdict says."""
 
@@ -63,10 +64,11 @@ class CompletionView(View):
         return self._texts.pieces(number, first)
 
     def html(self) -> str:
-        request, content = self._completion.request, self.content
-        turns = inside(view(request.messages)) if request.messages else said(_prompt(request))
+        content, messages = self.content, self._completion.request.messages or ()
+        rest = content["asked"]["turns"][len(messages) :]
+        turns = inside(view(messages)) + "".join(map(_turn_html, rest))
         asked = f"<details><summary>{escaped(content['asked']['title'])}</summary>{turns}</details>"
-        answers = "".join(map(_answer, content["choices"]))
+        answers = "".join(_answer(choice, len(content["choices"])) for choice in content["choices"])
         if content["error"]:
             answers = f"<p><b>error</b></p>{said(content['error'])}"
         told = ""
@@ -78,9 +80,11 @@ class CompletionView(View):
 
     def text(self) -> str:
         content = self.content
-        answers = [_plain(choice) for choice in content["choices"]]
+        asked = [f"{turn['role']}: {turn['text']}" for turn in content["asked"]["turns"]]
+        answers = [_plain(choice, len(content["choices"])) for choice in content["choices"]]
         facts = ", ".join(f"{name} {value}" for name, value in content["facts"])
-        return "\n".join([f"error: {content['error']}"] if content["error"] else answers) + f"\n[{facts}]"
+        answered = [f"error: {content['error']}"] if content["error"] else answers
+        return "\n".join([*asked, *answered, f"[{facts}]"])
 
 
 def _logprobs(completion: Completion) -> Logprobs | None:
@@ -117,7 +121,7 @@ def _turn(message: Mapping[str, Any]) -> dict[str, Any]:
     parts: list[Any] = [{"type": "text", "text": content}] if isinstance(content, str) else content
     urls = [str(part["image_url"]["url"]) for part in parts if part["type"] != "text"]
     shown = [url for url in urls if url.startswith("data:image/") and len(url) <= _PICTURE]
-    lines = [part["text"] for part in parts if part["type"] == "text"]
+    lines = [part["text"] for part in parts if part["type"] == "text" and part["text"]]
     lines += [f"[image {url[:80]}]" for url in urls if url not in shown]
     calls = (call["function"] for call in message.get("tool_calls") or ())
     lines += [f"→ {call['name']}({call['arguments']})" for call in calls]
@@ -184,21 +188,42 @@ def _facts(completion: Completion) -> list[tuple[str, str]]:
     return [(n, visible(str(v), _NOTE)) for n, v in facts.items() if v not in (None, "")]
 
 
-def _plain(choice: Mapping[str, Any]) -> str:
+def _ended(choice: Mapping[str, Any], count: int) -> str:
+    """How a choice ended, in words, and which it is of several."""
+    number = f"choice {choice['index'] + 1} of {count}: " if count > 1 else ""
+    at = f" at {choice['stop_reason']}" if choice["stop_reason"] else ""
+    return f"{number}{choice['finish_reason']}{at}"
+
+
+def _plain(choice: Mapping[str, Any], count: int) -> str:
+    """A choice as text."""
     calls = [
-        f"→ {call['name']}({call['arguments']}) [{call['verdict']['status']}]" for call in choice["calls"]
+        f"→ {call['name']}({call['arguments']}) [{_verdict(call['verdict'])}]" for call in choice["calls"]
     ]
-    ended = choice["finish_reason"] + (f", {choice['verdict']['status']}" if choice["verdict"] else "")
-    return "\n".join([choice["text"], *calls, f"[{ended}]"])
+    ended = _ended(choice, count) + (f", {_verdict(choice['verdict'])}" if choice["verdict"] else "")
+    text = [f"answer: {_text(choice)}"] if _text(choice) else []
+    return "\n".join([*text, *calls, f"[{ended}]"])
 
 
-def _answer(choice: Mapping[str, Any]) -> str:
+def _text(choice: Mapping[str, Any]) -> str:
+    return choice["text"] or ("" if choice["calls"] else "(no text)")
+
+
+def _verdict(badge: Mapping[str, Any]) -> str:
+    return f"{badge['status']}: {badge['told']}" if badge["told"] else str(badge["status"])
+
+
+def _turn_html(turn: Mapping[str, Any]) -> str:
+    """What was asked beside messages, as HTML."""
+    return f'<div style="{_BOX}#777"><small>{escaped(turn["role"])}</small>{said(turn["text"])}</div>'
+
+
+def _answer(choice: Mapping[str, Any], count: int) -> str:
     """A choice as HTML."""
     calls = "".join(
-        said(f"→ {call['name']}({call['arguments']}) {call['verdict']['status']}") for call in choice["calls"]
+        said(f"→ {call['name']}({call['arguments']}) {_verdict(call['verdict'])}") for call in choice["calls"]
     )
     found = choice["verdict"]
     form = f" · <b>{escaped(found['status'])}</b> {escaped(found['told'])}" if found else ""
-    style = "border-left:3px solid #0072b2;padding-left:8px;margin:0 0 6px 0"
-    ended = f"<small>{escaped(choice['finish_reason'])}{form}</small>"
-    return f'<div style="{style}">{said(choice["text"])}{calls}{ended}</div>'
+    ended = f"<small>{escaped(_ended(choice, count))}{form}</small>"
+    return f'<div style="{_BOX}#0072b2">{said(_text(choice))}{calls}{ended}</div>'

@@ -122,7 +122,7 @@ def value_of(name: str, typed: Any) -> Any:
     if typed is None or not str(typed).strip("\r\n" if name == "stop" else None):
         return None
     if name == "stop":
-        return [_unescaped(line) for line in str(typed).splitlines() if line]
+        return [_unescaped(line) for line in str(typed).split("\n") if line]
     try:
         return int(typed) if isinstance(own, Whole) else float(typed)
     except ValueError:
@@ -135,7 +135,7 @@ def typed(name: str, value: Any) -> Any:
         return bool(value)
     if name == "stop":
         return "\n".join(_escaped(text) for text in value or ())
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "" if value is None else str(value).removesuffix(".0")
 
 
 _ENDS = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
@@ -164,7 +164,7 @@ def form_of(kind: str, text: str) -> ResponseFormat | None:
             regex.compile(text)
         except regex.error as error:
             raise ValueError(f"{text!r} is no regex: {error}") from None
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]
     return response_format({"type": kind, kind: lines if kind == "choice" else text})
 
 
@@ -172,8 +172,18 @@ def form_text(form: ResponseFormat | None) -> dict[str, str]:
     """A form as it would be typed."""
     if form is None:
         return {"kind": "text", "text": ""}
-    schema = json.dumps(form.schema, ensure_ascii=False, indent=2) if form.kind == "json_schema" else ""
-    return {"kind": form.kind, "text": schema or "\n".join(form.choices) or form.value}
+    if form.kind == "json_schema":
+        return {"kind": form.kind, "text": json.dumps(_schema(form), ensure_ascii=False, indent=2)}
+    return {"kind": form.kind, "text": "\n".join(form.choices) or form.value}
+
+
+def _schema(form: ResponseFormat) -> Any:
+    """The schema alone, where it says the name too; else as OpenAI's request has it."""
+    try:
+        same = response_format(form.schema) == form
+    except (TypeError, ValueError):  # a schema that is no object needs its frame
+        same = False
+    return form.schema if same else form.to_openai()
 
 
 def place_of(error: str, usual: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolkit.completion import Completion
@@ -13,7 +13,7 @@ from toolkit.count import Count, count_tokens
 from toolkit.engine import Engine, EngineError, NotTold, load
 from toolkit.messages import Message, plain_text
 from toolkit.messages import messages as checked
-from toolkit.models import ModelError
+from toolkit.models import DEFAULT, ModelError
 from toolkit.prices import LocalPrice, ModelPrice, model_price
 from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
 from toolkit.schema import KINDS
@@ -59,6 +59,7 @@ class Playground(View):
         self._lock = threading.Lock()
         self._views = 0
         turns = editable(checked(messages)) if messages else ({"role": "user", "content": ""},)
+        self._begun = settings(begun, None)
         super().__init__(
             {
                 "roles": ROLES,
@@ -67,9 +68,15 @@ class Playground(View):
                 "fixed": [f"{name} {brief(value)}" for name, value in fixed.items()],
                 "draft": self._drafts.of(turns, begun, None),
                 "history": [],
-                "engine": None if engine is None else engine.model,
+                "model": self._model,
             }
         )
+
+    @property
+    def _model(self) -> str:
+        if self.engine is None:
+            return f"{DEFAULT}, loaded by the first run"
+        return visible(str(self.engine.model), BRIEF)
 
     @property
     def replies(self) -> tuple[Reply, ...]:
@@ -78,7 +85,7 @@ class Playground(View):
 
     @property
     def history(self) -> list[Completion]:
-        """The completions, the oldest first. An answer that was stopped is none; `replies` has what came of it."""
+        """The completions, the oldest first. An answer that was stopped has none; `replies` has its text."""
         return [reply.completion for reply in self._replies if reply.completion is not None]
 
     @property
@@ -98,10 +105,13 @@ class Playground(View):
 
     # What the browser asks for. All of it returns at once: answers come from a thread.
 
-    def do_open(self) -> Any:
-        """A view begins. Gives the answer that is coming."""
+    def do_open(self) -> None:
+        """A view begins, and is told of the answer that is coming."""
         self._views += 1
-        return next((self._told(r) for r in self._replies if r.state == "running"), None)
+        with self._lock:
+            for reply in self._replies:
+                if reply.state == "running":
+                    self.tell("began", self._told(reply))
 
     def do_gone(self) -> None:
         """A view goes; with the last one (the cell was run again, or cleared) nobody waits for an answer."""
@@ -119,8 +129,9 @@ class Playground(View):
             size = request.sampling.n or 1
             reply = Reply(len(self._replies) + 1, request, texts=[""] * size, told=[0] * size)
             self._replies.append(reply)
+            self.tell("began", self._told(reply))
         threading.Thread(target=self._work, args=(reply,), name="toolkit-playground", daemon=True).start()
-        return {"reply": self._told(reply)}
+        return {"errors": {}}
 
     def do_stop(self) -> None:
         self.stop()
@@ -175,13 +186,14 @@ class Playground(View):
     def do_compare(self, first: int, second: int) -> Any:
         """Two answers side by side: settings that differ, and texts by words."""
         one, other = self._replies[first - 1], self._replies[second - 1]
-        left, right = settings(one.request), settings(other.request)
+        left, right = (settings(r.request.sampling, r.request.response_format) for r in (one, other))
         names = [n for n in {**left, **right} if left.get(n) != right.get(n)]
-        said, meant = (" ".join(map(plain_text, r.request.messages or ())) for r in (one, other))
         return {
             "sides": [self._told(one), self._told(other)],
-            "differ": [[n, left.get(n, "–"), right.get(n, "–")] for n in names],
-            "messages": said == meant,
+            "differ": [
+                [n, *(brief(given[n]) if n in given else "–" for given in (left, right))] for n in names
+            ],
+            "messages": one.request.messages == other.request.messages,
             "texts": sides(visible(one.texts[0], SHOWN), visible(other.texts[0], SHOWN)),
         }
 
@@ -191,45 +203,48 @@ class Playground(View):
         began = time.monotonic()
         try:
             self._stream(reply)
-            reply.state = "done" if reply.completion else "stopped"
+            state = "done" if reply.completion else "stopped"
         except Exception as error:  # noqa: BLE001  # a thread has nobody to whom it could raise
-            reply.error = str(error) or type(error).__name__
-            reply.state = "error"
+            reply.error, state = str(error) or type(error).__name__, "error"
         reply.seconds = time.monotonic() - began
+        reply.state = state
         history = [self._told(r, brief=r is not reply) for r in self._replies]
         last = self._drafts.of(
             reply.request.messages or (), reply.request.sampling, reply.request.response_format
         )
-        name = None if self.engine is None else self.engine.model
-        self.content = {**self.content, **plain({"history": history, "draft": last, "engine": name})}
+        self.content = {**self.content, **plain({"history": history, "draft": last, "model": self._model})}
         self.tell("done", self._told(reply))
 
     def _stream(self, reply: Reply) -> None:
         if self.engine is None:
             self.engine = load()
+        reply.model = self.engine.model
         last = 0.0  # the first piece is told at once
         with contextlib.closing(self.engine.stream_request(reply.request)) as deltas:  # type: ignore[type-var]
             for delta in deltas:
                 reply.texts[delta.index] += delta.text
                 reply.completion = delta.completion
                 if reply.stop.is_set():
+                    reply.fingerprint = self.engine.fingerprint.id
                     break
                 if (now := time.monotonic()) - last >= _PERIOD:
                     self._more(reply)
                     last = now
-        if reply.completion:
-            reply.texts = [choice.text for choice in reply.completion.choices]
+        if c := reply.completion:
+            reply.texts = [choice.text for choice in c.choices]
+            reply.model, reply.fingerprint = c.model, c.system_fingerprint
 
     def _more(self, reply: Reply) -> None:
-        """Tells what came since the last time: (choice, first character, end, text)."""
+        """Tells what came since the last time, as (choice, text); all views, and so none that opens in between."""
         news = []
-        for choice, text in enumerate(reply.texts):
-            begin, end = reply.told[choice], min(len(text), SHOWN)
-            if begin < end:
-                news.append((choice, begin, end, visible(text[begin:end])))
-                reply.told[choice] = end
-        if news:
-            self.tell("more", {"number": reply.number, "news": news})
+        with self._lock:
+            for choice, text in enumerate(reply.texts):
+                begin, end = reply.told[choice], min(len(text), SHOWN)
+                if begin < end:
+                    news.append((choice, visible(text[begin:end])))
+                    reply.told[choice] = end
+            if news:
+                self.tell("more", {"number": reply.number, "news": news})
 
     # What is told of an answer.
 
@@ -240,9 +255,9 @@ class Playground(View):
             "state": reply.state,
             "brief": brief,
             "error": visible(reply.error, 2000),
-            "settings": line(reply.request),
-            "texts": [visible(text, most) for text in reply.texts],
-            "told": list(reply.told),
+            "model": visible(reply.model, BRIEF) or self._model,
+            "settings": line(settings(reply.request.sampling, reply.request.response_format)),
+            "texts": [visible(text, most) for text in reply.shown],
             "reasons": [c.finish_reason for c in reply.completion.choices] if reply.completion else [],
             "facts": facts(reply, self.price),
             "verdict": judged(reply),
@@ -268,35 +283,48 @@ class Playground(View):
     # Without a browser.
 
     def html(self) -> str:
-        head = f"<b>Playground</b> <small>{escaped(self.content['engine'] or 'toolkit.load()')}</small>"
-        turns = "" if self._replies else _conversation(self.content["draft"]["messages"])
-        return f"<div style='overflow-wrap:anywhere'>{head}{turns}{''.join(map(self._section, self._replies))}</div>"
+        head = f"<b>Playground</b> <small>{escaped(self._model)}</small>"
+        turns = _conversation(self.content["draft"]["messages"])
+        begun = "" if self._replies else f"{turns}<small>{escaped(line(self._begun))}</small>"
+        return f"<div style='overflow-wrap:anywhere'>{head}{begun}{''.join(map(self._section, self._replies))}</div>"
 
     def _section(self, reply: Reply) -> str:
         told = self._told(reply)
-        facts = " · ".join(f"{escaped(name)} <b>{escaped(value)}</b>" for name, value, _ in told["facts"])
+        facts = " · ".join(f"{escaped(name)} <b>{escaped(value)}</b>" for name, value in _facts(told))
         texts = "".join(map(said, reply.texts))
         error = f'<p style="color:#b3261e">{escaped(reply.error, 2000)}</p>' if reply.error else ""
-        form = f" · <b>{escaped(told['verdict'][1])}</b>" if told["verdict"] else ""
         asked = _conversation([self._drafts.shown(turn) for turn in reply.request.messages or ()])
         head = f"<b>#{reply.number}</b> {reply.state} <small>{escaped(told['settings'])}</small>"
         answer = f'<div style="{_BOX}#009e73">{texts}{error}</div>'
-        return f'<div style="margin:10px 0">{head}{asked}{answer}<small>{facts}{form}</small></div>'
+        return f'<div style="margin:10px 0">{head}{asked}{answer}<small>{facts}</small></div>'
 
     def text(self) -> str:
-        lines = [f"Playground on {self.content['engine'] or 'toolkit.load()'}, {len(self._replies)} answers"]
-        for reply in self._replies:
-            c = reply.completion
-            used = (
-                f"{c.usage.prompt_tokens} + {c.usage.completion_tokens} tokens"
-                if c
-                else reply.error or "no usage"
-            )
-            said = visible(" | ".join(reply.texts), BRIEF).replace("\n", "⏎")
-            lines.append(
-                f"#{reply.number} {reply.state}; {line(reply.request)}; {visible(used, BRIEF)}: {said}"
-            )
-        return "\n".join(lines)
+        many = "1 answer" if len(self._replies) == 1 else f"{len(self._replies)} answers"
+        head = f"Playground on {self._model}, {many}"
+        if self._replies:
+            return "\n".join([head, *map(self._lines, self._replies)])
+        turns = [_spoken(turn["role"], turn["text"]) for turn in self.content["draft"]["messages"]]
+        return "\n".join([head, *turns, f"[{line(self._begun)}]"])
+
+    def _lines(self, reply: Reply) -> str:
+        told = self._told(reply)
+        turns = [_spoken(turn["role"], plain_text(turn)) for turn in reply.request.messages or ()]
+        texts = [_spoken("answer", text) for text in reply.texts]
+        error = [visible(reply.error, 2000)] if reply.error else []
+        facts = ", ".join(f"{name} {value}" for name, value in _facts(told))
+        return "\n".join(
+            [f"#{reply.number} {reply.state}; {told['settings']}", *turns, *texts, *error, f"[{facts}]"]
+        )
+
+
+def _facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Of an answer as it is told, the verdict among them."""
+    form = [("verdict", told["verdict"][2])] if told["verdict"] else []
+    return [*((name, value) for name, value, _ in told["facts"]), *form]
+
+
+def _spoken(who: str, text: str) -> str:
+    return f"{who}: {visible(text, SHOWN)}"
 
 
 def _conversation(turns: Sequence[Draft]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ from toolkit.completion import Completion
 from toolkit.diff import diff, words
 from toolkit.prices import LocalPrice, ModelPrice
 from toolkit.request import Request
+from toolkit.sampling import Sampling
+from toolkit.schema import ResponseFormat
 from toolkit.widgets.view import visible
 
 BRIEF = 120
@@ -29,6 +32,10 @@ class Reply:
     """Of each choice, so far."""
     completion: Completion | None = None
     """None until it is done: an engine tells no more of an answer that was stopped than its text."""
+    model: str = ""
+    """What the engine calls the model, once there is an engine."""
+    fingerprint: str = ""
+    """Of the engine, once the answer has ended; empty when it failed."""
     error: str = ""
     seconds: float = 0.0
     """Until it ended here, the engine's start included."""
@@ -36,43 +43,62 @@ class Reply:
     told: list[int] = field(default_factory=list, repr=False)
     """Characters of each text that the browser was told."""
 
+    @property
+    def shown(self) -> list[str]:
+        """The texts as the browser knows them: the rest of an answer that comes is yet to be told."""
+        if self.state != "running":
+            return self.texts
+        return [text[:end] for text, end in zip(self.texts, self.told, strict=True)]
+
 
 def facts(reply: Reply, price: ModelPrice | LocalPrice | None) -> list[tuple[str, str, str]]:
     """(name, value, what it means) of all that is known of an answer."""
-    c = reply.completion
-    if c is None:
-        return [] if reply.state == "running" else [("seconds", f"{reply.seconds:.2f}", "until it ended")]
+    if reply.state == "running":
+        return []
+    seed = reply.request.sampling.seed
+    found = _ended(reply) if reply.completion is None else _finished(reply.completion, price)
+    found.append(("seed", "none" if seed is None else str(seed), "none: a fresh draw each time"))
+    if reply.fingerprint:
+        found.append(("fingerprint", reply.fingerprint, f"of the engine that answered, on {reply.model}"))
+    if reply.completion:
+        notes = reply.completion.notes.items()
+        found += [(name, str(value), "how the request was sent") for name, value in notes]
+    return [
+        (visible(name, BRIEF), visible(value, 200), visible(meaning, 400)) for name, value, meaning in found
+    ]
+
+
+def _ended(reply: Reply) -> list[tuple[str, str, str]]:
+    """Of an answer that was stopped, or failed."""
+    why = [("finish_reason", "none", "it was stopped here, before the model ended")]
+    seconds = ("seconds", f"{reply.seconds:.2f}", "until it ended")
+    unknown = ("usage", "not told", "an engine tells it with the end of an answer")
+    return [*why, unknown, seconds] if reply.state == "stopped" else [seconds]
+
+
+def _finished(c: Completion, price: ModelPrice | LocalPrice | None) -> list[tuple[str, str, str]]:
+    usage = c.usage
     stopped = [str(choice.stop_reason) for choice in c.choices if choice.stop_reason is not None]
     by = f", by {', '.join(map(repr, stopped))}" if stopped else ""
     reasons = ", ".join(dict.fromkeys(choice.finish_reason for choice in c.choices))
+    why = "stop: the model ended, or a stop string; length: max_tokens was reached"
     cached = (
-        f", {c.usage.cached_tokens:,} of the prompt's were in the prefix cache"
-        if c.usage.cached_tokens
-        else ""
+        f", {usage.cached_tokens:,} of the prompt's were in the prefix cache" if usage.cached_tokens else ""
     )
-    tokens = f"{c.usage.prompt_tokens:,} + {c.usage.completion_tokens:,}"
-    seed = c.request.sampling.seed
+    tokens = f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens"
     found = [
-        (
-            "finish_reason",
-            reasons + by,
-            "stop: the model ended, or a stop string; length: max_tokens was reached",
-        ),
-        ("usage", f"{tokens} tokens", f"of the prompt, and of the answer{cached}"),
+        ("finish_reason", reasons + by, why),
+        ("usage", tokens, f"of the prompt, and of the answer{cached}"),
     ]
     if c.seconds:
-        rate = c.usage.completion_tokens / c.seconds
-        first = (
-            "" if c.first_token_seconds is None else f"; the first token after {c.first_token_seconds:.2f} s"
-        )
+        after = c.first_token_seconds
+        first = "" if after is None else f"; the first token after {after:.2f} s"
+        rate = f"{usage.completion_tokens / c.seconds:.1f}"
         found.append(("seconds", f"{c.seconds:.2f}", f"from the request to its last token{first}"))
-        found.append(("tokens/s", f"{rate:.1f}", "tokens of the answer in these seconds"))
+        found.append(("tokens/s", rate, "tokens of the answer in these seconds"))
     if (cost := paid(c, price)) is not None:
         found.append(("cost", cost, f"at {price}"))
-    found.append(("seed", "none" if seed is None else str(seed), "none: a fresh draw each time"))
-    found.append(("fingerprint", c.system_fingerprint, f"of the engine that answered, on {c.model}"))
-    found += [(name, str(value), "how the request was sent") for name, value in c.notes.items()]
-    return [(name, visible(value, 200), visible(meaning, 400)) for name, value, meaning in found]
+    return found
 
 
 def paid(c: Completion, price: ModelPrice | LocalPrice | None) -> str | None:
@@ -89,31 +115,22 @@ def paid(c: Completion, price: ModelPrice | LocalPrice | None) -> str | None:
     return None
 
 
-def settings(request: Request) -> dict[str, str]:
-    """The settings that were given, in words."""
-    found = {name: brief(value) for name, value in request.sampling.given().items()}
-    form = (
-        {"response_format": visible(str(request.response_format), BRIEF)} if request.response_format else {}
-    )
-    return {**found, **form}
+def settings(sampling: Sampling, form: ResponseFormat | None) -> dict[str, Any]:
+    """The settings that were given."""
+    return {**sampling.given(), **({"response_format": form} if form else {})}
 
 
-def line(request: Request) -> str:
-    return (
-        " · ".join(f"{name} {value}" for name, value in settings(request).items())
-        or "the model's own settings"
-    )
+def line(given: Mapping[str, Any]) -> str:
+    """Settings in words."""
+    return " · ".join(f"{name} {brief(value)}" for name, value in given.items()) or "the model's own settings"
 
 
 def brief(value: Any) -> str:
-    shown = (
-        ", ".join(map(repr, value))
-        if isinstance(value, tuple)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else value
-    )
-    return visible(str(shown), BRIEF)
+    if isinstance(value, ResponseFormat):
+        return visible(f"{value} {value.value}".rstrip(), BRIEF)
+    if isinstance(value, tuple):
+        return visible(", ".join(map(repr, value)), BRIEF)
+    return visible(f"{value:g}" if isinstance(value, float) else str(value), BRIEF)
 
 
 def judged(reply: Reply) -> tuple[bool, str, str] | None:

@@ -18,6 +18,8 @@ from toolkit.report import is_missing
 _STATIC = Path(__file__).parent / "static"
 _CUT = 20_000
 """Characters of one text that a view shows; more make a browser slow."""
+_ERROR = 2000
+"""Characters of an error that a view shows."""
 
 
 def assets(*parts: str) -> tuple[str, str]:
@@ -64,7 +66,7 @@ class View(anywidget.AnyWidget):
             answer = getattr(self, f"do_{asked['what']}")(**asked["given"])
             self.send({"to": asked["id"], "value": plain(answer)})
         except Exception as error:  # noqa: BLE001  # the browser shows it; here is nobody whom it could reach
-            self.send({"to": asked["id"], "error": f"{error}" or type(error).__name__})
+            self.send({"to": asked["id"], "error": visible(str(error), _ERROR) or type(error).__name__})
 
     def __repr__(self) -> str:
         return self.text()
@@ -94,15 +96,15 @@ def plain(value: Any) -> Any:
 
 def visible(text: str, most: int = _CUT) -> str:
     """A text as a view may show it: what would be invisible, or change how its neighbours are drawn (control
-    characters, escapes of terminals, overrides of the direction), is spelt; a very long one is cut, and says so. The
-    joiners stay, which emoji and several scripts need."""
+    characters, escapes of terminals, overrides of the direction, tags and selectors that can hide a text), is spelt;
+    a very long one is cut, and says so. The joiners stay, which emoji and several scripts need."""
     shown = _UNSEEN.sub(_spelt, text[:most])
     return shown if len(text) <= most else f"{shown}… ({len(text) - most:,} more characters)"
 
 
 _UNSEEN = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
-    r"|[\U000e0000-\U000e007f]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 
 

@@ -1,18 +1,7 @@
 // The playground: messages and settings to the left and right, the answer and its history below.
-const QUIET = 4000; // milliseconds without a word from Python, after which that is said
-
 export default widget(async ({ root, content, ask, on, signal }) => {
   const roles = content.roles.map((role) => [role, role]);
   let turns = [], running = null, shown = null, history = content.history, chosen = [];
-
-  // Every question to Python: what no kernel answers is said.
-  const quiet = h("p", { class: "tk-error", role: "status", hidden: true },
-    "No kernel answers: it is busy, or does not run. Run the notebook's cell again to go on.");
-  const asked = async (what, given) => {
-    const slow = setTimeout(() => (quiet.hidden = false), QUIET);
-    try { return await ask(what, given); }
-    finally { clearTimeout(slow); quiet.hidden = true; }
-  };
 
   // Errors stand where their cause is.
   const places = new Map();
@@ -30,19 +19,23 @@ export default widget(async ({ root, content, ask, on, signal }) => {
   // Messages
   const editor = h("div", { class: "tk-play-turns" });
   const act = (label, sign, f, disabled) => h("button", { type: "button", "aria-label": label, title: label, disabled, onclick: f }, sign);
-  const drawTurns = (focus = null) => {
+  // focus: the names of what takes the keyboard, the first that can.
+  const drawTurns = (...focus) => {
     editor.replaceChildren(...turns.map(turnBox));
-    if (focus !== null) editor.querySelectorAll("textarea")[focus]?.focus();
+    const found = focus.map((name) => [...editor.querySelectorAll("[aria-label]")].find((one) => one.ariaLabel === name && !one.disabled));
+    if (focus.length) (found.find((one) => one) ?? more).focus();
   };
+  const textOf = (i) => `text of turn ${i + 1}`;
   const turnBox = (turn, i) => {
     const move = (by, sign, label) => act(`${label} turn ${i + 1}`, sign, () => {
       [turns[i], turns[i + by]] = [turns[i + by], turns[i]];
-      drawTurns(i + by);
+      drawTurns(`${label} turn ${i + by + 1}`, textOf(i + by));
       changed();
     }, !turns[i + by]);
     const text = h("textarea", {
-      rows: 2, "aria-label": `text of turn ${i + 1}`, readOnly: !!turn.cut, placeholder: turn.role === "assistant" ? "" : "say something",
-      title: turn.cut ? "too long to be edited here: it is sent whole, as it was given" : null,
+      rows: 2, "aria-label": textOf(i), readOnly: !!turn.cut, placeholder: turn.role === "assistant" ? "" : "say something",
+      title: turn.cut ? "too long to be edited here: it is sent whole, as it was given"
+        : turn.kept !== undefined ? "holds characters that cannot be seen: it is sent as it was given, until it is edited" : null,
       oninput: () => { turn.text = text.value; delete turn.kept; changed(); } });
     text.value = turn.text;
     const role = select(roles, turn.role, (value) => { turn.role = value; box.dataset.role = value; changed(); });
@@ -50,18 +43,20 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     const box = h("div", { class: "tk-play-turn", "data-role": turn.role },
       h("div", { class: "tk-play-head" }, role, h("span", { class: "tk-play-acts" },
         move(-1, "↑", "move up"), move(1, "↓", "move down"),
-        act(`remove turn ${i + 1}`, "✕", () => { turns.splice(i, 1); drawTurns(Math.min(i, turns.length - 1)); changed(); }))),
+        act(`remove turn ${i + 1}`, "✕", () => { turns.splice(i, 1); drawTurns(textOf(Math.min(i, turns.length - 1))); changed(); }))),
       text, place(`messages[${i}]`));
     return box;
   };
   const add = () => {
     const last = turns.at(-1)?.role;
     turns.push({ role: last === "user" ? "assistant" : "user", text: "" });
-    drawTurns(turns.length - 1);
+    drawTurns(textOf(turns.length - 1));
     changed();
   };
+  const more = h("button", { type: "button", onclick: add }, "+ add a turn");
 
   // Settings: names, ranges and what they mean come from Python.
+  const model = h("span", { class: "tk-play-model" }, content.model);
   const inputs = new Map(); // name → { get, set }
   const setting = (one) => {
     const id = `tk-play-${one.name}-${Math.random().toString(36).slice(2)}`;
@@ -105,21 +100,21 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     sampling: Object.fromEntries([...inputs].map(([name, { get }]) => [name, get()])),
     form: { kind: kind.value, text: formText.hidden ? "" : formText.value },
   });
-  const restore = (given, focus = null) => {
+  const restore = (given, ...focus) => {
     turns = given.messages.map((one) => ({ ...one }));
     for (const [name, { set }] of inputs) set(given.sampling[name]);
     kind.value = given.form.kind;
     formText.value = given.form.text;
     forms.set(kind.value, given.form.text);
     showForm();
-    drawTurns(focus);
+    drawTurns(...focus);
     changed();
   };
 
   // Tokens and cost, while one types
   const meter = h("div", { class: "tk-play-meter", "aria-hidden": "true" }, h("span", {}), h("span", {}));
   const counted = h("span", { class: "tk-play-counted", "aria-live": "polite" });
-  const count = latest((given) => asked("count", { draft: given }));
+  const count = latest((given) => ask("count", { draft: given }));
   const recount = async () => {
     if (turns.every((turn) => !turn.text)) return wrong(), tellCount({ note: "" });
     try {
@@ -150,6 +145,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
   const run = h("button", { type: "button", class: "tk-main", title: "Ctrl+Enter", onclick: () => start() }, "▶ Run");
   const halt = h("button", { type: "button", title: "Escape", disabled: true, onclick: () => stop() }, "■ Stop");
   const state = h("span", { class: "tk-faint", role: "status" });
+  const WAITING = "waiting for the model …";
   const busy = (now) => {
     running = now;
     // Whoever presses a button stays on one: a disabled one would take the keyboard away.
@@ -158,37 +154,37 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     halt.disabled = !now;
     if (there === run && now) halt.focus();
     if (there === halt && !now) run.focus();
-    state.textContent = now ? "writing …" : "";
+    state.textContent = now ? WAITING : "";
   };
+  let starting = false;
   const start = async () => {
-    if (running) return;
-    try {
-      const { errors, reply } = await asked("run", { draft: draft() });
-      wrong(errors);
-      if (reply) begin(reply);
-    } catch (error) { failed(error); }
+    if (running || starting) return;
+    starting = true;
+    try { wrong((await ask("run", { draft: draft() })).errors); } catch (error) { failed(error); }
+    starting = false;
   };
-  const begin = (reply) => {
-    if (done.has(reply.number)) return; // its end came first
+  // Every view of the playground is told of an answer that begins, and of one that is coming as another view opens.
+  on("began", (reply) => {
+    if (running === reply.number) return;
     busy(reply.number);
     show(reply);
-  };
+  });
   const stop = async () => {
     if (!running) return;
     state.textContent = "stopping …";
-    try { await asked("stop"); } catch (error) { failed(error); }
+    try { await ask("stop"); } catch (error) { failed(error); }
   };
-  const done = new Set(history.map((one) => one.number));
   on("more", ({ number: n, news }) => {
     if (shown?.number !== n || shown.state !== "running") return;
-    for (const [choice, from, to, text] of news) {
-      if (shown.told[choice] !== from) continue; // a view that began later has it already
-      shown.told[choice] = to;
-      texts.children[choice].querySelector(".tk-said").append(text);
+    if (state.textContent === WAITING) state.textContent = "writing …";
+    for (const [choice, text] of news) {
+      const box = texts.children[choice].querySelector(".tk-said");
+      const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 8;
+      box.append(text);
+      if (atEnd) box.scrollTop = box.scrollHeight; // who has scrolled up to read stays there
     }
   });
   on("done", (reply) => {
-    done.add(reply.number);
     history = [...history.filter((one) => one.number !== reply.number), reply].sort((a, b) => a.number - b.number);
     if (running === reply.number || running === null) busy(null);
     show(reply);
@@ -210,7 +206,8 @@ export default widget(async ({ root, content, ask, on, signal }) => {
   const answer = h("section", { class: "tk-play-answer", "aria-label": "answer", hidden: true }, answerHead, texts, answerError, facts);
   const SIGNS = { running: "…", done: "✓", stopped: "■", error: "✕" };
   const show = (reply) => {
-    shown = { ...reply, told: [...reply.told] };
+    shown = reply;
+    model.textContent = reply.model;
     answer.hidden = false;
     pair.hidden = true;
     answerHead.replaceChildren(
@@ -221,7 +218,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     texts.replaceChildren(...reply.texts.map((text, i) => h("div", { class: "tk-play-text" },
       h("div", { class: "tk-said" }, text),
       h("div", { class: "tk-play-under" },
-        reply.texts.length > 1 && h("span", { class: "tk-faint" }, `choice ${i}${reply.reasons[i] ? `: ${reply.reasons[i]}` : ""}`),
+        reply.texts.length > 1 && h("span", { class: "tk-faint" }, `choice ${i + 1} of ${reply.texts.length}${reply.reasons[i] ? `: ${reply.reasons[i]}` : ""}`),
         reply.state !== "running" && text !== "" && h("button", { type: "button", onclick: () => goOn(reply.number, i) }, "continue the conversation")))));
     answerError.textContent = reply.error;
     facts.replaceChildren(...reply.facts.map(([name, value, meaning]) => h("div", { title: meaning }, h("dt", {}, name), h("dd", {}, value))));
@@ -229,8 +226,8 @@ export default widget(async ({ root, content, ask, on, signal }) => {
   };
   const goOn = async (n, choice) => {
     try {
-      const given = await asked("continue", { number: n, choice });
-      restore(given, given.messages.length - 1);
+      const given = await ask("continue", { number: n, choice });
+      restore(given, textOf(given.messages.length - 1));
     } catch (error) { failed(error); }
   };
 
@@ -240,18 +237,21 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     h("h4", {}, "Answers so far", h("span", { class: "tk-faint" }, "click one to have its messages and settings back; mark two to compare them")), past);
   const drawHistory = () => {
     pastBox.hidden = !history.length;
+    const there = past.contains(document.activeElement) ? document.activeElement.ariaLabel : null;
     past.replaceChildren(...[...history].reverse().map((one) => h("li", {},
       h("label", { class: "tk-play-pick" }, h("input", { type: "checkbox", checked: chosen.includes(one.number), "aria-label": `compare answer ${one.number}`,
         onchange: (event) => pick(one.number, event.target.checked) })),
-      h("button", { type: "button", class: "tk-play-past", onclick: () => again(one.number) },
+      h("button", { type: "button", class: "tk-play-past", "aria-label": `answer ${one.number}, ${one.state}`, title: one.settings, onclick: () => again(one.number) },
         h("b", {}, `#${one.number} ${SIGNS[one.state]}`), h("span", { class: "tk-faint" }, one.settings),
         h("span", { class: "tk-said" }, (one.error || one.texts.join(" | ")).slice(0, 200)),
-        h("span", { class: "tk-faint tk-play-used" }, one.facts.find(([name]) => name === "usage")?.[1] ?? one.state)))));
-    roving(past, ".tk-play-past", signal).reset();
+        h("span", { class: "tk-faint tk-play-used" }, one.state === "done" ? one.facts.find(([name]) => name === "usage")[1] : one.state)))));
+    pastKeys.reset();
+    [...past.querySelectorAll("[aria-label]")].find((one) => one.ariaLabel === there)?.focus();
   };
+  const pastKeys = roving(past, ".tk-play-past", signal);
   const again = async (n) => {
     try {
-      const [reply, given] = await Promise.all([asked("reply", { number: n }), asked("again", { number: n })]);
+      const [reply, given] = await Promise.all([ask("reply", { number: n }), ask("again", { number: n })]);
       restore(given);
       if (!running) show(reply);
     } catch (error) { failed(error); }
@@ -261,7 +261,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     chosen = yes ? [...chosen, n].slice(-2) : chosen.filter((one) => one !== n);
     for (const box of past.querySelectorAll("input")) box.checked = chosen.includes(+box.getAttribute("aria-label").match(/\d+/)[0]);
     if (chosen.length < 2) { pair.hidden = true; answer.hidden = !shown; return; }
-    try { compare(await asked("compare", { first: Math.min(...chosen), second: Math.max(...chosen) })); } catch (error) { failed(error); }
+    try { compare(await ask("compare", { first: Math.min(...chosen), second: Math.max(...chosen) })); } catch (error) { failed(error); }
   };
   const compare = ({ sides, differ, messages, texts: both }) => {
     pair.hidden = false;
@@ -269,19 +269,20 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     pair.replaceChildren(
       h("div", { class: "tk-bar tk-play-title" }, h("b", {}, `#${sides[0].number} and #${sides[1].number}`),
         h("span", { class: "tk-faint" }, `${messages ? "the same" : "other"} messages`),
-        h("button", { type: "button", onclick: () => { chosen = []; drawHistory(); pair.hidden = true; answer.hidden = !shown; } }, "close")),
+        h("button", { type: "button", onclick: () => { chosen = []; drawHistory(); pair.hidden = true; answer.hidden = !shown; past.querySelector("button").focus(); } }, "close")),
       differ.length ? h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "setting"), ...sides.map((s) => h("th", {}, `#${s.number}`)))),
         h("tbody", {}, differ.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell)))))) : h("p", { class: "tk-faint" }, "the same settings"),
       h("div", { class: "tk-play-sides" }, sides.map((side, i) => h("div", {},
-        h("div", { class: "tk-faint" }, `#${side.number} ${side.facts.filter(([name]) => ["finish_reason", "usage", "seconds"].includes(name)).map(([name, value]) => (name === "seconds" ? `${value} s` : value)).join(" · ")}`),
+        h("div", { class: "tk-faint" }, `#${side.number} ${side.facts.filter(([name]) => ["finish_reason", "usage", "seconds"].includes(name)).map(([name, value]) => (name === "seconds" ? `${value} s` : value)).join(" · ")}${side.texts.length > 1 ? ` · choice 1 of ${side.texts.length}` : ""}`),
         h("div", { class: "tk-said" }, both[i].map(([same, piece]) => (same ? piece : h(i ? "ins" : "del", {}, piece))))))));
   };
 
   // A sweep
   const code = h("section", { class: "tk-play-code", "aria-label": "code", hidden: true });
+  const sweeping = h("button", { type: "button", onclick: () => sweep() }, "make this a sweep");
   const sweep = async () => {
     try {
-      const found = await asked("code", { draft: draft() });
+      const found = await ask("code", { draft: draft() });
       wrong(found.errors);
       if (!found.code) return;
       const text = h("pre", { class: "tk-code", tabindex: "0" }, found.code);
@@ -291,21 +292,20 @@ export default widget(async ({ root, content, ask, on, signal }) => {
       } }, "copy");
       code.hidden = false;
       code.replaceChildren(h("div", { class: "tk-bar tk-play-title" }, h("b", {}, "The same as a sweep"), copy,
-        h("button", { type: "button", onclick: () => (code.hidden = true) }, "close")), text);
+        h("button", { type: "button", onclick: () => { code.hidden = true; sweeping.focus(); } }, "close")), text);
       copy.focus();
     } catch (error) { failed(error); }
   };
 
   root.append(h("div", { class: "tk-play" },
-    quiet,
     h("div", { class: "tk-play-ask" },
-      h("section", { "aria-label": "messages" }, editor, place("messages"), h("button", { type: "button", onclick: add }, "+ add a turn")),
+      h("section", { "aria-label": "messages" }, editor, place("messages"), more),
       h("section", { class: "tk-play-settings", "aria-label": "settings" },
-        h("div", { class: "tk-play-grid" }, content.controls.flatMap(setting),
+        h("div", { class: "tk-play-grid" }, h("span", { class: "tk-faint" }, "model"), model, content.controls.flatMap(setting),
           h("label", {}, "response_format"), h("span", {}, kind), h("div", { class: "tk-play-form" }, formText, formNote), place("form")),
         content.fixed.length ? h("p", { class: "tk-faint" }, `also: ${content.fixed.join(" · ")}`) : null),
       h("div", { class: "tk-play-below" },
-        h("div", { class: "tk-bar tk-play-run" }, run, halt, state, h("button", { type: "button", onclick: sweep }, "make this a sweep")),
+        h("div", { class: "tk-bar tk-play-run" }, run, halt, state, sweeping),
         h("div", { class: "tk-play-count" }, meter, counted),
         place("run"), code, answer, pair)),
     pastBox));
@@ -314,5 +314,5 @@ export default widget(async ({ root, content, ask, on, signal }) => {
   drawHistory();
   if (history.length) show(history.at(-1));
   signal.addEventListener("abort", () => ask("gone").catch(() => {}));
-  asked("open").then((reply) => reply && begin(reply), failed);
+  ask("open").catch(failed);
 });

@@ -24,8 +24,11 @@ function made(element, given, children) {
 
 // anywidget's module around a function that draws: draw({ root, content, ask, on, signal }).
 //   ask(what, given) → a promise of what the Python half's do_what(**given) returns
-//   on(what, f)      f(value) when Python calls tell(what, value)
+//   on(what, f)      f(value) when Python calls tell(what, value); on("content", f) when it sets its content anew
 //   signal           aborted when the view goes
+const QUIET = 4000; // milliseconds without an answer of Python's, after which that is said
+const SILENCE = "The kernel does not answer. While it is busy, wait; when it does not run, start it and run this cell again.";
+
 function widget(draw) {
   return {
     async render({ model, el }) {
@@ -34,34 +37,49 @@ function widget(draw) {
       // Lab's shortcuts ("a" adds a cell, "d d" deletes one) match whatever has the focus, unless it says this itself:
       // Lab looks from there upwards, and its selector matches before it would come to an ancestor that says it.
       root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
+      const silence = h("p", { class: "tk-silence", role: "status" });
+      root.append(silence);
       el.append(root);
-      const { ask, on } = channel(model, gone.signal);
+      const { ask, on } = channel(model, gone.signal, (text) => (silence.textContent = text));
       await draw({ root, content: model.get("content"), ask, on, signal: gone.signal });
       return () => gone.abort();
     },
   };
 }
 
-function channel(model, signal) {
+function channel(model, signal, tellSilence) {
   const waiting = new Map(), heard = new Map();
   // Several views of one widget hear all that Python sends: each knows its own questions.
   const mine = Math.random().toString(36).slice(2);
   let last = 0;
   const hear = (said) => {
+    tellSilence("");
     if (heard.has(said.what)) heard.get(said.what)(said.value);
     const asked = waiting.get(said.to);
     if (!asked) return;
     waiting.delete(said.to);
+    clearTimeout(asked.late);
     if ("error" in said) asked.reject(new Error(said.error));
     else asked.resolve(said.value);
   };
+  const renewed = () => heard.get("content")?.(model.get("content"));
   model.on("msg:custom", hear);
-  signal.addEventListener("abort", () => model.off("msg:custom", hear));
+  model.on("change:content", renewed);
+  signal.addEventListener("abort", () => {
+    model.off("msg:custom", hear);
+    model.off("change:content", renewed);
+  });
   const ask = (what, given = {}) =>
     new Promise((resolve, reject) => {
       const id = `${mine}-${++last}`;
-      waiting.set(id, { resolve, reject });
-      model.send({ id, what, given });
+      const late = setTimeout(() => tellSilence(SILENCE), QUIET);
+      waiting.set(id, { resolve, reject, late });
+      try {
+        model.send({ id, what, given });
+      } catch { // Lab's: of a kernel that is gone it knows at once
+        clearTimeout(late);
+        tellSilence(SILENCE);
+      }
     });
   return { ask, on: (what, f) => heard.set(what, f) };
 }
