@@ -175,6 +175,12 @@ def test_choices_of_one_request_are_rows_and_survive_export(db, made, tmp_path):
     again = tk.Results.from_jsonl(results.to_jsonl(tmp_path / "n.jsonl"))
     assert again[0].usage == done.usage
     assert len(again[0].choices) == 3
+    one = tk.Results.from_jsonl(results.filter(choice=2).to_jsonl(tmp_path / "one.jsonl"))
+    assert [choice.index for choice in one[0].choices] == [2]
+    twice = tk.Results.from_jsonl(one.to_jsonl(tmp_path / "twice.jsonl"))
+    assert twice.frame()["choice"].tolist() == [2]
+    with pytest.raises(KeyError, match="no choice 0 here: there are 2"):
+        twice[0].choice(0)
 
 
 def test_csv_keeps_the_table(results, tmp_path):

@@ -46,6 +46,34 @@ class Echo(View):
         return "\n".join(map(visible, self.texts))
 
 
+class Overtaken(Echo):
+    """Two questions, of which the first is answered last, or fails."""
+
+    _esm = (
+        assets()[0]
+        + """
+    export default widget(async ({ root, content }) => {
+      const said = h("pre"), answers = [];
+      const put = latest(() => new Promise((resolve, reject) => answers.push({ resolve, reject })));
+      const told = (text) => said.append(text + ";");
+      for (let i = 0; i < 2; i++) put().then(told, (error) => told("! " + error.message));
+      const [first, second] = answers;
+      const answer = content.texts[0] === "fails" ? () => first.reject(new Error("old")) : () => first.resolve("old");
+      if (content.texts[1] === "first") answer();
+      second.resolve("new");
+      if (content.texts[1] === "last") answer();
+      root.append(said);
+    });"""
+    )
+
+
+@pytest.mark.parametrize("first", ["answers", "fails"])
+@pytest.mark.parametrize("when", ["first", "last"])
+def test_of_questions_the_last_alone_is_answered(page, first, when):
+    mount(page, Overtaken([first, when]))
+    expect(page.locator("pre")).to_have_text("new;")
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

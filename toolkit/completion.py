@@ -78,6 +78,14 @@ class Completion:
     notes: Mapping[str, Any] = field(default_factory=dict)
     """How the request was made and sent: few-shot examples, what was left out, roles that were renamed."""
 
+    def choice(self, index: int) -> Choice:
+        """The choice of that index: not always the place in `choices`, of which an export may have kept a few.
+        Raises KeyError."""
+        found = {choice.index: choice for choice in self.choices}
+        if index not in found:
+            raise KeyError(f"no choice {index} here: there are {', '.join(map(str, found))}")
+        return found[index]
+
     @property
     def text(self) -> str:
         return self.choices[0].text

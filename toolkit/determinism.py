@@ -332,7 +332,7 @@ class Determinism:
             raise ValueError("these answers have no token ids that can be compared: read their texts")
         found = [self.table.iloc[r.rows[run]] for run in (i, j)]
         a, b = (
-            self.store.completion(one["request"], one[FINGERPRINT], int(one["repeat"])).choices[r.choice]
+            self.store.completion(one["request"], one[FINGERPRINT], int(one["repeat"])).choice(r.choice)
             for one in found
         )
         return fork(a, b)

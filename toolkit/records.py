@@ -33,7 +33,7 @@ def record(
     grade: Grade | None,
 ) -> dict[str, Any]:
     """One row of a results table (one choice) as plain data, with what is needed to build it again."""
-    choice, form = completion.choices[int(row["choice"])], completion.request.response_format
+    choice, form = completion.choice(int(row["choice"])), completion.request.response_format
     return {
         **{name: plain(row[name]) for name in _KEPT},
         "id": completion.id,

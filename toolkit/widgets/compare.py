@@ -238,9 +238,7 @@ class CompareView(View):
 
 def _asked(completion: Completion, number: int) -> dict[str, Any]:
     """What was asked for an output, how, and what is wrong with its form."""
-    # A table of a few choices that was read from a file has those alone.
-    choice = next(one for one in completion.choices if one.index == number)
-    request = completion.request
+    choice, request = completion.choice(number), completion.request
     prompt = [[m["role"], visible(plain_text(m))] for m in request.messages or ()]
     settings = dict(request.sampling.given())
     if request.prompt is not None:

@@ -178,7 +178,8 @@ export default widget(async ({ root, content, ask, signal }) => {
       said, facts(told), gradeBox(cell.i, name, told.error !== null));
   }
 
-  const money = (dollars) => (dollars === null ? "–" : `$${dollars === 0 ? 0 : dollars < 1e-4 ? dollars.toExponential(1) : dollars.toPrecision(2)}`);
+  // With two digits that tell something.
+  const money = (dollars) => (dollars === null ? "–" : `$${dollars.toFixed(dollars ? Math.max(2, 1 - Math.floor(Math.log10(dollars))) : 0)}`);
   const badge = (kind, sign, text) => h("span", { class: `tk-badge cmp-${kind}` }, `${sign} ${text}`);
   function facts(told) {
     const reason = told.finish_reason;

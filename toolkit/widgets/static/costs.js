@@ -71,11 +71,11 @@ export default widget(({ root, content, ask, signal }) => {
       { id: "tokens", label: "tokens", told: "all of them: prompt and generated", values: tokens, sum: total.prompt_tokens + total.completion_tokens, bar: true, show: whole },
       ...["correct", "valid"].filter(known).map((name) => column(name, name, "share of the answers", (v) => percent(v))),
       ...prices().map((one) => priced(`price ${one.id}`, one.id === "paid" ? "cost, $" : `${one.name}, $`, `US dollars of all completions: ${one.told}`, one.cost, one.total)),
+      ...["correct", "valid"].filter((name) => known(`cost_per_${name}`)).map((name) =>
+        priced(`each ${name}`, `a ${name} one, $`, `US dollars for each ${name} answer, with what was lost on failures`, columns[`cost_per_${name}`], total[`cost_per_${name}`])),
       column("prompt_tokens", "prompt", "tokens of the prompts"),
       column("cached_tokens", "cached", "of the prompts' tokens those that the engine's prefix cache held"),
       column("completion_tokens", "generated", "tokens of the answers"),
-      ...["correct", "valid"].filter((name) => known(`cost_per_${name}`)).map((name) =>
-        priced(`each ${name}`, `a ${name} one, $`, `US dollars for each ${name} answer, with what was lost on failures`, columns[`cost_per_${name}`], total[`cost_per_${name}`])),
       column("machine_seconds", "seconds", "of the machine, shared by what ran at once", (v) => (v === null ? "–" : v.toFixed(1))),
       column("tokens_per_second", "tokens/s", "generated tokens for each second of the machine", (v) => (v === null ? "–" : v.toFixed(1))),
       some("cut") && column("cut", "cut", "completions that reached max_tokens or the window"),

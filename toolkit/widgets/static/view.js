@@ -97,9 +97,13 @@ function latest(f) {
   let asked = 0;
   return async (...given) => {
     const mine = ++asked;
-    const value = await f(...given);
-    if (mine !== asked) return new Promise(() => {});
-    return value;
+    try {
+      const value = await f(...given);
+      if (mine === asked) return value;
+    } catch (error) {
+      if (mine === asked) throw error;
+    }
+    return new Promise(() => {});
   };
 }
 
