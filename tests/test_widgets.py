@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from browser import shot
 from nbclient import NotebookClient
+from nbformat import write as written
 from nbformat.v4 import new_code_cell, new_notebook
 
 import toolkit as tk
@@ -64,24 +65,13 @@ def test_every_one_opens_in_a_notebook_and_leaves_its_content_without_a_kernel(s
         assert "object at 0x" not in data["text/plain"], source
 
 
-SAVED = """
-import sys, nbformat
-from nbclient import NotebookClient
-path, *sources = sys.argv[1:]
-notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-NotebookClient(notebook, timeout=120, kernel_name="python3", store_widget_state=False).execute()
-nbformat.write(notebook, path)
-"""
-"""As Lab saves a notebook: outputs, and no widget state. In another process: a browser runs in this one."""
-
-
 def test_a_page_of_nbconvert_tells_it_all_without_a_network(stored, page, tmp_path):
     begin = f"import toolkit as tk\nresults = tk.results({str(stored)!r})"
     notebook = tmp_path / "saved.ipynb"
-    subprocess.run(
-        [sys.executable, "-c", SAVED, str(notebook), begin, *SHOWN], check=True, capture_output=True
-    )
-    command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html", str(notebook)]
+    written(new_notebook(cells=[new_code_cell(source) for source in (begin, *SHOWN)]), notebook)
+    # Of a notebook that Lab has saved, the page is made without the last two.
+    command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html", str(notebook), "--execute"]
+    command += ["--ExecutePreprocessor.store_widget_state=False"]
     subprocess.run(command, check=True, capture_output=True)
     page.goto(notebook.with_suffix(".html").as_uri(), wait_until="domcontentloaded")
     outputs = page.locator(".jp-OutputArea-output").all()
