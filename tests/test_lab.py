@@ -184,6 +184,18 @@ def overlapping(widget):
     )
 
 
+def crowded(widget):
+    """Parts of lists that follow each other on a line without a space."""
+    return widget.evaluate(
+        """root => [...root.querySelectorAll("dl > *, .tk-bar > *")].filter(one => {
+            const next = one.nextElementSibling;
+            if (!one.offsetWidth || !next?.offsetWidth) return false;
+            const a = one.getBoundingClientRect(), b = next.getBoundingClientRect();
+            return a.top < b.bottom && b.top < a.bottom && b.left - a.right < 3;
+        }).map(one => one.textContent)"""
+    )
+
+
 def drawn(widget):
     return widget.locator(".tk-mic-table tbody").text_content()
 
@@ -237,6 +249,7 @@ def test_each_is_drawn_within_its_cell_and_asks_nobody(opened, name):
     assert box["height"] > 20
     assert box["x"] + box["width"] <= cell["x"] + cell["width"] + 1
     assert overlapping(widget) == []
+    assert crowded(widget) == []
     of_this_machine(page)
 
 
