@@ -15,6 +15,7 @@ import numpy.typing as npt
 from toolkit import report
 from toolkit.diff import Diff, Piece, brief, diff, marked, words
 from toolkit.facts import GRADED, LONG, Bools, Doubles, Facts, Ints
+from toolkit.findings import many
 from toolkit.store import Grade, StoreError
 
 if TYPE_CHECKING:
@@ -380,8 +381,9 @@ class Comparison:
         failed = int(self.facts.failed.sum())
         differing = np.unique(self.row[self.differs()]).size
         across = ", ".join(self.columns) or "all"
-        parts = [f"{rows:,} rows × {columns:,} columns ({across})", f"{len(self.facts):,} outputs"]
-        parts += [f"{differing:,} rows with an output that differs from the first column's"]
+        size = f"{many(rows, 'row')} × {many(columns, 'column')} ({across})"
+        parts = [size, many(len(self.facts), "output")]
+        parts += [f"{many(differing, 'row')} with an output that differs from the first column's"]
         parts += [f"{failed:,} failed"] if failed else []
         return ", ".join(parts)
 
