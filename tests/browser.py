@@ -145,6 +145,17 @@ def unharmed(page, within=1300):
     assert page.errors == []
     assert page.refused == []
     assert page.evaluate("document.documentElement.scrollWidth") <= within
+    assert page.evaluate(SPELT) == []
+
+
+SPELT = """() => {
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (walk.nextNode())
+    if (/^(null|undefined|false|NaN|\\[object .*)$/.test(walk.currentNode.data))
+      found.push(walk.currentNode.parentNode.outerHTML);
+  return found;
+}"""
+"""Nothings of JavaScript that are drawn as words."""
 
 
 def static(page, widget):

@@ -1,5 +1,6 @@
 """The playground: the editor, the controls and their errors, streaming and stopping, history, comparison, code."""
 
+import contextlib
 import json
 import re
 import threading
@@ -8,19 +9,17 @@ from dataclasses import replace
 
 import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
-from playwright.sync_api import expect
 
 import toolkit as tk
-from toolkit.completion import Delta
-from toolkit.engine import Engine, EngineError, RequestError
-from toolkit.fingerprint import Fingerprint
+from toolkit.engines.vllm import VLLMEngine
+from toolkit.models import DEFAULT
 from toolkit.request import Request
 from toolkit.sampling import rule
 from toolkit.widgets.code import sweep_code
-from toolkit.widgets.draft import CONTROLS, Drafts
+from toolkit.widgets.draft import CONTROLS, SHOWN, Drafts
 from toolkit.widgets.playground import Playground
-from toolkit.widgets.reply import sides
-from toolkit.widgets.view import visible
+from toolkit.widgets.reply import Reply, labels, sides
+from toolkit.widgets.view import escaped, visible
 
 TALK = [
     {"role": "system", "content": "Be brief."},
@@ -28,45 +27,76 @@ TALK = [
 ]
 
 
-class Scripted(Engine):
-    """Answers with given pieces, each when the test says so."""
+LONG = {"temperature": 0, "max_tokens": 2000, "ignore_eos": True}
+"""An answer that is stopped before it ends."""
 
-    model = "scripted"
-    tokenizer = object()
-    fingerprint = Fingerprint({"max_model_len": 100, "generation_config": {}})
-    vocabulary, ends, generated_tokens = (), frozenset(), 0
 
-    def __init__(self, made, *pieces, free=True):
-        self.made, self.pieces = made, pieces or ("The capital ", "is ", "Paris.")
-        self.pace = threading.Semaphore(1_000_000 if free else 0)
-        self.asked, self.closed, self.error = [], 0, None
-
-    def stream_request(self, request):
-        self.asked.append(request)
-        try:
-            if self.error:
-                raise self.error
-            for piece in self.pieces:
-                assert self.pace.acquire(timeout=20)
-                yield Delta(piece)
-            assert self.pace.acquire(timeout=20)
-            found = self.made("".join(self.pieces))
-            choices = tuple(replace(found.choices[0], index=i) for i in range(request.sampling.n or 1))
-            yield Delta("", 0, "stop", replace(found, request=request.resolve({}), choices=choices))
-        finally:
-            self.closed += 1
-
-    def encode(self, request):
-        return tuple(" ".join(m["content"] for m in request.messages).split())
-
-    def generate(self, requests): ...
-    def start(self): ...
-    def close(self): ...
+def busy(engine):
+    return engine.call(lambda llm: llm.llm_engine.has_unfinished_requests())
 
 
 @pytest.fixture
-def engine_of(made):
-    return lambda *pieces, **options: Scripted(made, *pieces, **options)
+def idle(engine):
+    """The engine, started: it takes longer than a test waits for; afterwards nothing may run on it any more."""
+    engine.start()
+    yield engine
+    wait(lambda: not busy(engine))
+
+
+@pytest.fixture
+def play(idle):
+    """Playgrounds on the engine. A test that fails leaves no answer running either."""
+    made = []
+
+    def build(*messages, **options):
+        made.append(Playground(idle, *messages, **options))
+        return made[-1]
+
+    yield build
+    for widget in made:
+        widget.close()
+
+
+@pytest.fixture
+def by_hand(made):
+    """Finished answers that no engine gave."""
+
+    def build(text, number=1, messages="Hi", changes=None, **asked):
+        c = replace(made(text, messages=messages, **asked), **(changes or {}))
+        request = Request.chat(messages, **asked)
+        told = {"model": c.model, "fingerprint": c.system_fingerprint}
+        return Reply(number, request, state="done", texts=[text], completion=c, **told)
+
+    return build
+
+
+def kept(widget, *replies):
+    """The widget with these answers in its history."""
+    for reply in replies:
+        widget._replies.append(reply)
+        widget._keep(reply)
+    return widget
+
+
+@contextlib.contextmanager
+def held(engine):
+    """Meanwhile the engine computes nothing, so that an answer that comes neither grows nor ends."""
+    there, go = threading.Event(), threading.Event()
+    thread = threading.Thread(target=engine.call, args=(lambda llm: (there.set(), go.wait(60)),))
+    thread.start()
+    try:
+        assert there.wait(20)
+        yield
+    finally:
+        go.set()
+        thread.join()
+
+
+def wait(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def answered(page, number=1, state="done"):
@@ -77,36 +107,51 @@ def run(page):
     page.get_by_role("button", name="Run").click()
 
 
+def coming(page):
+    """Waits for the first words of an answer."""
+    page.wait_for_function("document.querySelector('.tk-play-text .tk-said')?.textContent.trim()")
+
+
+def texts(page):
+    return page.locator(".tk-play-text .tk-said")
+
+
 def typed(page, name):
     return page.get_by_label(name, exact=True)
 
 
-def test_a_message_is_asked_and_answered(page, engine_of):
-    engine = engine_of()
-    widget = Playground(engine, TALK, temperature=0.3)
+def test_a_message_is_asked_and_answered(page, play, idle):
+    widget = play(
+        TALK, temperature=0.3, seed=4, max_tokens=6, price=tk.ModelPrice("m", input=1e6, output=1e6)
+    )
     mount(page, widget)
+    page.get_by_text(f"of {idle.window:,} remain").wait_for()
+    counted = page.locator(".tk-play-counted").text_content()
     run(page)
     answered(page)
-    assert page.locator(".tk-play-text .tk-said").text_content() == "The capital is Paris."
+    (c,) = widget.history
+    assert counted.startswith(f"{c.usage.prompt_tokens} tokens + 6 for the answer")
+    assert texts(page).text_content() == visible(c.text)
+    assert c.text == idle.chat(TALK, temperature=0.3, seed=4, max_tokens=6).text
     facts = page.locator(".tk-play-facts").text_content()
     for told in (
-        "finish_reasonstop",
-        "usage7 + 3 tokens",
-        "seconds0.50",
-        "tokens/s6.0",
-        "seednone",
-        "fp_0000000000",
+        f"finish_reason{c.finish_reason}",
+        f"usage{c.usage.prompt_tokens} + {c.usage.completion_tokens} tokens",
+        f"seconds{c.seconds:.2f}",
+        f"tokens/s{c.usage.completion_tokens / c.seconds:.1f}",
+        f"cost${c.usage.total_tokens}.00",
+        "seed4",
+        idle.fingerprint.id,
     ):
         assert told in facts
-    assert [c.text for c in widget.history] == ["The capital is Paris."]
-    assert engine.asked[0].sampling.given() == {"temperature": 0.3}
-    assert list(engine.asked[0].messages) == TALK
+    (reply,) = widget.replies
+    assert reply.request.sampling.given() == {"temperature": 0.3, "seed": 4, "max_tokens": 6}
+    assert list(reply.request.messages) == TALK
     unharmed(page)
 
 
-def test_all_of_it_by_keyboard(page, engine_of):
-    engine = engine_of("one ", "two ", free=False)
-    widget = Playground(engine)
+def test_all_of_it_by_keyboard(page, play):
+    widget = play(**LONG)
     mount(page, widget)
     page.keyboard.press("Tab")  # the role
     page.keyboard.press("ArrowUp")  # from user to developer
@@ -114,29 +159,27 @@ def test_all_of_it_by_keyboard(page, engine_of):
     page.keyboard.press("Tab")
     page.keyboard.type("Count.")
     page.keyboard.press("Control+Enter")
-    engine.pace.release()
-    page.get_by_text("one", exact=True).wait_for()
+    coming(page)
     assert page.evaluate("document.activeElement.value") == "Count."
     page.keyboard.press("Escape")
-    engine.pace.release(9)
     answered(page, state="stopped")
-    assert engine.asked[0].messages == ({"role": "developer", "content": "Count."},)
+    assert widget.replies[0].request.messages == ({"role": "developer", "content": "Count."},)
     assert page.get_by_role("button", name="Run").is_enabled()
 
 
-def test_the_buttons_keep_the_keyboard(page, engine_of):
-    engine = engine_of(free=False)
-    mount(page, Playground(engine, "Hi"))
+def test_the_buttons_keep_the_keyboard(page, play):
+    widget = play("Hi", **LONG)
+    mount(page, widget)
     page.get_by_role("button", name="Run").focus()
     page.keyboard.press("Enter")
     page.wait_for_function("document.activeElement.textContent.includes('Stop')")
-    engine.pace.release(9)
+    widget.stop()  # the answer ends, and nobody pressed a button
     page.wait_for_function("document.activeElement.textContent.includes('Run')")
 
 
-def test_turns_are_added_moved_removed_and_change_their_role(page, engine_of):
-    engine = engine_of()
-    mount(page, Playground(engine, TALK))
+def test_turns_are_added_moved_removed_and_change_their_role(page, play):
+    widget = play(TALK, max_tokens=4)
+    mount(page, widget)
     page.get_by_role("button", name="add a turn").click()
     page.keyboard.type("Rome?")
     page.get_by_label("move up turn 3").click()
@@ -144,7 +187,7 @@ def test_turns_are_added_moved_removed_and_change_their_role(page, engine_of):
     page.get_by_label("role of turn 2").select_option("developer")
     page.keyboard.press("Control+Enter")
     answered(page)
-    assert engine.asked[0].messages == (
+    assert widget.replies[0].request.messages == (
         {"role": "assistant", "content": "Rome?"},
         {"role": "developer", "content": "What is the capital of France?"},
     )
@@ -163,19 +206,19 @@ def test_turns_are_added_moved_removed_and_change_their_role(page, engine_of):
         ("stop", "\\n\n is", ("\n", " is")),
     ],
 )
-def test_settings_are_sent(page, engine_of, name, value, sent):
-    engine = engine_of()
-    mount(page, Playground(engine, "Hi"))
+def test_settings_are_sent(page, play, name, value, sent):
+    widget = play("Hi", max_tokens=4)
+    mount(page, widget)
     typed(page, name).fill(value)
     page.keyboard.press("Control+Enter")
     answered(page)
-    assert engine.asked[0].sampling.given() == {name: sent}
+    assert widget.replies[0].request.sampling.given() == {"max_tokens": 4, name: sent}
     assert page.locator(".tk-play-text").count() == (2 if name == "n" else 1)
 
 
-def test_sliders_have_the_ranges_of_sampling(page, engine_of):
-    engine = engine_of()
-    mount(page, Playground(engine, "Hi", presence_penalty=-0.5))
+def test_sliders_have_the_ranges_of_sampling(page, play):
+    widget = play("Hi", presence_penalty=-0.5, max_tokens=4)
+    mount(page, widget)
     for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty"):
         slider = typed(page, f"{name}, slider")
         assert float(slider.get_attribute("max")) == rule(name).high
@@ -188,9 +231,10 @@ def test_sliders_have_the_ranges_of_sampling(page, engine_of):
     typed(page, "logprobs").check()
     page.keyboard.press("Control+Enter")
     answered(page)
-    assert engine.asked[0].sampling.given() == {
+    assert widget.replies[0].request.sampling.given() == {
         "temperature": 0.05,
         "presence_penalty": -0.5,
+        "max_tokens": 4,
         "logprobs": True,
     }
 
@@ -205,9 +249,9 @@ def test_sliders_have_the_ranges_of_sampling(page, engine_of):
         ("frequency_penalty", "nan", "frequency_penalty must be a number from -2 to 2"),
     ],
 )
-def test_bad_settings_are_told_beside_them(page, engine_of, name, value, error):
-    engine = engine_of()
-    mount(page, Playground(engine, "Hi"))
+def test_bad_settings_are_told_beside_them(page, engine, name, value, error):
+    widget = Playground(engine, "Hi")
+    mount(page, widget)
     typed(page, name).fill(value)
     told = page.get_by_role("alert").filter(has_text=error)
     told.wait_for()
@@ -215,21 +259,24 @@ def test_bad_settings_are_told_beside_them(page, engine_of, name, value, error):
     assert 0 < told.bounding_box()["y"] - above["y"] < 60
     run(page)
     told.wait_for()
-    assert engine.asked == []
+    assert widget.replies == ()
     typed(page, name).fill("")
     told.wait_for(state="detached")
 
 
-def test_settings_that_do_not_go_together_are_told(page, engine_of):
-    mount(page, Playground(engine_of(), "Hi", temperature=0))
+def test_settings_that_do_not_go_together_are_told(page, engine):
+    mount(page, Playground(engine, "Hi", temperature=0))
     typed(page, "n").fill("2")
     page.get_by_role("alert").filter(has_text="n must be 1 at temperature 0").wait_for()
 
 
-def test_an_empty_message_is_told_at_it(page, engine_of):
-    mount(page, Playground(engine_of(), TALK))
+def test_an_empty_message_is_told_at_it(page, engine):
+    mount(page, Playground(engine, TALK))
     typed(page, "text of turn 2").fill("")
     page.locator(".tk-play-turn").nth(1).get_by_text("messages[1] has no text").wait_for()
+
+
+CLOSED = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
 @pytest.mark.parametrize(
@@ -238,27 +285,43 @@ def test_an_empty_message_is_told_at_it(page, engine_of):
         ("json_object", None, {"type": "json_object"}),
         (
             "json_schema",
-            '{"type": "object"}',
-            {
-                "type": "json_schema",
-                "json_schema": {"name": "schema", "schema": {"type": "object"}, "strict": True},
-            },
+            json.dumps(CLOSED),
+            {"type": "json_schema", "json_schema": {"name": "schema", "schema": CLOSED, "strict": True}},
         ),
         ("choice", "yes\nno", {"type": "choice", "choice": ["yes", "no"]}),
-        ("regex", "[0-9]+", {"type": "regex", "regex": "[0-9]+"}),
+        ("regex", "[0-9]{2}", {"type": "regex", "regex": "[0-9]{2}"}),
     ],
 )
-def test_the_form_of_the_answer(page, engine_of, kind, text, sent):
-    engine = engine_of("no JSON")
-    mount(page, Playground(engine, "Say it in JSON."))
+def test_the_form_of_the_answer(page, play, kind, text, sent):
+    widget = play("Say it in JSON.", max_tokens=8)
+    mount(page, widget)
     typed(page, "response format").select_option(kind)
     if text:
         typed(page, "what the answer must be").fill(text)
     run(page)
     answered(page)
-    assert engine.asked[0].response_format.to_openai() == sent
-    status = "wrong_schema" if kind in ("choice", "regex") else "not_json"
+    assert widget.replies[0].request.response_format.to_openai() == sent
+    verdict = widget.history[0].schema_verdict
+    assert verdict.valid or kind == "json_object"  # of which 8 tokens may be a part
+    badge = page.locator(".tk-play-title .tk-badge").nth(1).text_content()
+    assert badge == f"{'✓' if verdict.valid else '✕'} {verdict.status}"
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({"type": "json_object"}, "not_json"),
+        ({"type": "object"}, "not_json"),
+        ({"type": "choice", "choice": ["yes", "no"]}, "wrong_schema"),
+        ({"type": "regex", "regex": "[0-9]+"}, "wrong_schema"),
+    ],
+)
+def test_an_answer_without_its_form_says_so(page, engine, by_hand, form, status):
+    reply = by_hand("no JSON", messages="Say it in JSON.", response_format=form)
+    mount(page, kept(Playground(engine), reply))
     assert page.locator(".tk-play-title .tk-badge").nth(1).text_content() == f"✕ {status}"
+    why = str(reply.completion.schema_verdict)
+    assert page.locator(".tk-play-why").text_content() == f"verdict{visible(why)}"
 
 
 @pytest.mark.parametrize(
@@ -272,96 +335,105 @@ def test_the_form_of_the_answer(page, engine_of, kind, text, sent):
         ("regex", "[0-9", "is no regex"),
     ],
 )
-def test_bad_forms_are_told_beside_them(page, engine_of, kind, text, error):
-    engine = engine_of()
-    mount(page, Playground(engine, "Hi"))
+def test_bad_forms_are_told_beside_them(page, engine, kind, text, error):
+    widget = Playground(engine, "Hi")
+    mount(page, widget)
     typed(page, "response format").select_option(kind)
     if text:
         typed(page, "what the answer must be").fill(text)
     page.locator(".tk-play-settings [role=alert]").filter(has_text=error).wait_for()
     page.keyboard.press("Control+Enter")
-    assert engine.asked == []
+    assert widget.replies == ()
 
 
-def test_tokens_are_counted_while_one_types(page, engine_of):
+def test_tokens_are_counted_while_one_types(page, play, idle):
     price = tk.ModelPrice("mine", input=1000, output=2000)
-    mount(page, Playground(engine_of(), "one two", price=price, max_tokens=10))
-    page.get_by_text("2 tokens + 10 for the answer; 88 of 100 remain").wait_for()
-    page.get_by_text("$0.0020 for the prompt, at most $0.022 with the answer (mine)").wait_for()
-    typed(page, "text of turn 1").fill("word " * 95)
-    page.locator(".tk-play-counted.tk-error").get_by_text("5 too many for the window of 100").wait_for()
+    mount(page, play("one two", price=price, max_tokens=10))
+    tokens, window = idle.count("one two"), idle.window
+    left = window - tokens - 10
+    page.get_by_text(f"{tokens} tokens + 10 for the answer; {left:,} of {window:,} remain").wait_for()
+    cost = f"${tokens / 1000:.3f} for the prompt, at most ${tokens / 1000 + 0.02:.3f} with the answer (mine)"
+    page.get_by_text(cost).wait_for()
+    many = "word " * window
+    typed(page, "text of turn 1").fill(many)
+    over = idle.count(many) + 10 - window
+    page.locator(".tk-play-counted.tk-error").get_by_text(
+        f"{over:,} too many for the window of {window:,}"
+    ).wait_for()
 
 
-def test_an_answer_streams_and_stops(page, engine_of):
-    engine = engine_of(*(f"{i} " for i in range(100)), free=False)
-    widget = Playground(engine, "Count.")
+def test_an_answer_streams_and_stops(page, play, idle):
+    asked = "Write a long story about a lighthouse."
+    widget = play(asked, **LONG)
     mount(page, widget)
     run(page)
-    engine.pace.release(3)
-    page.wait_for_function("document.querySelector('.tk-play-text .tk-said')?.textContent.startsWith('0 ')")
+    page.wait_for_function("document.querySelector('.tk-play-text .tk-said')?.textContent.length > 40")
+    assert page.locator(".tk-play-answer .tk-badge").text_content() == "… running"
     assert page.get_by_role("button", name="Run").is_disabled()
     assert "stop it first" in widget.do_run(widget.content["draft"])["errors"]["run"]
-    page.get_by_role("button", name="Stop").click()
-    page.get_by_text("stopping …").wait_for()
-    engine.pace.release(1)
+    with held(idle):
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("stopping …").wait_for()
     answered(page, state="stopped")
-    assert page.locator(".tk-play-text .tk-said").text_content() == "0 1 2 3 "
-    assert engine.closed == 1
+    wait(lambda: not busy(idle))
+    (reply,) = widget.replies
+    (text,) = reply.texts
+    assert texts(page).text_content() == text
+    assert text.startswith(idle.chat(asked, temperature=0, max_tokens=40, ignore_eos=True).text[:40])
     assert widget.history == []
-    assert widget.replies[0].texts == ["0 1 2 3 "]
     facts = page.locator(".tk-play-facts").text_content()
-    for told in ("finish_reasonnone", "usagenot told", "seednone", f"fingerprint{engine.fingerprint.id}"):
+    for told in ("finish_reasonnone", "usagenot told", "seednone", f"fingerprint{idle.fingerprint.id}"):
         assert told in facts
-    past = page.locator(".tk-play-past")
-    assert "0 1 2 3" in past.text_content()
-    assert past.text_content().endswith("stopped")
+    past = page.locator(".tk-play-past").text_content()
+    assert text[:40] in past
+    assert past.endswith("stopped")
     for told in (widget.html(), widget.text()):
         assert "stopped" in told
-        assert "0 1 2 3" in told
+    assert escaped(text) in widget.html()
+    assert visible(text) in widget.text()
     page.get_by_role("button", name="continue the conversation").click()
     page.wait_for_function("document.querySelectorAll('.tk-play-turn textarea').length === 3")
-    assert typed(page, "text of turn 2").input_value() == "0 1 2 3 "
+    assert typed(page, "text of turn 2").input_value() == text
 
 
-def test_messages_are_few_and_the_last_piece_is_there(page, engine_of):
-    engine = engine_of(*["word "] * 20_000)
-    widget = Playground(engine, "Talk.")
+def test_messages_are_few_and_the_last_piece_is_there(page, play, monkeypatch):
+    monkeypatch.setattr("toolkit.widgets.playground._PERIOD", 3600)  # the time for a second one never comes
+    widget = play("Talk.", max_tokens=16, ignore_eos=True)
     sent = []
     mount(page, widget)
     send = widget.send
     widget.send = lambda content, buffers=None: (sent.append(content.get("what")), send(content))
     run(page)
-    began = time.monotonic()
     answered(page)
-    assert sent.count("more") <= 20 * (time.monotonic() - began) + 1
-    assert page.locator(".tk-play-text .tk-said").text_content() == visible("word " * 20_000)
+    assert sent.count("more") == 1
+    assert texts(page).text_content() == visible(widget.history[0].text)
 
 
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (RequestError("the prompt has 9001 tokens: shorten the prompt"), "the prompt has 9001 tokens"),
-        (EngineError("this engine is closed: toolkit.load() gives a new one"), "this engine is closed"),
-        (EngineError("vLLM died: <b>oh</b>"), "vLLM died: <b>oh</b>"),
-    ],
-)
-def test_errors_of_the_engine_are_told(page, engine_of, error, told):
-    engine = engine_of()
-    engine.error = error
-    widget = Playground(engine, "Hi")
+def test_errors_of_the_engine_are_told(page, play):
+    widget = play("Hi", max_tokens=9000)
     mount(page, widget)
     run(page)
     answered(page, state="error")
+    told = "together they exceed the context window"
     assert told in page.locator(".tk-play-answer > [role=alert]").text_content()
-    engine.error = None
+    typed(page, "max_tokens").fill("4")
     run(page)
     answered(page, 2)
     assert told in widget.text()
 
 
-def test_the_history_gives_messages_and_settings_back(page, engine_of):
-    engine = engine_of()
-    mount(page, Playground(engine, TALK))
+def test_an_engine_that_was_closed_says_so(page):
+    engine = VLLMEngine(DEFAULT, {})  # tk.load's is that of the session
+    engine.close()
+    mount(page, Playground(engine, "Hi"))
+    run(page)
+    answered(page, state="error")
+    told = page.locator(".tk-play-answer > [role=alert]").text_content()
+    assert told == "this engine is closed: toolkit.load() gives a new one"
+
+
+def test_the_history_gives_messages_and_settings_back(page, play):
+    mount(page, play(TALK, max_tokens=4))
     typed(page, "seed").fill("7")
     page.keyboard.press("Control+Enter")
     answered(page)
@@ -379,15 +451,9 @@ def test_the_history_gives_messages_and_settings_back(page, engine_of):
     assert typed(page, "seed").input_value() == "7"
 
 
-def test_two_answers_are_compared(page, engine_of):
-    engine = engine_of("It is Paris.")
-    mount(page, Playground(engine, TALK, seed=1))
-    run(page)
-    answered(page)
-    engine.pieces = ("It is Lyon.",)
-    typed(page, "seed").fill("2")
-    page.keyboard.press("Control+Enter")
-    answered(page, 2)
+def test_two_answers_are_compared(page, engine, by_hand):
+    told = [by_hand(f"It is {city}.", i, TALK, seed=i) for i, city in enumerate(("Paris", "Lyon"), 1)]
+    mount(page, kept(Playground(engine, TALK), *told))
     typed(page, "compare answer 1").check()
     page.keyboard.press("Shift+Tab")
     typed(page, "compare answer 2").check()
@@ -418,139 +484,127 @@ def test_words_that_differ_are_marked(first, second, left, right):
     assert sides(first, second) == [left, right]
 
 
-def test_the_conversation_goes_on_with_the_answer_as_it_was(page, engine_of):
-    engine = engine_of("odd \x1b[31m answer")
-    mount(page, Playground(engine, "Hi"))
-    run(page)
-    answered(page)
+def test_the_conversation_goes_on_with_the_answer_as_it_was(page, play, by_hand):
+    widget = kept(play(), by_hand("odd \x1b[31m answer", max_tokens=4))
+    mount(page, widget)
     page.get_by_role("button", name="continue the conversation").click()
     page.wait_for_function("document.activeElement.ariaLabel === 'text of turn 3'")
     assert typed(page, "text of turn 2").input_value() == "odd ⟨U+001B⟩[31m answer"
     page.keyboard.type("Go on.")
     page.keyboard.press("Control+Enter")
     answered(page, 2)
-    assert engine.asked[1].messages == (
+    assert widget.replies[1].request.messages == (
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "odd \x1b[31m answer"},
         {"role": "user", "content": "Go on."},
     )
 
 
-def test_a_widget_that_is_removed_stops_its_thread(page, engine_of):
-    engine = engine_of(*["x"] * 50, free=False)
-    widget = Playground(engine, "Hi")
+def test_a_widget_that_is_removed_stops_its_thread(page, play, idle):
+    widget = play("Hi", **LONG)
     mount(page, widget)
     run(page)
-    engine.pace.release(1)
-    page.get_by_text("x", exact=True).wait_for()
+    coming(page)
     page.evaluate("window.remove()")
-    page.wait_for_function("new Promise((done) => setTimeout(() => done(true), 60))")
-    engine.pace.release(1)
-    wait(lambda: not widget.running)
-    assert (engine.closed, widget.replies[0].state) == (1, "stopped")
+    wait(lambda: page.evaluate("true") and not widget.running)  # a page is heard while it is asked
+    wait(lambda: not busy(idle))
+    assert widget.replies[0].state == "stopped"
 
 
-def wait(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_a_widget_that_is_closed_stops_its_thread(engine_of):
-    engine = engine_of(*["x"] * 50, free=False)
-    widget = Playground(engine, "Hi")
+def test_a_widget_that_is_closed_stops_its_thread(play, idle):
+    widget = play("Hi", **LONG)
     widget.do_run(widget.content["draft"])
-    engine.pace.release(2)
     wait(lambda: widget.replies[0].texts != [""])
     widget.close()
-    engine.pace.release(1)
     wait(lambda: not widget.running)
-    assert engine.closed == 1
+    wait(lambda: not busy(idle))
+    assert widget.replies[0].state == "stopped"
 
 
-def test_two_views_show_the_same_answer(page, engine_of):
-    engine = engine_of("one ", "two ", "three ", free=False)
-    widget = Playground(engine, "Hi")
+def test_two_views_show_the_same_answer(page, play, idle):
+    widget = play("Count to one hundred.", **LONG)
     mount(page, widget)
     page.evaluate("window.again()")
-    page.locator(".tk-play").nth(1).get_by_role("button", name="Run").click()
-    for i in range(2):
-        page.locator(".tk-play").nth(i).get_by_role("button", name="Stop").and_(
-            page.locator(":enabled")
-        ).wait_for()
-    engine.pace.release(1)
-    texts = page.locator(".tk-play-text .tk-said")
-    expect(texts).to_have_text(["one ", "one "], use_inner_text=False)
-    page.locator(".tk-play").nth(0).get_by_role("button", name="Stop").click()
-    engine.pace.release(9)
+    first, second = (page.locator(".tk-play").nth(i) for i in range(2))
+    second.get_by_role("button", name="Run").click()
+    for view in (first, second):
+        view.get_by_role("button", name="Stop").and_(page.locator(":enabled")).wait_for()
+    coming(page)
+    with held(idle):
+        page.wait_for_function(
+            "new Set([...document.querySelectorAll('.tk-play-text .tk-said')].map((e) => e.textContent)).size === 1"
+        )
+        first.get_by_role("button", name="Stop").click()
     page.locator(".tk-play-answer .tk-badge[data-state=stopped]").nth(1).wait_for()
-    assert texts.all_text_contents() == ["one two "] * 2
+    assert texts(page).all_text_contents() == [visible(widget.replies[0].texts[0])] * 2
     assert page.locator(".tk-play-past").count() == 2
     page.evaluate("window.remove()")
-    page.locator(".tk-play").nth(1).get_by_role("button", name="Run").click()
-    page.locator(".tk-play").nth(1).locator(
-        ".tk-badge[data-state=done]"
-    ).wait_for()  # one view goes, the other stays
+    second.get_by_label("max_tokens", exact=True).fill("4")
+    second.get_by_role("button", name="Run").click()
+    second.locator(".tk-badge[data-state=done]").wait_for()  # one view goes, the other stays
 
 
-def test_of_an_answer_that_comes_no_piece_is_shown_twice_or_lost(engine_of):
-    engine = engine_of(free=False)
-    widget = Playground(engine, "Hi")
+def test_of_an_answer_that_comes_no_piece_is_shown_twice_or_lost(engine):
+    widget = Playground(engine)
     sent = []
     widget.send = lambda content, buffers=None: sent.append(content)
-    widget.do_run(widget.content["draft"])
-    reply = widget.replies[0]
+    reply = Reply(1, Request.chat("Hi"), texts=[""], told=[0])
+    widget._replies.append(reply)
     reply.texts[0] = "has come"  # and is yet to be told
     widget.do_open()
+    assert sent[-1]["value"]["texts"] == [""]
     widget._more(reply)
-    begun = [one["value"] for one in sent if one["what"] == "began"]
-    assert [one["texts"] for one in begun] == [[""], [""]]
+    widget._more(reply)
     assert [one["value"]["news"] for one in sent if one["what"] == "more"] == [[[0, "has come"]]]
     widget.do_open()
     assert sent[-1]["value"]["texts"] == ["has come"]
-    widget.close()
-    engine.pace.release(9)
-    wait(lambda: not widget.running)
+    reply.texts[0] += "x" * SHOWN
+    widget._more(reply)
+    widget._more(reply)
+    news = [text for one in sent if one["what"] == "more" for _, text in one["value"]["news"]]
+    assert "".join(news) == reply.texts[0][:SHOWN]
+    widget.do_open()
+    assert sent[-1]["value"]["texts"] == [reply.texts[0][:SHOWN]]
 
 
-def test_a_long_answer_is_followed_as_it_comes(page, engine_of):
-    engine = engine_of(*(f"line {i}\n" for i in range(200)), free=False)
-    mount(page, Playground(engine, "Talk."))
-    run(page)
-
-    def come(pieces):
-        engine.pace.release(pieces)
-        page.wait_for_timeout(100)  # what comes sooner after the last message is told with the next piece
-        engine.pace.release(1)
-
+def test_a_long_answer_is_followed_as_it_comes(page, engine):
+    widget = Playground(engine)
+    reply = Reply(1, Request.chat("Talk."), texts=[""], told=[0])
+    widget._replies.append(reply)
+    mount(page, widget)
     box = "document.querySelector('.tk-play-text .tk-said')"
-    come(100)
-    page.wait_for_function(f"{box}?.scrollHeight > 900")
+
+    def come(line):
+        reply.texts[0] += f"{line}\n" * 100
+        widget._more(reply)
+        page.wait_for_function(f"{box}?.textContent.endsWith('{line}\\n')")
+
+    come("one")
+    assert page.evaluate(f"{box}.scrollHeight") > 900
     assert page.evaluate(f"{box}.scrollTop + {box}.clientHeight - {box}.scrollHeight") >= -1
     page.evaluate(f"{box}.scrollTop = 50")
     long = page.evaluate(f"{box}.scrollHeight")
-    come(50)
-    page.wait_for_function(f"{box}.scrollHeight > {long}")
+    come("two")
+    assert page.evaluate(f"{box}.scrollHeight") > long
     assert page.evaluate(f"{box}.scrollTop") == 50  # who reads is left alone
-    engine.pace.release(99)
-    answered(page)
+    reply.state = "stopped"
+    widget._keep(reply)
+    answered(page, state="stopped")
 
 
-def test_the_model_is_named(page, engine_of, monkeypatch):
-    engine = engine_of()
-    monkeypatch.setattr("toolkit.widgets.playground.load", lambda: engine)
-    widget = Playground(messages="Hi")
+def test_the_model_is_named(page, idle):
+    widget = Playground(messages="Hi", max_tokens=4)
     mount(page, widget)
     page.get_by_text("SmolLM2-135M-Instruct, loaded by the first run").wait_for()
     assert "loaded by the first run" in widget.html()
     run(page)
     answered(page)
-    assert page.locator(".tk-play-model").text_content() == "by-hand"
+    assert page.locator(".tk-play-model").text_content() == idle.model
+    assert widget.history[0].system_fingerprint == idle.fingerprint.id
 
 
-def test_the_keyboard_stays_where_it_is_wanted(page, engine_of):
-    mount(page, Playground(engine_of(), TALK))
+def test_the_keyboard_stays_where_it_is_wanted(page, play):
+    mount(page, play(TALK, max_tokens=4))
 
     def at(label):
         page.wait_for_function("(label) => document.activeElement.ariaLabel === label", arg=label)
@@ -602,9 +656,8 @@ def test_a_draft_means_the_request_that_it_was_made_of(asked):
     assert drafts.request(draft) == (request, {})
 
 
-def test_settings_that_differ_are_told_however_alike_they_look(page, engine_of):
-    engine = engine_of()
-    widget = Playground(engine, TALK)
+def test_settings_that_differ_are_told_however_alike_they_look(page, play):
+    widget = play(TALK, max_tokens=4)
     mount(page, widget)
     forms = [{"type": "object", "description": "long " * 60, "required": [name]} for name in "ab"]
     typed(page, "response format").select_option("json_schema")
@@ -618,22 +671,22 @@ def test_settings_that_differ_are_told_however_alike_they_look(page, engine_of):
     assert found["messages"] is False  # the same words, by others
 
 
-def test_a_view_that_begins_later_sees_the_answer_that_comes(page, engine_of):
-    engine = engine_of("one ", "two ", free=False)
-    widget = Playground(engine, "Hi")
+def test_a_view_that_begins_later_sees_the_answer_that_comes(page, play, idle):
+    widget = play("Hi", **LONG)
     widget.do_run(widget.content["draft"])
-    engine.pace.release(1)
-    wait(lambda: widget.replies[0].texts == ["one "])
-    mount(page, widget)
-    page.get_by_text("one", exact=True).wait_for()
-    engine.pace.release(9)
-    answered(page)
-    assert page.locator(".tk-play-text .tk-said").text_content() == "one two "
+    (reply,) = widget.replies
+    wait(lambda: reply.shown != [""])
+    with held(idle):
+        mount(page, widget)
+        coming(page)
+    page.get_by_role("button", name="Stop").click()
+    answered(page, state="stopped")
+    assert texts(page).text_content() == visible(reply.texts[0])
 
 
-def test_code_is_shown_and_copied(page, engine_of):
+def test_code_is_shown_and_copied(page, engine):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    mount(page, Playground(engine_of(), TALK, seed=3, temperature=0.2))
+    mount(page, Playground(engine, TALK, seed=3, temperature=0.2))
     page.get_by_role("button", name="make this a sweep").click()
     code = page.locator(".tk-play-code pre").text_content()
     assert "temperature=[0.0, 0.2, 0.7]" in code
@@ -682,6 +735,9 @@ def test_the_code_makes_the_sweep(asked):
         ({"messages": [{"role": "tool", "content": "x"}]}, ValueError, "the playground edits these alone"),
         ({"messages": [{"role": "robot", "content": "x"}]}, ValueError, "unknown role 'robot'"),
         ({"price": "gpt-nothing"}, tk.PriceError, "unknown model"),
+        ({"engine": "gpt-4o"}, TypeError, "engine must be an engine, a list of engines, or None"),
+        ({"engine": [None]}, TypeError, "engine must be an engine"),
+        ({"engine": []}, TypeError, "engine must be an engine"),
     ],
 )
 def test_bad_arguments(given, error, told):
@@ -689,13 +745,14 @@ def test_bad_arguments(given, error, told):
         Playground(**given)
 
 
-def test_settings_without_a_control_hold_for_every_answer(page, engine_of):
-    engine = engine_of()
-    mount(page, Playground(engine, "Hi", top_k=5, bad_words=["a", "b"]))
+def test_settings_without_a_control_hold_for_every_answer(page, play):
+    widget = play("Hi", top_k=5, bad_words=["a", "b"], max_tokens=4)
+    mount(page, widget)
     page.get_by_text("also: top_k 5 · bad_words 'a', 'b'").wait_for()
     run(page)
     answered(page)
-    assert engine.asked[0].sampling.given() == {"top_k": 5, "bad_words": ("a", "b")}
+    given = {"top_k": 5, "bad_words": ("a", "b"), "max_tokens": 4}
+    assert widget.replies[0].request.sampling.given() == given
 
 
 @pytest.mark.parametrize(
@@ -706,32 +763,24 @@ def test_settings_without_a_control_hold_for_every_answer(page, engine_of):
         (tk.ModelPrice("m", input=1e6, output=1e6), "cost$10.00"),
     ],
 )
-def test_what_an_answer_cost(page, engine_of, price, told):
-    mount(page, Playground(engine_of(), "Hi", price=price))
-    run(page)
-    answered(page)
+def test_what_an_answer_cost(page, engine, by_hand, price, told):
+    mount(page, kept(Playground(engine, "Hi", price=price), by_hand("Paris.")))
     assert told in page.locator(".tk-play-facts").text_content()
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_answers_and_messages(page, engine_of, name):
+def test_hostile_answers_and_models(page, by_hand, name):
     text = HOSTILE[name]
     sendable = text.encode(errors="replace").decode()
-    engine = engine_of(text)
-    engine.model = text
-    engine.made = lambda said, build=engine.made: replace(
-        build(said), notes={text: text}, system_fingerprint=text
-    )
-    widget = Playground(
-        engine, [{"role": "user", "content": sendable}], stop=[sendable[:50]], bad_words=[sendable]
-    )
+    engine = tk.connect("http://127.0.0.1:9/v1", text)
+    engine.close()  # so that nothing is asked
+    widget = Playground(engine, sendable, stop=[sendable[:50]], bad_words=[sendable])
+    odd = {"notes": {text: text}, "system_fingerprint": text, "model": text}
+    kept(widget, *(by_hand(text, i, sendable, odd, stop=[sendable[:50]]) for i in (1, 2)))
     mount(page, widget)
+    assert texts(page).text_content() == visible(text)
     run(page)
-    answered(page)
-    run(page)
-    answered(page, 2)
-    assert engine.asked[0].messages[0]["content"] == sendable
-    assert page.locator(".tk-play-text .tk-said").text_content() == visible(text)
+    answered(page, 3, "error")
     typed(page, "compare answer 1").check()
     typed(page, "compare answer 2").check()
     page.locator(".tk-play-pair").wait_for()
@@ -743,27 +792,41 @@ def test_hostile_answers_and_messages(page, engine_of, name):
     assert not {"\x1b", "\x00", "\u202e", "\ud83d"} & set(widget.text() + widget.html())
 
 
-def test_hostile_errors(page, engine_of):
-    engine = engine_of()
-    engine.error = RequestError(" ".join(HOSTILE.values()))
-    widget = Playground(engine, "Hi")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_messages(page, play, name):
+    sendable = HOSTILE[name].encode(errors="replace").decode()
+    widget = play(sendable, stop=[sendable[:50]], bad_words=[sendable], max_tokens=2)
     mount(page, widget)
     run(page)
+    answered(page, state="error" if name == "line" else "done")  # which is too long for the window
+    assert widget.replies[0].request.messages[0]["content"] == sendable
+    unharmed(page)
+    static(page, widget)
+    unharmed(page)
+
+
+def test_hostile_errors(page, play):
+    """What the engine says of a form that it does not know has the form's own words in it."""
+    text = " ".join(HOSTILE.values()).encode(errors="replace").decode()
+    schema = {"type": "object", "properties": {"a": {"type": "string", "format": text}}}
+    widget = play("Hi", max_tokens=4)
+    mount(page, widget)
+    typed(page, "response format").select_option("json_schema")
+    typed(page, "what the answer must be").fill(json.dumps(schema))
+    run(page)
     answered(page, state="error")
+    assert text in widget.replies[0].error
+    assert HOSTILE["script"] in page.locator(".tk-play-answer > [role=alert]").text_content()
     unharmed(page)
     static(page, widget)
     unharmed(page)
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1200), ("dark", 1200), ("light", 600), ("dark", 600)])
-def test_pictures(page, engine_of, theme, width):
+def test_pictures(page, play, theme, width):
     page.set_viewport_size({"width": width, "height": 800})
-    engine = engine_of(
-        "The capital of France is Paris. It lies on the Seine, in the north of the country, and has been its "
-        "capital since the tenth century."
-    )
     price = tk.ModelPrice("my-model", input=0.5, output=2)
-    widget = Playground(engine, TALK, temperature=0.7, max_tokens=60, price=price, top_k=40)
+    widget = play(TALK, temperature=0.7, max_tokens=24, price=price, top_k=40)
     mount(page, widget, theme)
     for seed in (1, 2):
         typed(page, "seed").fill(str(seed))
@@ -773,6 +836,8 @@ def test_pictures(page, engine_of, theme, width):
     typed(page, "what the answer must be").fill("Paris\nLyon")
     page.keyboard.press("Control+Enter")
     answered(page, 3)
+    assert texts(page).text_content() in ("Paris", "Lyon")
+    assert page.locator(".tk-play-title .tk-badge").nth(1).text_content() == "✓ valid"
     typed(page, "top_p").fill("1.5")
     page.get_by_role("alert").filter(has_text="top_p must be").wait_for()
     shot(page, f"playground-{theme}" + ("-narrow" if width < 900 else ""))
@@ -782,16 +847,14 @@ def test_pictures(page, engine_of, theme, width):
         shot(page, "playground-static")
 
 
-def test_without_a_browser(engine_of):
-    widget = Playground(engine_of(), TALK, seed=3)
+def test_without_a_browser(engine, by_hand):
+    widget = Playground(engine, TALK, seed=3)
     for told in (widget.html(), widget.text()):
-        for part in ("scripted", "Be brief.", "What is the capital of France?", "seed 3"):
+        for part in (engine.model, "Be brief.", "What is the capital of France?", "seed 3"):
             assert part in told
-    widget.do_run(widget.content["draft"])
-    wait(lambda: not widget.running)
-    wait(lambda: widget.content["history"])
+    kept(widget, by_hand("The capital is Paris.", messages=TALK, seed=3))
     assert repr(widget).split("\n") == [
-        "Playground on scripted, 1 answer",
+        "Playground on SmolLM2-135M-Instruct, 1 answer",
         "#1 done; seed 3",
         "system: Be brief.",
         "user: What is the capital of France?",
@@ -803,78 +866,26 @@ def test_without_a_browser(engine_of):
     assert set(CONTROLS) <= widget.content["draft"]["sampling"].keys()
 
 
-# On the real engine.
+def test_an_answer_needs_no_browser(play):
+    widget = play(TALK, max_tokens=4)
+    widget.do_run(widget.content["draft"])
+    wait(lambda: widget.content["history"])
+    assert f"answer: {widget.history[0].text}" in repr(widget)
 
 
-@pytest.fixture
-def idle(engine):
-    """The engine, started: it takes longer than a test waits for; afterwards nothing may run on it any more."""
-    engine.chat("Hi", max_tokens=1)
-    yield engine
-    wait(lambda: not engine.call(lambda llm: llm.llm_engine.has_unfinished_requests()))
-
-
-def test_the_real_engine_streams_and_stops(page, idle):
-    widget = Playground(
-        idle, "Write a long story about a lighthouse.", temperature=0, max_tokens=2000, ignore_eos=True
-    )
-    mount(page, widget)
-    run(page)
-    page.wait_for_function("document.querySelector('.tk-play-text .tk-said')?.textContent.length > 40")
-    assert page.locator(".tk-play-answer .tk-badge").text_content() == "… running"
-    page.keyboard.press("Escape")
-    answered(page, state="stopped")
-    wait(lambda: not idle.call(lambda llm: llm.llm_engine.has_unfinished_requests()))
-    text = widget.replies[0].texts[0]
-    assert page.locator(".tk-play-text .tk-said").text_content() == text
-    whole = idle.chat(
-        "Write a long story about a lighthouse.", temperature=0, max_tokens=40, ignore_eos=True
-    ).text
-    assert text.startswith(whole[:40])
-    assert widget.history == []
-
-
-def test_the_real_engine_answers(page, idle):
-    widget = Playground(idle, TALK, temperature=0, max_tokens=20)
-    mount(page, widget)
-    page.get_by_text(f"of {idle.window:,} remain").wait_for()
-    counted = page.locator(".tk-play-counted").text_content()
-    run(page)
-    answered(page)
-    (completion,) = widget.history
-    assert completion.text == idle.chat(TALK, temperature=0, max_tokens=20).text
-    assert counted.startswith(f"{completion.usage.prompt_tokens} tokens + 20 for the answer")
-    assert page.locator(".tk-play-text .tk-said").text_content() == visible(completion.text)
-    assert completion.system_fingerprint in page.locator(".tk-play-facts").text_content()
-    typed(page, "max_tokens").fill("9000")
-    run(page)
-    answered(page, 2, "error")
-    assert "context window" in page.locator(".tk-play-answer > [role=alert]").text_content()
-    typed(page, "max_tokens").fill("20")
-    typed(page, "response format").select_option("choice")
-    typed(page, "what the answer must be").fill("Paris\nLyon")
-    run(page)
-    answered(page, 3)
-    assert page.locator(".tk-play-text .tk-said").text_content() in ("Paris", "Lyon")
-    assert page.locator(".tk-play-title .tk-badge").nth(1).text_content() == "✓ valid"
-    shot(page, "playground-engine")
-
-
-def test_several_choices_stream_on_the_real_engine(page, idle):
-    widget = Playground(idle, "Tell me a joke.", seed=1, n=2, max_tokens=24, logprobs=True)
+def test_several_choices_stream(page, play):
+    widget = play("Tell me a joke.", seed=1, n=2, max_tokens=24, logprobs=True)
     mount(page, widget)
     run(page)
     answered(page)
     (completion,) = widget.history
-    assert page.locator(".tk-play-text .tk-said").all_text_contents() == [
-        visible(c.text) for c in completion.choices
-    ]
+    assert texts(page).all_text_contents() == [visible(c.text) for c in completion.choices]
     assert completion.logprobs is not None
 
 
-def test_the_code_runs_as_it_stands(page, idle, tmp_path, monkeypatch):
+def test_the_code_runs_as_it_stands(page, play, idle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    widget = Playground(idle, TALK, max_tokens=4, stop="\n")
+    widget = play(TALK, max_tokens=4, stop="\n")
     mount(page, widget)
     page.get_by_role("button", name="make this a sweep").click()
     names = {}
@@ -882,3 +893,106 @@ def test_the_code_runs_as_it_stands(page, idle, tmp_path, monkeypatch):
     assert names["engine"] is idle
     assert len(names["results"]) == 3 * 4 - 3
     assert (tmp_path / "runs/playground.db").exists()
+
+
+# Several engines
+
+
+@pytest.fixture(scope="module")
+def remote():
+    """A second engine that answers: vLLM's own server, with a smaller window."""
+    small = {"kv_cache_memory_bytes": 512 << 20, "max_model_len": 1024}
+    with tk.serve(**small) as server, tk.connect(server.url) as engine:
+        yield engine.start()
+
+
+@pytest.mark.slow
+def test_two_models_answer_and_are_compared(page, idle, remote, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    widget = Playground([idle, remote], TALK, temperature=0, max_tokens=4, ignore_eos=True)
+    mount(page, widget)
+    model, past = typed(page, "model"), page.locator(".tk-play-past")
+    here, there = (
+        f"{idle.model} ({idle.fingerprint.id})",
+        f"{remote.model} ({remote.url.removeprefix('http://')})",
+    )
+    assert model.locator("option").all_text_contents() == [here, there]
+    page.get_by_text(f"of {idle.window:,} remain").wait_for()
+    run(page)
+    answered(page)
+    model.select_option(there)
+    page.get_by_text(f"of {remote.window:,} remain").wait_for()
+    run(page)
+    answered(page, 2)
+    assert f"model {there} · temperature 0" in page.locator(".tk-play-title").first.text_content()
+    assert [reply.engine for reply in widget.replies] == [idle, remote]
+    assert [c.system_fingerprint for c in widget.history] == [idle.fingerprint.id, remote.fingerprint.id]
+    typed(page, "compare answer 1").check()
+    typed(page, "compare answer 2").check()
+    page.locator(".tk-play-pair").wait_for()
+    assert page.locator(".tk-play-pair td").all_text_contents() == ["model", here, there]
+    shot(page, "playground-models")
+    past.nth(1).click()
+    page.wait_for_function("document.querySelector('[aria-label=model]').value === '0'")
+    typed(page, "compare answer 1").uncheck()
+    answered(page, 1)
+    model.select_option(there)
+    page.get_by_role("button", name="continue the conversation").click()
+    page.wait_for_function("document.querySelector('[aria-label=model]').value === '0'")
+    past.nth(0).click()
+    page.wait_for_function("document.querySelector('[aria-label=model]').value === '1'")
+    page.get_by_role("button", name="make this a sweep").click()
+    names = {}
+    exec(page.locator(".tk-play-code pre").text_content(), names)
+    assert names["engine"].url == remote.url
+    assert {c.system_fingerprint for c in names["results"]} == {remote.fingerprint.id}
+    names["engine"].close()
+    typed(page, "max_tokens").fill("900")
+    run(page)
+    answered(page, 3, "running")
+    coming(page)
+    page.keyboard.press("Escape")
+    answered(page, 3, "stopped")
+    assert widget.replies[2].fingerprint == remote.fingerprint.id
+    for told in (here, there, f"#2 done; model {there} · temperature 0"):
+        assert told in widget.text()
+    static(page, widget)
+    assert there in page.text_content("body")
+
+
+def test_engines_of_one_name_are_told_apart(idle):
+    other = VLLMEngine(DEFAULT, {"max_model_len": 1111})
+    servers = [tk.connect("http://127.0.0.1:9/v1", name) for name in ("a", "b", "b")]
+    name = idle.model
+    assert labels([idle, other, *servers]) == (
+        f"{name} ({idle.fingerprint.id})",
+        f"{name} (not loaded yet)",
+        "a",
+        "b (127.0.0.1:9/v1) #4",
+        "b (127.0.0.1:9/v1) #5",
+    )
+    assert not other.running
+    for server in servers:
+        server.close()
+
+
+def test_one_engine_that_fails_leaves_the_others(page, idle):
+    engine = VLLMEngine(DEFAULT, {})
+    engine.close()
+    widget = Playground((engine, idle, idle), "Hi", max_tokens=4)
+    mount(page, widget)
+    assert typed(page, "model").locator("option").count() == 2
+    run(page)
+    answered(page, state="error")
+    typed(page, "model").select_option("1")
+    run(page)
+    answered(page, 2)
+    assert widget.replies[1].engine is idle
+
+
+def test_a_list_of_one_engine_is_that_engine(page, engine):
+    widget = Playground([engine], "Hi")
+    mount(page, widget)
+    assert page.locator(".tk-play-model").text_content() == engine.model
+    assert typed(page, "model").count() == 0
+    assert widget.text() == Playground(engine, "Hi").text()

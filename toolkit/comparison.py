@@ -227,7 +227,7 @@ class Comparison:
         return Found(rows[ordered], tuple(names[ordered]) if group else (), kept, matching)
 
     def _repeated(self, rows: Ints) -> Bools:
-        """Which of some rows are in sight without a line of their own, all their outputs being in others (see `cell`)."""
+        """Which of some rows need no line of their own: all their outputs are in others (see `cell`)."""
         cells, _ = np.divmod(np.unique(self._places), self.shape[1])
         shown = np.zeros(self.shape[0], np.int64)
         coded = [self.facts.codes(name) for name in self.rows]

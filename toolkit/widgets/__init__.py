@@ -57,14 +57,14 @@ def _engine(microscope: Any) -> Engine | None:
 
 
 def playground(
-    engine: Engine | None = None,
+    engine: Engine | Sequence[Engine] | None = None,
     messages: str | Sequence[Mapping[str, Any]] = (),
     *,
     price: LocalPrice | ModelPrice | str | None = None,
     **sampling: Any,
 ) -> Playground:
-    """A place to try prompts: turns, settings, a form of the answer; answers as they are written, what they cost, and
-    the sweep that would ask the same. See `toolkit.widgets.playground.Playground`.
+    """A place to try prompts, on one engine or on several: turns, settings, a form of the answer; answers as they are
+    written, what they cost, and the sweep that would ask the same. See `toolkit.widgets.playground.Playground`.
 
     >>> tk.playground(engine, temperature=0.7)  # doctest: +SKIP
     """

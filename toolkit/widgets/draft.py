@@ -19,7 +19,8 @@ from toolkit.widgets.view import visible
 
 T = TypeVar("T")
 Draft = Mapping[str, Any]
-"""Messages (role, text, and where the text came from), sampling (texts by name), form (kind, text)."""
+"""Messages (role, text, and where the text came from), sampling (texts by name), form (kind, text), model (a number
+among the engines)."""
 Errors = dict[str, str]
 """What is wrong, by the place where it is shown."""
 
@@ -72,13 +73,16 @@ class Drafts:
         text = turn["text"] if turn.get("kept") is None else self._texts[turn["kept"]]
         return {"role": turn["role"], "content": text}
 
-    def of(self, turns: Sequence[Message], settings: Sampling, form: ResponseFormat | None) -> Any:
+    def of(
+        self, turns: Sequence[Message], settings: Sampling, form: ResponseFormat | None, model: int = 0
+    ) -> Any:
         """The draft that means this."""
         given = settings.given()
         return {
             "messages": [self.shown(turn) for turn in turns],
             "sampling": {name: typed(name, given.get(name)) for name in CONTROLS},
             "form": form_text(form),
+            "model": model,
         }
 
     def shown(self, turn: Message) -> dict[str, Any]:

@@ -19,7 +19,19 @@ from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
 from toolkit.schema import KINDS
 from toolkit.widgets.code import sweep_code
 from toolkit.widgets.draft import CONTROLS, ROLES, SHOWN, Draft, Drafts, control, editable
-from toolkit.widgets.reply import BRIEF, Reply, brief, dollars, facts, judged, line, settings, sides
+from toolkit.widgets.reply import (
+    BRIEF,
+    Reply,
+    brief,
+    dollars,
+    facts,
+    judged,
+    known,
+    labels,
+    line,
+    settings,
+    sides,
+)
 from toolkit.widgets.view import View, assets, escaped, plain, said, visible
 
 _PERIOD = 0.05
@@ -31,27 +43,31 @@ class Playground(View):
     """Messages, settings and the form of the answer, which streams in and can be stopped; what was answered is kept,
     compared, continued, and made a sweep of.
 
-    engine: None for `toolkit.load()` at the first run. messages: what the editor begins with; a string is one user
+    engine: None for `toolkit.load()` at the first run. Of several the one that answers is chosen beside the settings;
+    none is started before it is asked, nor closed. messages: what the editor begins with; a string is one user
     message. price: of a provider's model by name, a ModelPrice, or a LocalPrice for the time of this machine.
     sampling: what the controls begin with; fields that have no control hold for every answer.
 
-    Raises ValueError or TypeError for bad messages or sampling, PriceError for an unknown model.
+    Raises ValueError or TypeError for bad messages or sampling, TypeError for what is no engine, PriceError for an
+    unknown model, EngineError when a server that must tell its model's name cannot be reached.
 
-    >>> playground = tk.Playground(engine, "What is the capital of France?", temperature=0)  # doctest: +SKIP
+    >>> playground = tk.playground(engine, "What is the capital of France?", temperature=0)  # doctest: +SKIP
+    >>> playground = tk.playground([engine, tk.connect("http://localhost:8000/v1")])  # doctest: +SKIP
     """
 
     _esm, _css = assets("playground")
 
     def __init__(
         self,
-        engine: Engine | None = None,
+        engine: Engine | Sequence[Engine] | None = None,
         messages: str | Sequence[Message] = (),
         *,
         price: str | ModelPrice | LocalPrice | None = None,
         **sampling: Any,
     ) -> None:
         self._replies: list[Reply] = []
-        self.engine = engine
+        self.engines = _engines(engine)
+        self._labels = labels(self.engines) if len(self.engines) > 1 else ()
         self.price = price if isinstance(price, LocalPrice) or price is None else model_price(price)
         begun = Sampling(**sampling)
         fixed = {name: value for name, value in begun.given().items() if name not in CONTROLS}
@@ -69,14 +85,19 @@ class Playground(View):
                 "draft": self._drafts.of(turns, begun, None),
                 "history": [],
                 "model": self._model,
+                "models": self._labels,
             }
         )
 
     @property
     def _model(self) -> str:
-        if self.engine is None:
+        if not self.engines:
             return f"{DEFAULT}, loaded by the first run"
-        return visible(str(self.engine.model), BRIEF)
+        return ", ".join(self._labels) or visible(str(self.engines[0].model), BRIEF)
+
+    def _engine(self, draft: Draft) -> Engine | None:
+        """The one that is to answer; None before it is loaded."""
+        return self.engines[draft["model"]] if self.engines else None
 
     @property
     def replies(self) -> tuple[Reply, ...]:
@@ -127,7 +148,9 @@ class Playground(View):
             if self.running:
                 return {"errors": {"run": "an answer is coming: wait for its end, or stop it first"}}
             size = request.sampling.n or 1
-            reply = Reply(len(self._replies) + 1, request, texts=[""] * size, told=[0] * size)
+            reply = Reply(
+                len(self._replies) + 1, request, self._engine(draft), texts=[""] * size, told=[0] * size
+            )
             self._replies.append(reply)
             self.tell("began", self._told(reply))
         threading.Thread(target=self._work, args=(reply,), name="toolkit-playground", daemon=True).start()
@@ -141,15 +164,12 @@ class Playground(View):
         request, errors = self._drafts.request(draft)
         if request is None:
             return {"errors": errors}
+        engine = self._engine(draft)
         try:
-            tokens = count_tokens(request, self.engine)
-            window = self._window()
+            tokens = count_tokens(request, engine)
+            window = _window(engine)
         except (ValueError, EngineError, ModelError) as error:
-            why = (
-                str(error)
-                if self.engine
-                else "tokens are counted once the engine is loaded, by the first run"
-            )
+            why = str(error) if engine else "tokens are counted once the engine is loaded, by the first run"
             return {"errors": {}, "note": visible(why, 600)}
         settings = request.sampling
         most = (settings.max_tokens or DEFAULT_MAX_TOKENS) * (settings.n or 1)
@@ -167,26 +187,30 @@ class Playground(View):
         return self._told(self._replies[number - 1])
 
     def do_again(self, number: int) -> Any:
-        """The messages and settings of an answer, to change and ask again."""
-        request = self._replies[number - 1].request
-        return self._drafts.of(request.messages or (), request.sampling, request.response_format)
+        """The messages, model and settings of an answer, to change and ask again."""
+        return self._asked(self._replies[number - 1])
 
     def do_continue(self, number: int, choice: int) -> Any:
         """The same with the answer as the assistant's turn, and room for what is said next."""
         reply = self._replies[number - 1]
-        request = reply.request
         said = {"role": "assistant", "content": reply.texts[choice]}
-        turns = (*(request.messages or ()), said, {"role": "user", "content": ""})
-        return self._drafts.of(turns, request.sampling, request.response_format)
+        return self._asked(reply, said, {"role": "user", "content": ""})
+
+    def _asked(self, reply: Reply, *more: Message) -> Any:
+        """The draft that asks the same of the same engine, with these messages after it."""
+        request = reply.request
+        model = self.engines.index(reply.engine) if reply.engine else 0
+        turns = (*(request.messages or ()), *more)
+        return self._drafts.of(turns, request.sampling, request.response_format, model)
 
     def do_code(self, draft: Draft) -> Any:
         request, errors = self._drafts.request(draft)
-        return {"errors": errors} if request is None else {"code": sweep_code(request, self.engine)}
+        return {"errors": errors} if request is None else {"code": sweep_code(request, self._engine(draft))}
 
     def do_compare(self, first: int, second: int) -> Any:
         """Two answers side by side: settings that differ, and texts by words."""
         one, other = self._replies[first - 1], self._replies[second - 1]
-        left, right = (settings(r.request.sampling, r.request.response_format) for r in (one, other))
+        left, right = (self._settings(reply) for reply in (one, other))
         names = [n for n in {**left, **right} if left.get(n) != right.get(n)]
         return {
             "sides": [self._told(one), self._told(other)],
@@ -208,24 +232,27 @@ class Playground(View):
             reply.error, state = str(error) or type(error).__name__, "error"
         reply.seconds = time.monotonic() - began
         reply.state = state
+        self._keep(reply)
+
+    def _keep(self, reply: Reply) -> None:
+        """Of an answer that has ended: views are told, and those to come find it."""
         history = [self._told(r, brief=r is not reply) for r in self._replies]
-        last = self._drafts.of(
-            reply.request.messages or (), reply.request.sampling, reply.request.response_format
-        )
-        self.content = {**self.content, **plain({"history": history, "draft": last, "model": self._model})}
+        draft = self._asked(reply)
+        self.content = {**self.content, **plain({"history": history, "draft": draft, "model": self._model})}
         self.tell("done", self._told(reply))
 
     def _stream(self, reply: Reply) -> None:
-        if self.engine is None:
-            self.engine = load()
-        reply.model = self.engine.model
+        if reply.engine is None:
+            reply.engine = load()
+            self.engines = (reply.engine,)
+        reply.model = reply.engine.model
         last = 0.0  # the first piece is told at once
-        with contextlib.closing(self.engine.stream_request(reply.request)) as deltas:  # type: ignore[type-var]
+        with contextlib.closing(reply.engine.stream_request(reply.request)) as deltas:  # type: ignore[type-var]
             for delta in deltas:
                 reply.texts[delta.index] += delta.text
                 reply.completion = delta.completion
                 if reply.stop.is_set():
-                    reply.fingerprint = self.engine.fingerprint.id
+                    reply.fingerprint = reply.engine.fingerprint.id
                     break
                 if (now := time.monotonic()) - last >= _PERIOD:
                     self._more(reply)
@@ -256,12 +283,19 @@ class Playground(View):
             "brief": brief,
             "error": visible(reply.error, 2000),
             "model": visible(reply.model, BRIEF) or self._model,
-            "settings": line(settings(reply.request.sampling, reply.request.response_format)),
+            "settings": line(self._settings(reply)),
             "texts": [visible(text, most) for text in reply.shown],
             "reasons": [c.finish_reason for c in reply.completion.choices] if reply.completion else [],
             "facts": facts(reply, self.price),
             "verdict": judged(reply),
         }
+
+    def _settings(self, reply: Reply) -> dict[str, Any]:
+        """What was chosen for an answer: the model too, where there are several."""
+        given = settings(reply.request.sampling, reply.request.response_format)
+        if not self._labels or reply.engine is None:
+            return given
+        return {"model": self._labels[self.engines.index(reply.engine)], **given}
 
     def _expected(self, tokens: Count, most: int) -> str | None:
         """The cost of the prompt, and of the longest answer; time has a price once it is spent."""
@@ -269,16 +303,6 @@ class Playground(View):
             return None
         low, high = (float(self.price.of(int(tokens), answer)) for answer in (0, most))
         return f"{dollars(low)} for the prompt, at most {dollars(high)} with the answer ({self.price.model})"
-
-    def _window(self) -> int | None:
-        """The context window, where it is known without starting the engine."""
-        engine: Any = self.engine
-        if engine is None or not (getattr(engine, "running", True) or engine.spec.remembered()):
-            return None
-        try:
-            return int(engine.window)
-        except NotTold:
-            return None
 
     # Without a browser.
 
@@ -315,6 +339,24 @@ class Playground(View):
         return "\n".join(
             [f"#{reply.number} {reply.state}; {told['settings']}", *turns, *texts, *error, f"[{facts}]"]
         )
+
+
+def _engines(given: Engine | Sequence[Engine] | None) -> tuple[Engine, ...]:
+    """Raises TypeError for what is no engine, nor several."""
+    found = given if isinstance(given, Sequence) else [] if given is None else [given]
+    if not all(isinstance(one, Engine) for one in found) or not (found or given is None):
+        raise TypeError("engine must be an engine, a list of engines, or None for toolkit.load()")
+    return tuple(dict.fromkeys(found))
+
+
+def _window(engine: Engine | None) -> int | None:
+    """The context window, where it is known without starting the engine."""
+    if engine is None or not known(engine):
+        return None
+    try:
+        return int(engine.window)
+    except NotTold:
+        return None
 
 
 def _facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -57,6 +57,8 @@ export default widget(async ({ root, content, ask, on, signal }) => {
 
   // Settings: names, ranges and what they mean come from Python.
   const model = h("span", { class: "tk-play-model" }, content.model);
+  const models = select(content.models.map((name, i) => [`${i}`, name]), "0", () => changed()); // shown where there are several
+  models.setAttribute("aria-label", "model");
   const inputs = new Map(); // name → { get, set }
   const setting = (one) => {
     const id = `tk-play-${one.name}-${Math.random().toString(36).slice(2)}`;
@@ -99,6 +101,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     messages: turns.map(({ role, text, kept }) => ({ role, text, kept: kept ?? null })),
     sampling: Object.fromEntries([...inputs].map(([name, { get }]) => [name, get()])),
     form: { kind: kind.value, text: formText.hidden ? "" : formText.value },
+    model: +models.value,
   });
   const restore = (given, ...focus) => {
     turns = given.messages.map((one) => ({ ...one }));
@@ -107,6 +110,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     formText.value = given.form.text;
     forms.set(kind.value, given.form.text);
     showForm();
+    models.value = `${given.model}`;
     drawTurns(...focus);
     changed();
   };
@@ -212,8 +216,8 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     pair.hidden = true;
     answerHead.replaceChildren(
       h("b", {}, `#${reply.number}`), h("span", { class: "tk-badge", "data-state": reply.state }, `${SIGNS[reply.state]} ${reply.state}`),
-      reply.verdict && h("span", { class: "tk-badge", "data-state": reply.verdict[0] ? "done" : "error", title: reply.verdict[2] },
-        `${reply.verdict[0] ? "✓" : "✕"} ${reply.verdict[1]}`),
+      reply.verdict ? h("span", { class: "tk-badge", "data-state": reply.verdict[0] ? "done" : "error", title: reply.verdict[2] },
+        `${reply.verdict[0] ? "✓" : "✕"} ${reply.verdict[1]}`) : "",
       h("span", { class: "tk-faint" }, reply.settings));
     texts.replaceChildren(...reply.texts.map((text, i) => h("div", { class: "tk-play-text" },
       h("div", { class: "tk-said" }, text),
@@ -301,7 +305,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     h("div", { class: "tk-play-ask" },
       h("section", { "aria-label": "messages" }, editor, place("messages"), more),
       h("section", { class: "tk-play-settings", "aria-label": "settings" },
-        h("div", { class: "tk-play-grid" }, h("span", { class: "tk-faint" }, "model"), model, content.controls.flatMap(setting),
+        h("div", { class: "tk-play-grid" }, h("span", { class: "tk-faint" }, "model"), content.models.length ? h("span", { class: "tk-play-models" }, models) : model, content.controls.flatMap(setting),
           h("label", {}, "response_format"), h("span", {}, kind), h("div", { class: "tk-play-form" }, formText, formNote), place("form")),
         content.fixed.length ? h("p", { class: "tk-faint" }, `also: ${content.fixed.join(" · ")}`) : null),
       h("div", { class: "tk-play-below" },
