@@ -16,6 +16,7 @@ from toolkit import report
 from toolkit.diff import Diff, Piece, brief, diff, marked, words
 from toolkit.facts import GRADED, LONG, Bools, Doubles, Facts, Ints
 from toolkit.findings import many
+from toolkit.prices import dollars
 from toolkit.store import Grade, StoreError
 
 if TYPE_CHECKING:
@@ -496,7 +497,7 @@ def summary(told: Mapping[str, Any]) -> str:
     parts = [told["verdict"], {"length": "✂ length"}.get(told["finish_reason"], told["finish_reason"])]
     parts += [f"{told['prompt_tokens']} + {told['completion_tokens']} tokens"]
     parts += [] if told["seconds"] is None else [f"{told['seconds']:.2f} s"]
-    parts += [] if told["cost"] is None else [f"${told['cost']:.3g}"]
+    parts += [] if told["cost"] is None else [dollars(told["cost"])]
     return " · ".join(filter(None, parts))
 
 

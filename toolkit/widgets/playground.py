@@ -14,7 +14,7 @@ from toolkit.engine import Engine, EngineError, NotTold, load
 from toolkit.messages import Message, plain_text
 from toolkit.messages import messages as checked
 from toolkit.models import DEFAULT, ModelError
-from toolkit.prices import LocalPrice, ModelPrice, model_price
+from toolkit.prices import LocalPrice, ModelPrice, dollars, model_price
 from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
 from toolkit.schema import KINDS
 from toolkit.widgets.code import sweep_code
@@ -23,7 +23,6 @@ from toolkit.widgets.reply import (
     BRIEF,
     Reply,
     brief,
-    dollars,
     facts,
     judged,
     known,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 from toolkit.completion import Completion
 from toolkit.diff import diff, words
 from toolkit.engine import Engine
-from toolkit.prices import LocalPrice, ModelPrice
+from toolkit.prices import LocalPrice, ModelPrice, dollars
 from toolkit.request import Request
 from toolkit.sampling import Sampling
 from toolkit.schema import ResponseFormat
@@ -164,13 +163,6 @@ def judged(reply: Reply) -> tuple[bool, str, str] | None:
     """Whether the answer has its form, in a word, and in a sentence."""
     found = reply.completion.schema_verdict if reply.completion else None
     return None if found is None else (found.valid, found.status, visible(str(found), 600))
-
-
-def dollars(amount: float) -> str:
-    """With two digits that tell something: $0.0000095."""
-    if math.isnan(amount):
-        return "not known"
-    return f"${amount:,.{max(2, 1 - math.floor(math.log10(amount))) if amount else 0}f}"
 
 
 def sides(first: str, second: str) -> list[list[tuple[bool, str]]]:
