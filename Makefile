@@ -4,7 +4,7 @@ BIN := .venv/bin
 TORCH := 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab notebooks test lint bench clean
+.PHONY: help install demo lab notebooks browser test lint bench clean
 
 help:       ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -40,7 +40,14 @@ lab: install  ## open JupyterLab on the notebooks
 notebooks: install  ## run every notebook from top to bottom and save it clean
 	$(BIN)/python notebooks/run.py
 
-test: install  ## every test and every notebook, on the real engine
+# Widgets are tested in a real browser: Debian's, fetched where it is missing and this user may.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing Chromium, in which widgets are tested" && \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
+	  { echo "no Chromium here: install it (apt-get install chromium), or run pytest without the tests of widgets"; exit 1; }
+
+test: install browser  ## every test and every notebook, on the real engine, widgets in Chromium
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with tests/nbval.cfg notebooks
 
@@ -50,13 +57,14 @@ lint: install  ## ruff, mypy, clean notebooks
 	$(BIN)/mypy
 	$(BIN)/python notebooks/run.py --check
 
-bench: install  ## the sweep against bare vLLM, the store, few-shot prompts, verdicts, tokens, logprobs, determinism, serving, into benchmarks/results/
+bench: install  ## the sweep against bare vLLM, the store, few-shot prompts, verdicts, tokens, logprobs, determinism, serving, widgets, into benchmarks/results/
 	$(BIN)/python benchmarks/prompts.py
 	$(BIN)/python benchmarks/verdicts.py
 	$(BIN)/python benchmarks/tokens.py
 	$(BIN)/python benchmarks/logprobs.py
 	$(BIN)/python benchmarks/determinism.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/widgets.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/overhead.py
 

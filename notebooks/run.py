@@ -24,8 +24,14 @@ def clean(notebook: NotebookNode) -> NotebookNode:
         cell.id = f"cell-{number:02d}"
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if VIEW not in o.get("data", {})]
+            cell.outputs = [o for o in cell.outputs if _kept(o)]
     return notebook
+
+
+def _kept(output: NotebookNode) -> bool:
+    """Takes the widget out of an output. What it showed stays, as HTML; a progress bar leaves nothing."""
+    data = output.get("data", {})
+    return data.pop(VIEW, None) is None or "text/html" in data
 
 
 def run(path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import browser
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -56,6 +57,27 @@ def forced(reference: Callable[[list[int]], np.ndarray]) -> Callable[[Any, Any],
         return log_softmax(reference(before + after)[len(before) - 1 : -1].astype(np.float64), axis=-1)
 
     return steps
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """The browser. For one file of tests: while it runs, no other event loop can in this thread."""
+    from playwright.sync_api import sync_playwright
+
+    if browser.executable() is None:
+        pytest.fail("no Chromium on this machine: make test installs it from Debian's packages")
+    with sync_playwright() as playwright:
+        opened = browser.launch(playwright)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(chromium: Any) -> Iterator[Any]:
+    """A page that reaches this machine alone."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 800}, reduced_motion="reduce")
+    yield browser.gated(context.new_page())
+    context.close()
 
 
 @pytest.fixture

@@ -133,6 +133,15 @@ def test_where_nothing_or_everything_was_seen_the_bound_is_one(events, trials):
     assert bound(events, trials) == 1
 
 
+def test_an_interval_holds_the_share_itself():
+    trials = np.arange(1, 200)
+    low, high = interval(np.zeros(199), trials)
+    assert (low == 0).all()
+    assert (high < 1).all()
+    low, high = interval(trials, trials)
+    assert (high == 1).all()
+
+
 def test_no_interval_without_trials():
     assert np.isnan(interval(0, 0)).all()
     assert interval(np.array([0, 1]), np.array([0, 2])).shape == (2, 2)

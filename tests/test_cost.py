@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import toolkit as tk
 from toolkit.choice import Choice
 from toolkit.completion import Usage
-from toolkit.cost import asked, machine_seconds, pareto, priced
+from toolkit.cost import asked, machine_seconds, of_each, pareto, priced
 from toolkit.fingerprint import Fingerprint
 from toolkit.prices import LocalPrice, ModelPrice, model_price
 from toolkit.store import Answer, Cell, Store
@@ -318,3 +318,91 @@ def test_the_front_is_of_the_cost_of_a_completion(store, made):
     assert dots == [[47, 0], [ONE, 1]]
     assert front == [[ONE, 1]]  # though all four of them cost more
     assert [text.get_text() for text in axis.texts] == ["temperature 1.0"]
+
+
+def test_other_prices_of_each_setting_by_hand(store, made):
+    """Three settings of 1, 2 and 4 answers, of 7 prompt tokens (2 cached) and 3 generated ones each."""
+    answers = [
+        ({"case": case}, made(messages=f"{case}{i}"))
+        for case, n in (("x", 1), ("y", 2), ("z", 4))
+        for i in range(n)
+    ]
+    found = ran(store, "s", answers).costs("case", PRICE)
+    price = ModelPrice("other", input=2e6, output=3e6, cached=1e6, per_request=0.5)
+    one = 7 * 2 + 3 * 3 + 0.5
+    each, total = found.at(price)
+    assert each.to_dict() == {"x": one, "y": 2 * one, "z": 4 * one}
+    assert total == 7 * one
+    assert found.at(price, cached=True)[1] == 7 * (one - 2 * 1)
+    assert found.at(PRICE)[0].tolist() == found.table["cost"].tolist()
+    # Each took half a second, all of them at once.
+    each, total = found.at(LocalPrice(per_hour=7200))
+    assert total == pytest.approx(1)
+    assert each.tolist() == pytest.approx([1 / 7, 2 / 7, 4 / 7])
+    assert found.at(LocalPrice(per_hour=7200), cached=True)[1] == pytest.approx(1)
+
+
+def test_tiers_go_by_the_length_of_each_prompt(store, made):
+    """Seven prompt tokens each: no tier above 7 is reached, however many there are together."""
+    found = ran(store, "s", [({}, made(messages=f"{i}")) for i in range(5)]).costs()
+    tiers = (tk.prices.Tier(6, input=10e6, output=0), tk.prices.Tier(7, input=100e6, output=0))
+    assert found.at(ModelPrice("tiered", 1e6, 0, tiers=tiers))[1] == 5 * 7 * 10
+
+
+def test_settings_that_share_completions_are_one_in_all(store, made):
+    answer = made()
+    found = ran(store, "s", [({"case": "x"}, answer), ({"case": "y"}, answer)]).costs("case")
+    each, total = found.at(PRICE)
+    assert each.tolist() == [ONE, ONE]
+    assert total == ONE
+
+
+def test_the_front_needs_a_quality_and_a_cost(store, made):
+    results = ran(store, "s", [({}, made("no", temperature=0, steps=4)), ({}, made("yes", temperature=1))])
+    found = results.costs("temperature", PRICE, score=said("yes"))
+    assert found.quality == "correct"
+    assert found.front().tolist() == [False, True]
+    assert found.front([1, 2]).tolist() == [True, True]
+    unpaid = results.costs("temperature", score=said("yes"))
+    assert unpaid.front() is None
+    assert unpaid.front([1, 1]).tolist() == [False, True]
+    assert results.costs("temperature", PRICE).front([1, 1]) is None
+
+
+def test_says_what_was_spent_saved_and_lost(store, made):
+    old, new = made("yes", messages="a"), made("no", messages="b")
+    cut = replace(made(messages="c"), choices=(replace(made().choices[0], finish_reason="length"),))
+    ran(store, "before", [({}, old)])
+    results = ran(store, "s", [({}, old), ({}, new), ({}, cut)], failed=[new])
+    assert results.costs(by=[], price=PRICE, score=said("yes")).sentences() == [
+        "3 completions of 21 prompt tokens (6 of them cached by the engine) and 9 generated.",
+        "Asked by these runs: 20 tokens, US$ 74. Found in the store, and not asked again: 10 tokens, US$ 37.",
+        "Lost: 1 completion cut at max_tokens or the window, 1 failed attempt (US$ 15).",
+        "No setting is both cheaper and better (correct) than: all (the Pareto front).",
+    ]
+    assert results.costs().sentences()[1:] == [
+        "Asked by these runs: 20 tokens. Found in the store, and not asked again: 10 tokens.",
+        "Lost: 1 completion cut at max_tokens or the window, 1 failed attempt.",
+    ]
+    shown = results.costs(price=PRICE)._repr_html_()
+    for name in ("cost (US$)", "machine_seconds (s)", "cut"):
+        assert f">{name}</t" in shown
+
+
+def test_a_file_says_nothing_of_what_was_asked(store, made, tmp_path):
+    path = ran(store, "s", [({}, made())]).to_jsonl(tmp_path / "r.jsonl")
+    said = tk.Results.from_jsonl(path).costs().sentences()
+    assert [line.split(" ")[0] for line in said] == ["1", "Lost:"]
+
+
+def test_a_completions_cost_is_shared_by_its_choices(store, made):
+    two, failed = made(messages="two", n=2, temperature=1), made(messages="failed", error="full")
+    results = ran(store, "s", [({}, two), ({}, made(messages="one")), ({}, failed), ({}, two)])
+    each = of_each(results._table, store, PRICE)
+    known = results._table["finish_reason"] != "error"
+    assert np.isnan(each[~known]).all()
+    # 7 tokens of the prompt once, and three generated by each choice.
+    both = float(PRICE.of(7, 6))
+    for (request, _), rows in results._table[known].assign(cost=each[known]).groupby(["request", "sweep"]):
+        expected = [both / 2] * 4 if request == two.request.key else [ONE]
+        assert rows["cost"].tolist() == expected

@@ -149,6 +149,51 @@ def test_forks_by_hand():
         found.fork(2)
 
 
+def test_cells_of_the_matrix_by_hand():
+    asked = {
+        "q": {"a": ["xy", "xy", "xz"], "b": ["xw"]},
+        "r": {"a": ["x"], "b": ["x"]},
+        "s": {"b": ["x", "x"]},
+    }
+    found = stored(asked).determinism()
+    a, b = (system(name).id for name in "ab")
+    rows = found.agreements.to_numpy(object).tolist()
+    assert [row[:2] + row[3:] for row in rows] == [[a, a, 1, 1], [a, b, 2, 1], [b, b, 1, 0]]
+    assert [row[2] for row in rows] == pytest.approx([1 / 3, 1 / 2, 1])
+    within, between = found.forked(a), found.forked(b, a)
+    assert [found.forks.index[found.forks["b"] == name].tolist() for name in (a, b)] == [[0], [1]]
+    assert (within.index.tolist(), between.index.tolist()) == ([0], [1])
+    (row,) = between.to_dict("records")
+    assert [row[n] for n in ("prompt", "a", "b", "token_a", "token_b")] == ["q", a, b, "y", "w"]
+    assert [row[n] for n in ("runs_a", "all_a", "runs_b", "all_b")] == [2, 3, 1, 1]
+    assert found.texts(1) == ("xy", "xw")
+    assert len(found.forked(b)) == 0
+    with pytest.raises(KeyError, match="'none' is not in these results"):
+        found.forked("none")
+
+
+def test_what_a_forked_request_was():
+    asked = {"q": {"a": ["x", "y"]}}
+    found = stored(asked, temperature=1, seed=3).determinism(by=["temperature", "row.word"])
+    assert found.forked(system("a").id)[["prompt", "temperature", "row.word"]].to_numpy().tolist() == [
+        ["q", 1, "q"]
+    ]
+    for prompt, said in (("once upon", "once upon"), ((1, 2, 3), "3 token ids")):
+        request = tk.Request(prompt=prompt).resolve({})
+        found.store.define("more", {"rows": [], "prompts": ["?"]}, [request], [])
+        assert found._asked(request.key) == said
+
+
+def test_fingerprints_are_told_apart_by_what_any_two_differ_in():
+    records = [system("a", threads=4), system("b", threads=4), system("a")]
+    table = stored({"q": {record: ["x"] for record in records}}).determinism().told_apart()
+    told = {name: dict(row) for name, row in table.iterrows()}
+    absent = "not there"
+    expected = [("a", 4), ("b", 4), ("a", absent)]
+    assert [tuple(told[r.id][n] for n in ("dtype", "threads")) for r in records] == expected
+    assert stored({"q": {"a": ["x"]}}).determinism().told_apart().shape == (1, 0)
+
+
 def test_the_end_of_an_answer_is_no_token():
     found = stored({"q": {"a": ["xy", "xy", "xyz"]}}).determinism()
     (row,) = found.forks.to_dict("records")
@@ -716,8 +761,9 @@ def test_shows_what_a_person_looks_at_first():
     found = five().determinism()
     shown = found._repr_html_()
     assert shown.count("<li>") == 3
-    assert shown.count("<table") == 2
-    for name in ("requests", "agreement", "bound", "token_a", "margin_b"):
+    assert shown.count("<table") == 3
+    assert "<b>30.0 %</b><br>1 of 1 fork" in shown
+    for name in ("requests", "agreement", "bound", "prompt", "token_a", "margin_b"):
         assert f">{name}</th>" in shown
     assert "<p>forks</p>" not in stored({"q": {"a": ["x", "x"]}}).determinism()._repr_html_()
     assert found.frame() is not found.requests

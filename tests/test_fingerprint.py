@@ -171,6 +171,16 @@ def test_a_diff_shows_itself_as_an_escaped_table():
     assert here.diff(here)._repr_html_() == "<p>these 2 fingerprints are equal</p>"
 
 
+def test_what_a_diff_tells_of_each_component():
+    here = Fingerprint({"weights": "0123456789", "device": {"threads": 2}})
+    there = Fingerprint({"weights": "abcdefghij", "device": {"threads": 4}})
+    assert here.diff(there).told() == [
+        ("weights", "weights", "01234567", "abcdefgh"),
+        ("device.threads", "hardware", "2", "4"),
+    ]
+    assert here.diff(here).told() == []
+
+
 def test_round_trip_through_json():
     first = Fingerprint(RECORD, {"note": 1})
     again = Fingerprint.from_json(json.loads(json.dumps(first.to_json())))

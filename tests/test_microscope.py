@@ -142,6 +142,10 @@ def test_the_bounds_hold_whatever_is_not_stored(case, k):
     assert not (~kept[step.ids] & (step.low > 0)).any()
     assert (step.low <= step.high).all()
     assert step.low.sum() + step.tail_low <= 1 + 1e-9 <= step.high.sum() + step.tail_high + 2e-9
+    assert np.delete(truth, step.ids).max(initial=0) <= step.tail_most + 1e-9
+    least, most = step.entropy
+    assert least - 1e-7 <= -(truth[kept] * np.log(np.maximum(truth[kept], 1e-300))).sum() <= most + 1e-7
+    assert ((step.by == "") == (step.low > 0)).all()
 
 
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
@@ -170,6 +174,61 @@ def test_of_a_whole_vocabulary_all_is_known(case):
     # All but equal tokens at the edge of a cut.
     unsure = np.flatnonzero((step.low == 0) & (step.high > 0))
     assert step.exact or len(unsure) > 1
+
+
+def entropy(p):
+    p = np.array(p) / np.sum(p)
+    return -(p * np.log(p)).sum()
+
+
+@pytest.mark.parametrize(
+    ("options", "least", "most"),
+    [
+        # 0.05 lies on one token or evenly on two.
+        ({}, entropy([0.5, 0.3, 0.15, 0.05]), entropy([0.5, 0.3, 0.15, 0.025, 0.025])),
+        ({"top_p": 0.9}, entropy([0.5, 0.3, 0.15]), entropy([0.5, 0.3, 0.15])),
+        ({"temperature": 0}, 0, 0),
+        # At 0.5 the two weigh 0.0025 or 0.00125 together, against 0.3625.
+        ({"temperature": 0.5}, entropy([0.25, 0.09, 0.0225, 0.00125]),
+         entropy([0.25, 0.09, 0.0225, 0.00125, 0.00125])),
+    ],
+)  # fmt: skip
+def test_the_entropy_as_worked_by_hand(options, least, most):
+    step = microscope(same(P)).at(0, **options)
+    low, high = step.entropy
+    assert low <= least + 1e-4
+    assert (low, high) == pytest.approx((least, most), abs=0.01)
+    assert step.entropy_before == pytest.approx(
+        (entropy([0.5, 0.3, 0.15, 0.05]), entropy([0.5, 0.3, 0.15, 0.025, 0.025])), abs=1e-3
+    )
+    assert not np.signbit([low, high]).any()  # no "-0.00"
+
+
+def test_a_min_p_bounds_how_many_share_what_is_missing():
+    flat = [0.02] * 5 + [0.9 / 995] * 995
+    scope = microscope(same(flat, k=5))
+    assert scope.at(0).entropy[1] == pytest.approx(entropy(flat), abs=1e-3)
+    # An unseen token that is kept has a tenth of 0.02 at least: 450 of them at most.
+    assert scope.at(0, min_p=0.1).entropy[1] < entropy([0.02] * 5 + [0.002] * 450) + 1e-2
+
+
+@pytest.mark.parametrize(
+    ("options", "by"),
+    [
+        ({"top_k": 2}, ["", "", "top_k"]),
+        ({"min_p": 0.5, "top_k": 1}, ["", "top_k", "min_p"]),
+        ({"top_p": 0.5}, ["", "top_p", "top_p"]),
+        ({"temperature": 0, "top_p": 0.5}, ["", "temperature", "temperature"]),
+        ({}, ["", "", ""]),
+    ],
+)
+def test_the_setting_that_cuts_a_token_is_named(options, by):
+    assert microscope(same(P)).at(0, **options).by.tolist() == by
+
+
+def test_what_was_generated_before_is_counted():
+    assert microscope(same(P, [0, 2, 0])).at(3).seen.tolist() == [2, 0, 1]
+    assert microscope(same(P, [0, 2, 0], given=1)).at(2).seen.tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +293,7 @@ def test_settings_are_those_of_the_completion_unless_told_otherwise(made):
     assert step.low == pytest.approx(squares / (squares.sum() + 0.04**2), abs=1e-5)
     assert scope.at(-1, temperature=0).low.tolist() == [1, 0, 0, 0]
     assert microscope(completion).at(0).settings.temperature == 0.5
+    assert (scope.completion, microscope(other).completion) == (completion, None)
 
 
 def test_a_step_shows_itself():

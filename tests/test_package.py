@@ -26,6 +26,7 @@ FLOORS = [
         "verdict",
         "tools",
         "cells",
+        "diff",
     ],
     ["request", "choice", "response", "completion", "fingerprint", "gallery"],
     [
@@ -69,6 +70,8 @@ FLOORS = [
     [
         "records",
         "results",
+        "facts",
+        "comparison",
         "recorder",
         "plan",
         "sweep",
@@ -79,6 +82,7 @@ FLOORS = [
         "explain",
         "protocols",
     ],
+    ["widgets"],
     ["__init__", "demo", "__main__"],
 ]
 """From the ground up; a module imports from its own floor or below."""
@@ -126,6 +130,7 @@ def test_import_loads_nothing_heavy():
         "pandas",
         "matplotlib",
         "ipywidgets",
+        "anywidget",
         "transformers",
         "pyarrow",
         "tqdm",

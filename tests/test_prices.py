@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from toolkit.prices import LocalPrice, ModelPrice, PriceError, Tier, model_price, model_prices
+from toolkit.prices import LocalPrice, ModelPrice, PriceError, Tier, dollars, model_price, model_prices
 
 # Prices of today change with the package; those of a day that is past do not.
 BEFORE, AFTER = date(2025, 6, 9), date(2025, 6, 10)
@@ -299,3 +299,19 @@ def test_nothing_is_fetched_and_nobody_elses_update_counts(monkeypatch):
     monkeypatch.setattr(snapshots, "get_snapshot", refuse)
     assert np.isfinite(model_price("gpt-4o").of(1, 1))
     assert len(model_prices("anthropic"))
+
+
+@pytest.mark.parametrize(
+    ("amount", "told"),
+    [
+        (0, "$0"),
+        (0.0000095, "$0.0000095"),
+        (0.00012345, "$0.00012"),
+        (0.5, "$0.50"),
+        (12.345, "$12.35"),
+        (1234567, "$1,234,567.00"),
+        (float("nan"), "not known"),
+    ],
+)
+def test_small_amounts_have_two_digits_that_tell_something(amount, told):
+    assert dollars(amount) == told

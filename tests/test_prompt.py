@@ -379,3 +379,21 @@ def test_ordinary_mistakes_are_named(ask, error, message):
     with pytest.raises(error, match=message):
         ask()
     assert tk.Prompt("x", system="", examples=None, documents=None).messages() == tk.Prompt("x").messages()
+
+
+@pytest.mark.parametrize("layout", ["turns", "flat"])
+def test_sizes_of_examples_make_up_the_prompt(layout):
+    prompt = SHOTS.with_(layout=layout, selector="similar", k=2)
+    row = {"text": "cold film", "thing": "film"}
+
+    def count(turns):
+        return sum(len(m["content"]) for m in turns)
+
+    base, *each = prompt.sizes(row, count)
+    assert base == count(prompt.with_(k=0).messages(row))
+    assert base + sum(each) == count(prompt.messages(row))
+    chosen = prompt.chosen(row)
+    assert tuple(POOL[i]["id"] for i in chosen) == prompt.render(row).examples
+    if layout == "turns":
+        assert each == [count(prompt.example(i)) for i in chosen]
+    assert prompt.example_variables == ("text", "label")

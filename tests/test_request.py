@@ -308,7 +308,7 @@ def test_from_the_store(results, answers):
 def test_from_a_file(results, answers, tmp_path, kind, reverse):
     """Whatever comes first: a table has the columns of its first row."""
     kept = results.filter(where=lambda t: t["choice"] >= 0)
-    kept._table = kept._table.iloc[:: -1 if reverse else 1].reset_index(drop=True)
+    kept = tk.Results(kept._table.iloc[:: -1 if reverse else 1].reset_index(drop=True), kept._store)
     path = getattr(kept, f"to_{kind}")(tmp_path / f"run.{kind}")
     again = getattr(tk.Results, f"from_{kind}")(path)
     assert len(again) == 6

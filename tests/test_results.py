@@ -36,9 +36,9 @@ def results(db, made):
 
 def test_a_cut_text_is_marked_side_by_side(results):
     cut = tk.Results(results._table.assign(finish_reason=["length"] + ["stop"] * 11), results._store)
-    texts = cut.filter(row=0, repeat=0, seed=1).compare("temperature").to_numpy().ravel().tolist()
+    texts = cut.filter(row=0, repeat=0, seed=1).compare("temperature").frame().to_numpy().ravel().tolist()
     assert texts == ["sea 1"]
-    first = cut.filter(row=0, temperature=0).compare("repeat")
+    first = cut.filter(row=0, temperature=0).compare("repeat").frame()
     assert first.to_numpy().ravel().tolist() == ["sea greedy ✂", "sea greedy"]
     assert cut.frame()["text"].iloc[0] == "sea greedy"
 
@@ -106,7 +106,7 @@ def test_indexing_gives_the_completion_with_its_arrays(results):
 def test_group_pivot_compare_and_summary(results):
     sizes = {value: len(part) for value, part in results.group("temperature")}
     assert sizes == {0.0: 4, 1.0: 8}
-    side = results.filter(repeat=0).compare("temperature")
+    side = results.filter(repeat=0).compare("temperature").frame()
     assert list(side.columns) == [0.0, 1.0]
     assert side.shape == (6, 2)  # greedy cells, which have no seed, are a row of their own
     assert results.pivot("row.word", "temperature", how="nunique").loc["sea"].tolist() == [1, 2]
@@ -131,6 +131,38 @@ def test_export_and_import_keep_everything(results, tmp_path, kind):
             assert a is None or (a.dtype == b.dtype and np.array_equal(a, b)), name
 
 
+def test_grades_are_columns_once_there_are_any(results, tmp_path):
+    bare = results.frame()
+    assert not [name for name in bare if name.startswith("grade.")]
+    one = bare.loc[2]
+    place = (one["request"], one["system_fingerprint"], one["repeat"], one["choice"])
+    results._store.grade(*place, thumb=-1, note="bé")
+    frame = results.frame()
+    assert frame["grade.thumb"].dropna().to_dict() == {2: -1}
+    assert frame["grade.note"].dropna().to_dict() == {2: "bé"}
+    assert frame["grade.score"].isna().all()
+    assert list(frame.columns).index("grade.thumb") == list(frame.columns).index("first_token_seconds") + 1
+    assert results.filter(**{"grade.thumb": -1}).frame()["text"].tolist() == [one["text"]]
+    assert "grade.thumb" not in results.filter(temperature=0).frame()
+    for kind in ("parquet", "jsonl"):
+        again = getattr(tk.Results, f"from_{kind}")(getattr(results, f"to_{kind}")(tmp_path / f"g.{kind}"))
+        assert again.frame()["grade.note"].dropna().to_dict() == {2: "bé"}
+        assert again._store.grades() == results._store.grades()
+    again = tk.Results.from_csv(results.to_csv(tmp_path / "g.csv"))
+    assert again.frame()["grade.thumb"].dropna().to_dict() == {2: -1}
+    results._store.grade(*place, thumb=None, note="")
+    pd.testing.assert_frame_equal(results.frame(), bare)
+
+
+def test_an_export_from_before_grades_is_read(results, tmp_path):
+    path = results.to_jsonl(tmp_path / "old.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        del line["grade"]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert len(tk.Results.from_jsonl(path)) == 12
+
+
 def test_choices_of_one_request_are_rows_and_survive_export(db, made, tmp_path):
     store = Store(db)
     store.begin("s", FINGERPRINT, [])
@@ -143,6 +175,12 @@ def test_choices_of_one_request_are_rows_and_survive_export(db, made, tmp_path):
     again = tk.Results.from_jsonl(results.to_jsonl(tmp_path / "n.jsonl"))
     assert again[0].usage == done.usage
     assert len(again[0].choices) == 3
+    one = tk.Results.from_jsonl(results.filter(choice=2).to_jsonl(tmp_path / "one.jsonl"))
+    assert [choice.index for choice in one[0].choices] == [2]
+    twice = tk.Results.from_jsonl(one.to_jsonl(tmp_path / "twice.jsonl"))
+    assert twice.frame()["choice"].tolist() == [2]
+    with pytest.raises(KeyError, match="no choice 0 here: there are 2"):
+        twice[0].choice(0)
 
 
 def test_csv_keeps_the_table(results, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from toolkit import store as store_module
 from toolkit.fingerprint import Fingerprint
 from toolkit.request import Request
-from toolkit.store import Answer, Cell, Store, StoreBusy, StoreError
+from toolkit.store import Answer, Cell, Grade, Store, StoreBusy, StoreError
 
 FINGERPRINT = Fingerprint({"model": "by-hand", "tokenizer": "t", "generation_config": {}})
 
@@ -124,7 +124,7 @@ def _newer(path):
     [
         (_text, "is not a store"),
         (_foreign, "is an SQLite file of something else"),
-        (_newer, r"written by a newer toolkit \(format 99, this one knows 5\): update toolkit"),
+        (_newer, r"written by a newer toolkit \(format 99, this one knows 6\): update toolkit"),
         (lambda path: path.mkdir(), "is a folder: name a file in it"),
         (lambda path: path.parent.joinpath("file").write_text("x"), None),
     ],
@@ -242,7 +242,7 @@ ADDED = {
 """Columns that came after each format, and are in all later ones."""
 
 
-@pytest.mark.parametrize("version", [*ADDED, 4])
+@pytest.mark.parametrize("version", [*ADDED, 4, 5])
 def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
     import dataclasses
 
@@ -254,7 +254,9 @@ def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
     with sqlite3.connect(db) as bare:
         for table, column in (pair for since, pairs in ADDED.items() if since >= version for pair in pairs):
             bare.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        bare.execute("DROP TABLE took")
+        bare.execute("DROP TABLE grades")
+        if version < 5:
+            bare.execute("DROP TABLE took")
         bare.execute(f"PRAGMA user_version = {version}")
     new = made(messages="Other", response_format={"type": "object"})
     choice = dataclasses.replace(new.choices[0], tool_calls=(ToolCall("1", "f", "{}"),))
@@ -273,3 +275,92 @@ def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
             failed = dataclasses.replace(made(error="broke"), system_fingerprint=FINGERPRINT.id, usage=usage)
             store.add([Answer(failed, 1, 1)])
             assert store.query("SELECT prompt_tokens, completion_tokens FROM failures")[1][-1] == (7, 3)
+            assert store.grade(new.request.key, FINGERPRINT.id, 0, thumb=1).thumb == 1
+
+
+def without_time(grade):
+    return (grade.thumb, grade.score, grade.note)
+
+
+def test_what_is_not_given_of_a_grade_stays(filled):
+    store, completion, _ = filled
+    place = (completion.request.key, FINGERPRINT.id, 0, 1)
+    for given, now in [
+        ({"thumb": 1}, (1, None, "")),
+        ({"score": 2}, (1, 2.0, "")),
+        ({"note": "né\n"}, (1, 2.0, "né\n")),
+        ({"thumb": -1, "score": np.float32(0.5)}, (-1, 0.5, "né\n")),
+        ({"thumb": np.int64(1)}, (1, 0.5, "né\n")),
+        ({"thumb": np.sign(-0.3)}, (-1, 0.5, "né\n")),
+        ({"score": None}, (-1, None, "né\n")),
+    ]:
+        assert without_time(store.grade(*place, **given)) == now
+        assert {k: without_time(g) for k, g in Store(store.path).grades().items()} == {place: now}
+    store.grade(*place, thumb=None, note="")
+    assert store.grades() == {}
+    assert store.query("SELECT count(*) FROM grades")[1] == [(8,)]  # none is overwritten
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"thumb": 2}, ValueError, "thumb must be 1, -1 or None, got 2"),
+        ({"thumb": True}, ValueError, "thumb must be 1, -1 or None, got True"),
+        ({"thumb": np.True_}, ValueError, "thumb must be 1, -1 or None, got .*True"),
+        ({"score": float("nan")}, ValueError, "score must be a number"),
+        ({"score": "5"}, ValueError, "score must be a number"),
+        ({"note": None}, TypeError, "note must be a text, got None"),
+        ({"note": "half \ud83d"}, ValueError, "note is not valid Unicode"),
+        ({"stars": 5}, TypeError, "unknown part of a grade 'stars'"),
+    ],
+)
+def test_a_bad_grade_is_refused_and_nothing_is_written(filled, given, error, message):
+    store, completion, _ = filled
+    with pytest.raises(error, match=message):
+        store.grade(completion.request.key, FINGERPRINT.id, 0, **given)
+    assert store.grades() == {}
+
+
+@pytest.mark.parametrize("place", [("nothing", FINGERPRINT.id, 0, 0), (None, FINGERPRINT.id, 0, -1)])
+def test_only_stored_answers_are_graded(filled, place):
+    store, completion, _ = filled
+    with pytest.raises(KeyError):
+        store.grade(place[0] or completion.request.key, *place[1:], thumb=1)
+
+
+def test_a_copy_in_memory_takes_no_grade_that_would_be_lost(made):
+    store = Store(":memory:")
+    store.add([Answer(made(), 0)])
+    with pytest.raises(StoreError, match=r"a copy without a file to keep a grade in: .* toolkit\.results"):
+        store.grade(made().request.key, "fp_0000000000", 0, thumb=1)
+
+
+GRADER = """
+import sys
+from toolkit.store import Store
+store = Store(sys.argv[1])
+for score in range(40):
+    store.grade(sys.argv[2], sys.argv[3], 0, 0, **{sys.argv[4]: score if sys.argv[4] == "score" else f"{score}"})
+"""
+
+
+def test_several_processes_grade_one_answer_while_another_writes(filled, made):
+    """Each sets another part: none may take back what the others have set."""
+    store, completion, _ = filled
+    own = [completion.request.key, FINGERPRINT.id]
+    graders = [
+        subprocess.Popen([sys.executable, "-c", GRADER, store.path, *own, part]) for part in ("score", "note")
+    ]
+    for seed in range(40):
+        store.add([Answer(made(seed=seed), 0)])
+    assert [grader.wait(60) for grader in graders] == [0, 0]
+    assert [without_time(grade) for grade in store.grades().values()] == [(None, 39.0, "39")]
+
+
+def test_a_closed_store_tells_the_last_grade_that_it_knew(filled):
+    store, completion, _ = filled
+    store.grade(completion.request.key, FINGERPRINT.id, 0, thumb=1)
+    assert store.last_grade() == 1
+    store.close()
+    assert store.last_grade() == 1
+    assert bool(Grade()) is False

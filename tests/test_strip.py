@@ -110,6 +110,12 @@ def test_a_long_text_is_cut_and_what_is_left_is_counted_in_tokens():
     assert "more" not in strip.text(parts[:4000], "probability")
 
 
+def test_what_is_too_long_for_a_token_is_cut():
+    page = Page(strip.text(told("long" * 250_000), "rank"))
+    assert page.texts == ["long" * 250 + "…"]
+    assert len(page.titles[0]) < 1100
+
+
 @pytest.mark.parametrize(
     ("total", "more"), [(20, ""), (21, "… and 1 more texts"), (5020, "… and 5,000 more texts")]
 )

@@ -362,4 +362,4 @@ def test_functions_of_one_name_and_schemas_of_one_name_are_different_arms(engine
     ]
     results = tk.sweep("JSON?", tk.grid(response_format=forms, temperature=0, max_tokens=12)).run(engine, db)
     assert results.frame()["response_format"].tolist() == ["schema", "schema [1]"]
-    assert results.compare("response_format").shape == (1, 2)
+    assert results.compare("response_format").frame().shape == (1, 2)

@@ -92,6 +92,33 @@ def test_pieces_join_to_the_text_and_offsets_slice_it(model, text):
             assert part in text[begin:end].encode()
 
 
+@pytest.mark.parametrize(
+    ("text", "other", "same"),
+    [
+        ("tiktoken is", "cl100k_base", [True] * 4),
+        ("tiktoken is", "o200k_base", [True, False, False, True]),
+        # Two tokens that make up one character together, and one token of that character.
+        ("お誕生", "o200k_base", [True, True, True, True]),
+        ("お誕生日", "o200k_base", [True, True, True, False, False]),
+        ("", "o200k_base", []),
+    ],
+)
+def test_tokens_of_two_tokenizers_are_compared_by_where_they_cut(text, other, same):
+    own, beside = tk.tokens(text, "cl100k_base"), tk.tokens(text, other)
+    assert own.same(beside).tolist() == same
+    assert own.same(own).all()
+    assert own.same(beside).sum() == beside.same(own).sum()
+
+
+def test_another_text_is_cut_by_the_same_tokenizer():
+    own = tk.tokens("tiktoken", "o200k_base")
+    assert repr(own.cut("tiktoken is")) == "t|ikt|oken| is"
+    with pytest.raises(ValueError, match="the tokens are of two texts"):
+        own.same(own.cut("other"))
+    with pytest.raises(ValueError, match="text is not valid Unicode"):
+        own.cut("\ud800")
+
+
 def test_special_tokens_are_text_to_openai_and_tokens_to_the_model():
     text = "a<|endoftext|>b"
     assert tk.tokens(text, "gpt-4o").ids.tolist() == encoding("o200k_base").encode_ordinary(text)

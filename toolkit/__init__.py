@@ -11,6 +11,7 @@ from toolkit.calibration import Calibration, calibration
 from toolkit.cells import Cells, cases, grid, zipped
 from toolkit.choice import Choice, Token
 from toolkit.classify import Classification, classify
+from toolkit.comparison import Comparison
 from toolkit.completion import Completion, Delta, Usage
 from toolkit.conversation import Conversation
 from toolkit.count import Count, compare_tokenizers, count_many, count_tokens
@@ -36,7 +37,7 @@ from toolkit.results import Results, results
 from toolkit.sampling import Sampling
 from toolkit.schema import ResponseFormat, response_format, strict_violations
 from toolkit.serve import Server, serve, servers
-from toolkit.store import Store, StoreBusy, StoreError
+from toolkit.store import Grade, Store, StoreBusy, StoreError
 from toolkit.sweep import Sweep, sweep
 from toolkit.tokens import Tokens, tokens
 from toolkit.toolrun import ToolRun, run_tools
@@ -44,6 +45,7 @@ from toolkit.tools import Tool, ToolCall, tool
 from toolkit.tree import Tree, tree
 from toolkit.variant import Variant, variants
 from toolkit.verdict import Verdict, Violation, verdict
+from toolkit.widgets import few_shot, open_in_notebooks, playground
 
 __version__ = "0.1.0"
 
@@ -52,6 +54,7 @@ __all__ = [
     "Cells",
     "Choice",
     "Classification",
+    "Comparison",
     "Completion",
     "Conversation",
     "Count",
@@ -62,6 +65,7 @@ __all__ = [
     "Explanation",
     "Fingerprint",
     "Fork",
+    "Grade",
     "Ladder",
     "LocalPrice",
     "Logprobs",
@@ -105,6 +109,7 @@ __all__ = [
     "examples",
     "explain_difference",
     "explore",
+    "few_shot",
     "fold_system",
     "fork",
     "gallery",
@@ -116,6 +121,7 @@ __all__ = [
     "model_price",
     "model_prices",
     "models",
+    "playground",
     "price_of_schema",
     "protocols",
     "removed_mass",
@@ -133,3 +139,5 @@ __all__ = [
     "verdict",
     "zipped",
 ]
+
+open_in_notebooks()

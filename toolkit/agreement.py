@@ -63,7 +63,9 @@ def interval(events: Any, trials: Any) -> Doubles:
     p = events / n
     half = z * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
     middle = p + z**2 / (2 * n)
-    found: Doubles = np.clip(np.stack([middle - half, middle + half]) / (1 + z**2 / n), 0, 1)
+    low, high = np.clip(np.stack([middle - half, middle + half]) / (1 + z**2 / n), 0, 1)
+    # Rounding may not leave the share itself outside, where it is none or all.
+    found: Doubles = np.stack([np.where(p == 0, 0.0, low), np.where(p == 1, 1.0, high)])
     return found
 
 

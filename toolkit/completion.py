@@ -78,6 +78,14 @@ class Completion:
     notes: Mapping[str, Any] = field(default_factory=dict)
     """How the request was made and sent: few-shot examples, what was left out, roles that were renamed."""
 
+    def choice(self, index: int) -> Choice:
+        """The choice of that index: not always the place in `choices`, of which an export may have kept a few.
+        Raises KeyError."""
+        found = {choice.index: choice for choice in self.choices}
+        if index not in found:
+            raise KeyError(f"no choice {index} here: there are {', '.join(map(str, found))}")
+        return found[index]
+
     @property
     def text(self) -> str:
         return self.choices[0].text
@@ -173,7 +181,10 @@ class Completion:
     def _repr_html_(self) -> str:
         if self.error is not None:
             return f"<p><b>error</b> {html.escape(self.error)}</p>"
-        style = "white-space:pre-wrap;margin:0 0 4px 0;padding-left:8px;border-left:3px solid #0072b2"
+        style = (
+            "white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;margin:0 0 4px 0;padding-left:8px;"
+            "border-left:3px solid #0072b2"
+        )
         texts = "".join(f'<div style="{style}">{html.escape(_said(c))}</div>' for c in self.choices)
         return f"<div>{texts}<small>{html.escape(self._summary())}</small></div>"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,7 @@ from toolkit.agreement import (
     survival,
 )
 from toolkit.fork import Fork, fork
+from toolkit.messages import plain_text
 from toolkit.runs import Runs, beside_mode, between, gather, tokens_std, top1_std
 from toolkit.store import Store
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 FINGERPRINT = "system_fingerprint"
 _SHOWN = 10
 """Forks that a report shows."""
+_LONG = 200
+"""Characters of a prompt, or of a token, there."""
 
 
 def determinism(
@@ -292,6 +296,34 @@ class Determinism:
         except LookupError:
             return f"token {token}"
 
+    def texts(self, row: int) -> tuple[str, str]:
+        """The two answers of a row of `forks` as texts. Raises IndexError past the end."""
+        _, r, _, _, i, j = self._parting[row]
+        one, other = (str(self.table.at[r.rows[run], "text"]) for run in (i, j))
+        return one, other
+
+    def forked(self, a: Any, b: Any = None) -> pd.DataFrame:
+        """The rows of `forks` of two systems, in either order, or within one when b is left out: one cell of the
+        matrix. Numbered as `fork` takes them, with prompt (what was asked, in words), the columns that settings are
+        told by, and all_a and all_b (the runs that each system has of the request). Raises KeyError for a system that
+        is not there."""
+        cell = sorted(self._number(name) for name in (a, a if b is None else b))
+        rows = [i for i, (_, _, *systems, _, _) in enumerate(self._parting) if systems == cell]
+        runs = [self._parting[i][1] for i in rows]
+        labels = self.table.iloc[[self._parting[i][1].rows[self._parting[i][4]] for i in rows]]
+        found = self.forks.iloc[rows].assign(prompt=[self._asked(r.request) for r in runs])
+        for side, system in zip("ab", cell, strict=True):
+            found[f"all_{side}"] = [int(r.counts[system].sum()) for r in runs]
+        told = [name for name in self.by if name not in found]  # the prompt is there, in full
+        return found.join(labels[told].set_axis(found.index))
+
+    def _asked(self, request: str) -> str:
+        """The last message of a request, or its prompt."""
+        asked = self.store.request(request)
+        if asked.messages is not None:
+            return plain_text(asked.messages[-1])
+        return asked.prompt if isinstance(asked.prompt, str) else f"{len(asked.prompt or ())} token ids"
+
     def fork(self, row: int) -> Fork:
         """The two answers of a row of `forks`, token by token. Raises IndexError past the end, ValueError where the
         texts were compared since the token ids are not known, or not of one tokenizer."""
@@ -300,7 +332,7 @@ class Determinism:
             raise ValueError("these answers have no token ids that can be compared: read their texts")
         found = [self.table.iloc[r.rows[run]] for run in (i, j)]
         a, b = (
-            self.store.completion(one["request"], one[FINGERPRINT], int(one["repeat"])).choices[r.choice]
+            self.store.completion(one["request"], one[FINGERPRINT], int(one["repeat"])).choice(r.choice)
             for one in found
         )
         return fork(a, b)
@@ -319,6 +351,38 @@ class Determinism:
             return agreement(r.counts[a]) if a == b else agreement_between(r.counts[a], r.counts[b])
 
         return mean([one(r) for r in self.runs])
+
+    @cached_property
+    def agreements(self) -> pd.DataFrame:
+        """A row for each cell of the matrix, its diagonal and what is above it: a, b, agreement (mean A), requests
+        (those that both systems answered; on the diagonal those with several runs) and forked (those of them that
+        have a row in `forks`)."""
+        import pandas as pd
+
+        cells = [(a, b) for a in range(len(self.systems)) for b in range(a, len(self.systems))]
+        forked = Counter((a, b) for _, _, a, b, _, _ in self._parting)
+        rows = [
+            (self.systems[a], self.systems[b], self._agreement(a, b), self._answered(a, b), forked[a, b])
+            for a, b in cells
+        ]
+        return pd.DataFrame(rows, columns=["a", "b", "agreement", "requests", "forked"])
+
+    def _answered(self, a: int, b: int) -> int:
+        least = 2 if a == b else 1
+        return sum(bool(min(r.counts[a].sum(), r.counts[b].sum()) >= least) for r in self.runs)
+
+    def told_apart(self) -> pd.DataFrame:
+        """A row for each system, a column for each component of their fingerprints in which any two of them differ.
+        No columns where systems are no fingerprints."""
+        import pandas as pd
+
+        names = list(map(str, self.systems))
+        records = [self.store.fingerprint(name) for name in names] if self.across == FINGERPRINT else []
+        found = [records[0].diff(one) for one in records]
+        # What one does not differ from the first in, it has as the first has it.
+        first = {name: pair[0] for one in found for name, pair in one.items()}
+        rows = [{**first, **{name: pair[1] for name, pair in one.items()}} for one in found]
+        return pd.DataFrame(rows, index=names, columns=list(first), dtype=object)
 
     def survival(self, a: Any = None, b: Any = None) -> pd.DataFrame:
         """The share of pairs of runs that have not forked before each step (Kaplan and Meier): of runs of a system a
@@ -429,13 +493,56 @@ class Determinism:
         shown = self.within.reset_index()[
             [n for n in (self.across, *_COLUMNS) if n in (self.across, *self.within)]
         ]
-        parts = [f"<ul>{said}</ul>", report.table(report.short(shown))]
+        wide = '<div style="overflow-x:auto">{}</div>'
+        parts = [
+            f"<ul>{said}</ul>",
+            wide.format(self._heat()),
+            wide.format(report.table(report.short(shown))),
+        ]
         if len(self.forks):
+            alone = [] if self.forks["choice"].any() else ["choice"]
+            shown = self.forks.head(_SHOWN).drop(columns=["request", *alone])
+            shown.insert(0, "prompt", [self._asked(r.request) for _, r, *_ in self._parting[:_SHOWN]])
+            shown = shown.map(lambda value: report.cut(value, _LONG) if isinstance(value, str) else value)
+            rest = len(self.forks) - len(shown)
             parts += [
-                "<p>forks</p>",
-                report.table(report.short(self.forks.drop(columns="request")), rows=_SHOWN),
+                "<p>forks (step: tokens from 0; margin and drift: nats)</p>",
+                # Prompts may break anywhere, so that a narrow page would leave them one letter wide.
+                wide.format(f'<div style="min-width:72em">{report.table(report.short(shown))}</div>'),
+                f"<p>… and {rest:,} more forks</p>" if rest else "",
             ]
-        return "<div>" + "".join(parts) + "</div>"
+        return '<div style="overflow-wrap:anywhere">' + "".join(parts) + "</div>"
+
+    def _heat(self) -> str:
+        """The matrix of several systems as HTML: the more of two runs agree, the darker."""
+        if len(self.systems) < 2:
+            return ""
+        found: Any = self.agreements.itertuples(index=False)
+        size = range(len(self.systems))
+        cells = dict(zip(((a, b) for a in size for b in size if a <= b), found, strict=True))
+        names = [html.escape(report.cut(str(name), _LONG)) for name in self.systems]
+        rows = (
+            f"<tr><th>{names[a]}</th>{''.join(_shaded(cells[min(a, b), max(a, b)], a == b) for b in size)}</tr>"
+            for a in size
+        )
+        head = "".join(f"<th>{name}</th>" for name in names)
+        what = (
+            "how often two runs of a request agree, and how many requests fork; on the diagonal in one system"
+        )
+        return f"<table><caption>{what}</caption><tr><th></th>{head}</tr>{''.join(rows)}</table>"
+
+
+def _shaded(cell: Any, alone: bool) -> str:
+    """A cell of the matrix: the share, and of how many requests."""
+    none = "single runs" if alone else "none asked of both"
+    whole = f"{100 * cell.agreement:.1f} %"
+    # What is not all does not round up to it.
+    share = "> 99.9 %" if cell.agreement < 1 and whole == "100.0 %" else whole
+    count = f"{cell.forked} of {cell.requests} fork" if cell.requests else none
+    depth = 0.5 * (cell.agreement if cell.requests else 0)
+    box = "text-align:right;white-space:nowrap;padding:3px 8px;border:1px solid rgba(128,128,128,.4)"
+    style = f"{box};background:rgba(0,114,178,{depth:.2f})"
+    return f'<td style="{style}"><b>{share if cell.requests else "–"}</b><br>{count}</td>'
 
 
 _COLUMNS = (

@@ -250,6 +250,12 @@ def load(model: str = DEFAULT, **arguments: Any) -> VLLMEngine:
     return engine
 
 
+def running(fingerprint: str) -> VLLMEngine | None:
+    """The engine of `load`, if it is loaded and of this fingerprint."""
+    usable = _loaded is not None and _loaded.usable and _loaded.fingerprint.id == fingerprint
+    return _loaded if usable else None
+
+
 def connect(
     url: str,
     model: str | None = None,

@@ -68,7 +68,7 @@ def untold(name: str) -> str:
 
 
 def many(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def drifted(nats: float, head: str, none: str) -> str:

@@ -136,6 +136,12 @@ class Difference(dict[str, tuple[Any, Any]]):
 
     __str__ = sentence
 
+    def told(self) -> list[tuple[str, str, str, str]]:
+        """Of each component that differs its name, what it is, and what it is here and there, in words."""
+        return [
+            (name, _WORDS.get(name.partition(".")[0], ""), *_said(name, *pair)) for name, pair in self.items()
+        ]
+
     def _repr_html_(self) -> str:
         if not self:
             return f"<p>{self.sentence()}</p>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import html
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -165,8 +166,8 @@ class Fork:
             rows, columns=["what", "first_a", "last_a", "first_b", "last_b", "text_a", "text_b"]
         )
 
-    def _text(self, token_ids: list[int]) -> str:
-        return b"".join(map(self.a.token_bytes, token_ids)).decode("utf-8", "replace")
+    def _text(self, token_ids: Iterable[int]) -> str:
+        return b"".join(map(self.a.token_bytes, map(int, token_ids))).decode("utf-8", "replace")
 
     def sentence(self) -> str:
         """What happened, in words."""
@@ -189,8 +190,43 @@ class Fork:
         return f"Fork({self.sentence()})"
 
     def _repr_html_(self) -> str:
-        table = "" if self.at is None else report.table(self.candidates())
-        return f"<p>{html.escape(self.sentence())}</p>{table}"
+        said = f"<p>{_said(self.sentence())}</p>"
+        if self.at is None:
+            return said
+        sides = "".join(
+            _row(name, *map(self._text, (ids[:1], ids[1:])))
+            for name, ids in (("a", self.a.token_ids[self.at :]), ("b", self.b.token_ids[self.at :]))
+        )
+        shared = self._text(self.a.token_ids[: self.at])
+        table = self.candidates().assign(
+            text=lambda frame: [report.cut(text, _LONG) for text in frame["text"]]
+        )
+        both = (
+            f'<tr style="opacity:.65">{_NAME.format("both")}{_TEXT.format(_said(shared))}</tr>'
+            if shared
+            else ""
+        )
+        return f"<div>{said}<table>{both}{sides}</table>{report.table(report.short(table))}</div>"
+
+
+_NAME = '<td style="vertical-align:top;text-align:left">{}</td>'
+_TEXT = '<td style="text-align:left;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate">{}</td>'
+_MARK = '<mark style="background:rgba(230,159,0,.45);color:inherit">{}</mark>'
+_CHARACTERS = 4000
+"""Of each part of an answer that a notebook shows."""
+_LONG = 200
+"""Of a token in a list."""
+
+
+def _row(name: str, first: str, rest: str) -> str:
+    """An answer from the fork on, with its first token marked."""
+    return (
+        f"<tr>{_NAME.format(name)}{_TEXT.format(_MARK.format(_said(first or 'the end')) + _said(rest))}</tr>"
+    )
+
+
+def _said(text: str) -> str:
+    return html.escape(report.cut(text, _CHARACTERS))
 
 
 def _listed(choice: Choice, step: int) -> dict[int, float]:

@@ -29,6 +29,8 @@ _ROUNDING = 5e-5
 """Absolute error of a log probability in float32. Torch's log_softmax on a CPU adds 49,152 terms one after another
 and loses small ones: all log probabilities of a step were up to 1.9e-5 too high in 400 real steps, 3.6e-5 with
 256,000 made-up logits."""
+_APART = 1e-2
+"""Two engine passes over the same tokens differ by less than this in a log probability."""
 BY = ("probability", "rank", "surprisal", "entropy")
 """What tokens can be coloured by."""
 
@@ -163,6 +165,43 @@ class Logprobs:
             part = slice(first, first + _ROWS)
             top, ids, own = self.top_logprobs[part], self.top_ids[part], self.token_ids[part]
             found[:, part] = _entropy(top, self.logprobs[part], (ids == own[:, None]).any(axis=1), size)
+        return found
+
+    # What a grammar did, where the same tokens were scored without it
+
+    def removed_mass(self, free: Logprobs) -> Doubles:
+        """(N,) the probability, 0 to 1, that a grammar took from all the tokens that it forbade; NaN where not known.
+
+        free: the same tokens without the grammar, such as `engine.score(c.prompt_token_ids, [c.token_ids])` gives.
+        Those of an answer held to a form are renormalised over what was allowed, p' = p / (1 − removed). Raises
+        ValueError for other tokens.
+        """
+        if not np.array_equal(self.token_ids, free.token_ids):
+            raise ValueError(
+                f"free must hold the same tokens without the grammar, got {len(free)} tokens for {len(self)}: "
+                "toolkit.logprobs(engine.score(c.prompt_token_ids, [c.token_ids], top_logprobs=20))"
+            )
+        lost = free.logprobs.astype(np.float64) - self.logprobs
+        return np.asarray(0 - np.expm1(np.minimum(lost, 0)))
+
+    def forbidden(self, free: Logprobs) -> npt.NDArray[np.int8]:
+        """(N, k) of the tokens that are the most likely ones without the grammar (`free.top_ids`): 1 what the grammar
+        forbade, 0 what it allowed, −1 where that is not known. Raises as `removed_mass` does."""
+        with np.errstate(divide="ignore"):
+            scale = np.log1p(-self.removed_mass(free))
+        found = np.empty(free.top_ids.shape, np.int8)
+        allowed = np.isfinite(self.top_logprobs)
+        # A mask keeps the order of what it allows: what is likelier than the last that was told, and not among those
+        # that were, is forbidden. Where some of the top k are impossible, all that are possible were told.
+        last = np.nan_to_num(self.top_logprobs, nan=np.inf, neginf=-np.inf).min(axis=1, initial=np.inf)
+        for first in range(0, len(self), _ROWS >> 4):
+            part = slice(first, first + (_ROWS >> 4))
+            ids = np.where(allowed[part], self.top_ids[part], -2)
+            told = (free.top_ids[part][:, :, None] == ids[:, None, :]).any(axis=2)
+            own = free.top_ids[part] == self.token_ids[part][:, None]
+            above = free.top_logprobs[part] - scale[part][:, None] > last[part][:, None] + _APART
+            known = ~np.isnan(free.top_logprobs[part]) & ~np.isnan(scale[part])[:, None]
+            found[part] = np.where(told | own, 0, np.where(above & known, 1, -1))
         return found
 
     # One number a text, (S,)

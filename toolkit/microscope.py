@@ -6,14 +6,16 @@ import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from toolkit import plots
-from toolkit.choice import UNLIKELY, Choice
+from toolkit.choice import ARRAYS, UNLIKELY, Choice
 from toolkit.completion import Completion
+from toolkit.logprobs import Logprobs
 from toolkit.sampling import NEUTRAL, Sampling
 
 if TYPE_CHECKING:
@@ -25,12 +27,15 @@ Wholes = npt.NDArray[np.int64]
 
 FOLLOWED = ("temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "logit_bias")
 """The settings that the microscope follows."""
-_REFUSED = {
+REFUSED = {
     "repetition_penalty": "it multiplies or divides a logit by its sign, which log probabilities do not tell",
     "allowed_token_ids": "it bans tokens before all else",
     "bad_words": "it bans tokens before all else",
     "min_tokens": "it bans the end of text at this step",
 }
+"""Settings that it cannot follow, and why."""
+_CUTS = ("min_p", "top_k", "top_p")
+"""The settings that cut tokens, in the order in which vLLM's sampler does."""
 _COLDEST = 0.01
 """vLLM raises temperatures between 0 and this to it."""
 _ROUNDING, _ROUNDING_EACH = 2e-6, 2.0**-27
@@ -61,7 +66,8 @@ def microscope(of: Completion | Choice, choice: int = 0) -> Microscope:
         raise IndexError(f"choice must be from 0 to {len(choices) - 1}, got {choice}")
     sampling = Sampling() if isinstance(of, Choice) else of.request.sampling
     # n shapes nothing, and one above 1 would forbid temperature=0.
-    return Microscope(choices[choice], sampling.with_(n=1).resolve({}))
+    completion = None if isinstance(of, Choice) else of
+    return Microscope(choices[choice], sampling.with_(n=1).resolve({}), completion)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +77,8 @@ class Microscope:
     choice: Choice
     sampling: Sampling
     """How it was sampled: what `at` takes where it is told nothing else."""
+    completion: Completion | None = None
+    """What the choice is one of; None for a bare one."""
 
     def __post_init__(self) -> None:
         c = self.choice
@@ -110,11 +118,12 @@ class Microscope:
         shifts = _shifts(settings, history, size)
         unseen = np.ones(size, bool)
         unseen[ids] = False
-        low, high, tail = _bounds(logprobs, shifts[ids], below, shifts[unseen], settings.given())
+        low, high, by, tail = _bounds(logprobs, shifts[ids], below, shifts[unseen], settings.given())
         raw = np.exp(logprobs)
         missing = max(0.0, 1 - float(raw.sum())) if unseen.any() else 0.0
         chosen = int(np.flatnonzero(ids == self.choice.token_ids[step])[0])
-        return Step(step, ids, raw, low, high, missing, *tail, chosen, settings, self.choice)
+        number = int(np.count_nonzero(unseen))
+        return Step(step, ids, raw, low, high, by, missing, number, *tail, chosen, settings, self.choice)
 
     def _known(self, step: int) -> tuple[Wholes, Reals, float]:
         """Ids and log probabilities of the known tokens, best first, and what those of unseen tokens stay below.
@@ -156,12 +165,19 @@ class Step:
     """(K,) after the settings, at least; 0 for a token that may be cut."""
     high: Reals
     """(K,) after the settings, at most; 0 for a token that is cut."""
+    by: npt.NDArray[np.str_]
+    """(K,) the setting that cuts the token, or may: min_p, top_k, top_p, or temperature, which at 0 leaves one token.
+    Empty for what is kept, and for what the model itself has made impossible."""
     missing: float
     """Before all settings, of the tokens that are not stored, together."""
+    unseen: int
+    """How many these are."""
     tail_low: float
     """Theirs after the settings, at least."""
     tail_high: float
     """Theirs after the settings, at most."""
+    tail_most: float
+    """That of one of them after the settings, at most."""
     chosen: int
     """The place in `ids` of the token that was drawn."""
     settings: Sampling
@@ -172,14 +188,68 @@ class Step:
         """Whether the bounds are equal to 0.001, about what the sum over a vocabulary in float32 leaves open."""
         return bool(max((self.high - self.low).max(), self.tail_high - self.tail_low) < 1e-3)
 
+    @cached_property
+    def seen(self) -> Wholes:
+        """(K,) how often each was generated before the step: what the penalties count."""
+        history = self.choice.token_ids[self.choice.given : self.step]
+        return np.bincount(history, minlength=int(self.ids.max()) + 1)[self.ids]
+
+    @cached_property
+    def fate(self) -> npt.NDArray[np.str_]:
+        """(K,) kept, cut, or unknown, where tokens decide that are not stored or are equally likely."""
+        return np.select([self.low > 0, self.high == 0], ["kept", "cut"], "unknown")
+
+    @property
+    def entropy_before(self) -> tuple[float, float]:
+        """Least and greatest entropy before all settings, nats (see `Logprobs.entropy_low`)."""
+        here = slice(self.step, self.step + 1)
+        rows: dict[str, Any] = {n: a[here] for n in ARRAYS if (a := getattr(self.choice, n)) is not None}
+        found = Logprobs((replace(self.choice, given=0, **rows),))
+        return float(found.entropy_low[0]), float(found.entropy_high[0])
+
+    @property
+    def entropy(self) -> tuple[float, float]:
+        """Least and greatest entropy after the settings, nats: equal where nothing that is missing matters."""
+        return self._least_entropy(), self._most_entropy()
+
+    def _least_entropy(self) -> float:
+        """That of as much on as few tokens as the bounds allow: the sum of any j tokens is at most that of the j
+        greatest `high`, and at most 1 less the least that the others have. What adds up so majorises all else."""
+        each = self.tail_most
+        number = math.ceil(self.tail_high / each) if each else 0
+        low, high = (
+            np.sort(np.concatenate([known, np.clip(tail - each * np.arange(number), 0, each)]))[::-1]
+            for known, tail in ((self.low, self.tail_low), (self.high, self.tail_high))
+        )
+        sums = np.minimum(np.cumsum(high), 1 - (low.sum() - np.cumsum(low)))
+        return _entropy(np.diff(np.maximum(sums, 0), prepend=0))
+
+    def _most_entropy(self) -> float:
+        """That of a distribution as even as the bounds allow: all tokens at one level, or at the bound nearest it."""
+        number = float(self.unseen)
+        if floor := (self.settings.min_p or 0) * float(
+            self.low.max()
+        ):  # an unseen one that is kept has as much
+            number = min(number, self.tail_high / floor)
+        spread = (
+            [self.tail_low / number, self.tail_high / number] if self.tail_high and number else [0.0, 0.0]
+        )
+        low, high = np.append(self.low, spread[0]), np.append(self.high, spread[1])
+        count = np.append(np.ones(len(self.ids)), number)
+        under, over = 0.0, 1.0
+        for _ in range(50):
+            level = (under + over) / 2
+            less = float(count @ np.clip(level, low, high)) < 1
+            under, over = (level, over) if less else (under, level)
+        return _entropy(np.clip(over, low, high), count)
+
     def frame(self) -> pd.DataFrame:
         """A row for each known token: token (its text; part of a character shows as U+FFFD), id, before, low, high,
         and fate: kept, cut, or unknown, where tokens decide that are not stored or are equally likely."""
         import pandas as pd
 
         texts = [self.choice.token_bytes(i).decode("utf-8", "replace") for i in self.ids.tolist()]
-        fate = np.select([self.low > 0, self.high == 0], ["kept", "cut"], "unknown")
-        columns = {"before": self.raw, "low": self.low, "high": self.high, "fate": fate}
+        columns = {"before": self.raw, "low": self.low, "high": self.high, "fate": self.fate}
         return pd.DataFrame({"token": texts, "id": self.ids, **columns})
 
     def plot(self, tokens: int = 15) -> Figure:
@@ -208,13 +278,19 @@ class Step:
         )
 
 
+def _entropy(p: Reals, count: Reals | float = 1.0) -> float:
+    """−Σ p ln p, nats, of so many tokens each."""
+    # Rounding, and the −0 of a single token, would be shown with their sign.
+    return max(0.0, float(-(count * p * np.log(np.where(p > 0, p, 1.0))).sum()))
+
+
 def _told(settings: Sampling) -> str:
     shown = {name: value for name, value in settings.canonical().items() if name in FOLLOWED}
     return ", ".join(f"{name}={value}" for name, value in shown.items()) or "neutral settings"
 
 
 def _check(settings: Sampling, generated: int) -> None:
-    for name, reason in _REFUSED.items():
+    for name, reason in REFUSED.items():
         value, neutral = getattr(settings, name), NEUTRAL.get(name)
         if value and value != neutral and not (name == "min_tokens" and generated >= value):
             raise ValueError(f"{name} must be {neutral} under the microscope, got {value!r}: {reason}")
@@ -235,25 +311,36 @@ def _shifts(settings: Sampling, history: npt.NDArray[np.int32], size: int) -> Re
 
 def _bounds(
     logprobs: Reals, shifts: Reals, below: float, unseen: Reals, values: Mapping[str, Any]
-) -> tuple[Reals, Reals, tuple[float, float]]:
-    """Least and greatest probabilities of the known tokens, and of the unseen ones together. unseen: their shifts;
-    their log probabilities are below `below`."""
+) -> tuple[Reals, Reals, npt.NDArray[np.str_], tuple[float, float, float]]:
+    """Least and greatest probabilities of the known tokens, and what cuts them; those of the unseen ones together,
+    and the greatest of one of these. unseen: their shifts; their log probabilities are below `below`."""
     order = np.argsort(-(logprobs + shifts), kind="stable")
     order = order[logprobs[order] > UNLIKELY]
     scores = logprobs[order] + shifts[order]
     # At temperature 0 the heaviest is kept alone, and any power tells which that is.
     power = 1 / max(values["temperature"] or 1, _COLDEST)
-    k = values["top_k"] if values["temperature"] else 1
+    values = values if values["temperature"] else {**values, "top_k": 1}
     rest = 1 - float(np.exp(logprobs).sum())
     slack = _ROUNDING + _ROUNDING_EACH * (len(logprobs) + len(unseen))
     tail = _tail((rest - slack, rest + slack), below, unseen - scores[0], -scores[0], power)
-    left = _Left.all(scores - scores[0], tail, power)
-    left = left.min_p(values["min_p"]) if values["min_p"] else left
-    left = left.top_k(k) if k else left
-    left = left.top_p(values["top_p"]) if values["top_p"] < 1 else left
+    left = [_Left.all(scores - scores[0], tail, power)]
+    cuts = [name for name in _CUTS if values[name] != NEUTRAL[name]]
+    for name in cuts:
+        left.append(getattr(left[-1], name)(values[name]))
     low, high = np.zeros((2, len(logprobs)))
-    low[order], high[order], together = left.probabilities()
-    return low, high, together
+    low[order], high[order], together = left[-1].probabilities()
+    by = np.full(len(logprobs), "", "<U11")
+    by[order] = _by(cuts if values["temperature"] else ["temperature"], left[1:], len(order))
+    return low, high, by, together
+
+
+def _by(cuts: list[str], left: list[_Left], number: int) -> npt.NDArray[np.str_]:
+    """(A,) of the known tokens, heaviest first, the first setting that cuts each, or else that may."""
+    found = np.full(number, "", "<U11")
+    for ends in ("sure", "maybe"):
+        for name, after in reversed(list(zip(cuts, left, strict=True))):
+            found[getattr(after, ends) :] = name
+    return found
 
 
 class _Tail(NamedTuple):
@@ -381,8 +468,8 @@ class _Left:
         most = max(self.total[sure], most + lightest)
         return replace(self, sure=sure, maybe=maybe, tail=cut, least=least, most=most)
 
-    def probabilities(self) -> tuple[Reals, Reals, tuple[float, float]]:
-        """(A,) least and greatest of the known tokens, and those of the unseen ones together."""
+    def probabilities(self) -> tuple[Reals, Reals, tuple[float, float, float]]:
+        """(A,) least and greatest of the known tokens; those of the unseen ones together, and the greatest of one."""
         place = np.arange(len(self.weights))
         few, many = self.total[self.sure], self.total[self.maybe]
         unseen, more = self.tail.low, self.tail.high
@@ -391,4 +478,7 @@ class _Left:
         low = self.weights / min(many + more, self.most) * (place < self.sure)
         high = self.weights / np.maximum(beside + unseen, self.least) * (place < self.maybe)
         tail_low = unseen / min(many + unseen, self.most)
-        return low, high, (float(tail_low), float(more / max(few + more, self.least)) if more else 0.0)
+        tail_high, most = (
+            x / max(few + x, self.least) if x else 0.0 for x in (more, min(more, self.tail.most))
+        )
+        return low, high, (float(tail_low), float(tail_high), float(most))

@@ -89,7 +89,7 @@ def costs(table: pd.DataFrame, quality: str | None, front: Any) -> Figure:
     against the cost of a completion: the settings that no other beats (the Pareto front) are joined and named.
     """
     shown = table.head(_SETTINGS_SHOWN)
-    labels = _labels(shown)
+    names = labels(shown)
     figure = _figure(11 if front is not None else 7, 1.6 + 0.4 * len(shown))
     axes = figure.subplots(1, 2 if front is not None else 1, squeeze=False)[0]
     places = np.arange(len(shown))
@@ -97,7 +97,7 @@ def costs(table: pd.DataFrame, quality: str | None, front: Any) -> Figure:
     axes[0].barh(
         places, shown["completion_tokens"], left=shown["prompt_tokens"], color=PALETTE[0], label="completion"
     )
-    axes[0].set_yticks(places, labels)
+    axes[0].set_yticks(places, names)
     axes[0].invert_yaxis()
     axes[0].set(xlabel="tokens")
     axes[0].legend(frameon=False)
@@ -116,7 +116,7 @@ def _against(axis: Any, table: pd.DataFrame, quality: str, front: Any) -> None:
     best = table[front].sort_values(each)
     axis.plot(best[each], best[quality], drawstyle="steps-post", color=PALETTE[5], lw=1.2)
     axis.scatter(best[each], best[quality], color=PALETTE[5], zorder=4)
-    for name, cost, worth in zip(_labels(best), best[each], best[quality], strict=True):
+    for name, cost, worth in zip(labels(best), best[each], best[quality], strict=True):
         axis.annotate(name, (cost, worth), xytext=(4, 5), textcoords="offset points", size=8)
     axis.set(
         xlabel="cost of a completion (US dollars)",
@@ -126,8 +126,10 @@ def _against(axis: Any, table: pd.DataFrame, quality: str, front: Any) -> None:
     )
 
 
-def _labels(table: pd.DataFrame) -> list[str]:
+def labels(table: pd.DataFrame) -> list[str]:
     """What each row of a table of settings is called; the value of a single column may be a tuple itself."""
+    if list(table.index.names) == [None]:  # nothing that settings are told by
+        return [str(value) for value in table.index]
     names, values = [*map(str, table.index.names)], table.index
     return [_label(names, value if len(names) > 1 else (value,)) for value in values]
 

@@ -348,3 +348,10 @@ def model_prices(provider: str | None = None, on: date | None = None) -> pd.Data
         if p
     ]
     return pd.DataFrame(rows, columns=columns).astype({"context_window": "Int64", "cached": float})
+
+
+def dollars(amount: float) -> str:
+    """With two digits that tell something: $0.0000095."""
+    if math.isnan(amount):
+        return "not known"
+    return f"${amount:,.{max(2, 1 - math.floor(math.log10(amount))) if amount else 0}f}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -123,7 +124,7 @@ class Prompt:
             raise ValueError(f"block has the variables question and answer only, not {', '.join(more)}")
         needed = [*self._template("template").variables, *self._template("answer").variables]
         for i, row in enumerate(self.examples):
-            if missing := [n for n in dict.fromkeys(needed) if n not in row and n != "documents"]:
+            if missing := [n for n in self.example_variables if n not in row]:
                 raise ValueError(f"examples[{i}]: {lacks(missing, row)}")
             self._refuse_missing(f"examples[{i}]", row, needed)
 
@@ -178,6 +179,12 @@ class Prompt:
     def variables(self) -> tuple[str, ...]:
         """The names that a row must have, in order of appearance."""
         return tuple(v for v in self._used if v != "documents" or not self.documents)
+
+    @property
+    def example_variables(self) -> tuple[str, ...]:
+        """The names that an example must have: those of the template, then those of the answer."""
+        own = (v for name in ("template", "answer") for v in self._template(name).variables)
+        return tuple(dict.fromkeys(v for v in own if v != "documents"))
 
     @cached_property
     def pool(self) -> Pool:
@@ -237,6 +244,23 @@ class Prompt:
             return []
         item = Item(_text(row, self._compared), identity(row))
         return ordered(self.selector.select(self.pool, item, k), self.order_seed)
+
+    def chosen(self, row: Mapping[str, Any] | None = None) -> list[int]:
+        """Places in `examples` of those that a row is shown, in their order."""
+        return self._choose(self._checked(row))
+
+    def example(self, place: int) -> Messages | str:
+        """One of `examples` as it is sent: its two messages, or its text in the flat layout."""
+        return self._shown[place]
+
+    def sizes(self, row: Mapping[str, Any] | None, count: Callable[[Messages], int]) -> list[int]:
+        """What the prompt for a row is made of, in tokens: all but the examples, then what each example adds to
+        those before it, in the order shown. The sum is the whole. count: that of messages (an engine's `count`)."""
+        row = self._checked(row)
+        chosen = self._choose(row)
+        first = (chosen[:n] for n in range(len(chosen) + 1))
+        totals = [count(self._assemble(row, some, self.history)) for some in first]
+        return [totals[0], *(after - before for before, after in pairwise(totals))]
 
     def _assemble(
         self, row: Mapping[str, Any], chosen: Sequence[int], history: Sequence[Message]

@@ -15,7 +15,7 @@ from toolkit.completion import Completion, Usage
 from toolkit.fingerprint import Fingerprint
 from toolkit.report import is_missing
 from toolkit.request import Request
-from toolkit.store import Answer, Cell, Store
+from toolkit.store import Answer, Cell, Grade, Place, Store
 from toolkit.tools import ToolCall
 
 _KEPT = (
@@ -26,10 +26,14 @@ _KEPT = (
 
 
 def record(
-    row: Mapping[str, Any], labels: Mapping[str, Any], completion: Completion, fingerprint: Fingerprint
+    row: Mapping[str, Any],
+    labels: Mapping[str, Any],
+    completion: Completion,
+    fingerprint: Fingerprint,
+    grade: Grade | None,
 ) -> dict[str, Any]:
     """One row of a results table (one choice) as plain data, with what is needed to build it again."""
-    choice, form = completion.choices[int(row["choice"])], completion.request.response_format
+    choice, form = completion.choice(int(row["choice"])), completion.request.response_format
     return {
         **{name: plain(row[name]) for name in _KEPT},
         "id": completion.id,
@@ -39,6 +43,7 @@ def record(
         "response_format": json.dumps(form and form.to_openai(), ensure_ascii=False),
         "tool_calls": json.dumps([dataclasses.asdict(call) for call in choice.tool_calls]),
         "notes": json.dumps(completion.notes, ensure_ascii=False),
+        "grade": json.dumps(grade and dataclasses.asdict(grade), ensure_ascii=False),
         "fingerprint": json.dumps(fingerprint.to_json()),
         "prompt_token_ids": completion.prompt_token_ids.tolist(),
         # Arrays of k columns lie flat; their first length is that of token_ids.
@@ -72,6 +77,7 @@ def restored(records: Iterable[Mapping[str, Any]]) -> Store:
     answers: dict[tuple[str, str, int], Answer] = {}
     cells: dict[tuple[str, str, str], Cell] = {}
     requests: dict[str, Request] = {}
+    grades: dict[Place, Grade] = {}
     for found in records:
         fingerprint = Fingerprint.from_json(json.loads(found["fingerprint"]))
         asked = (found["input"], found["sampling"], found.get("response_format") or "null")
@@ -86,6 +92,8 @@ def restored(records: Iterable[Mapping[str, Any]]) -> Store:
             tokens = usage.completion_tokens + found["completion_tokens"]
             completion = replace(before, choices=choices, usage=replace(usage, completion_tokens=tokens))
         answers[place] = Answer(completion, found["repeat"])
+        if grade := json.loads(found.get("grade") or "null"):
+            grades[(*place, found["choice"])] = Grade(**grade)
         store.add_engine(fingerprint, None)
         cell = (found["sweep"], request.key, json.dumps(labels))
         known_cell = cells.get(cell, Cell(request.key, 0, labels, found["repeat"]))
@@ -94,6 +102,7 @@ def restored(records: Iterable[Mapping[str, Any]]) -> Store:
         cells[cell] = Cell(request.key, end - first, labels, first)
         requests[request.key] = request
     store.add(list(answers.values()))
+    store.restore_grades(grades)
     for sweep in dict.fromkeys(name for name, _, _ in cells):
         own = [cell for (name, _, _), cell in cells.items() if name == sweep]
         store.define(sweep, {}, requests.values(), own)

@@ -6,7 +6,10 @@ import base64
 import html
 import io
 from collections.abc import Mapping
+from numbers import Number
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +20,7 @@ _ROWS = 1000
 
 _SHORT = 24
 """Characters of a value that is not broken over lines."""
-_CELL = "text-align:left;vertical-align:top;overflow-wrap:anywhere;max-width:38em"
+_CELL = "padding:2px 6px;vertical-align:top;overflow-wrap:anywhere;max-width:38em"
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -35,20 +38,28 @@ def table(frame: pd.DataFrame, rows: int = _ROWS) -> str:
     """A frame as an escaped HTML table; what is past `rows` is counted below it."""
     # Styles are written into each cell: notebooks that are not trusted drop everything else.
     head = "".join(
-        f'<th style="{_CELL};white-space:nowrap">{html.escape(str(c))}</th>' for c in frame.columns
+        f'<th style="{_CELL};{_side(*frame.iloc[:, i])};white-space:nowrap">{html.escape(str(name))}</th>'
+        for i, name in enumerate(frame.columns)
     )
     body = "".join(
-        "<tr>" + "".join(_cell(_show(v)) for v in row) + "</tr>"
-        for row in frame.head(rows).itertuples(index=False)
+        "<tr>" + "".join(map(_cell, row)) + "</tr>" for row in frame.head(rows).itertuples(index=False)
     )
     rest = f"<p>… and {len(frame) - rows:,} more rows</p>" if len(frame) > rows else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
 
-def _cell(text: str) -> str:
+def _cell(value: Any) -> str:
     """Short values stay on one line, or narrow columns would break words; long ones break anywhere."""
+    text = _show(value)
     wrap = "white-space:nowrap" if len(text) <= _SHORT and "\n" not in text else "white-space:pre-wrap"
-    return f'<td style="{_CELL};{wrap}">{html.escape(text)}</td>'
+    return f'<td style="{_CELL};{_side(value)};{wrap}">{html.escape(text)}</td>'
+
+
+def _side(*values: Any) -> str:
+    """Numbers below each other, and their heading, stand at the right."""
+    known = [value for value in values if not is_missing(value)]
+    numbers = known and all(isinstance(v, Number) and not isinstance(v, (bool, np.bool_)) for v in known)
+    return f"text-align:{'right' if numbers else 'left'}"
 
 
 def page(
@@ -97,6 +108,11 @@ def _show(value: Any) -> str:
 def short(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with its fractions in three digits, however small they are."""
     return frame.map(lambda value: float(f"{value:.3g}") if isinstance(value, float) else value)
+
+
+def cut(text: str, most: int) -> str:
+    """A text that says what is left out of it."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)"
 
 
 def is_missing(value: Any) -> bool:

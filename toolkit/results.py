@@ -13,10 +13,12 @@ import numpy as np
 
 from toolkit import plots, report
 from toolkit.choice import Choice
+from toolkit.comparison import Comparison, other_axes, side_by_side
 from toolkit.completion import Completion, Usage
-from toolkit.cost import Costs, asked, costs
+from toolkit.cost import Costs, costs, of_each, ran
 from toolkit.determinism import FINGERPRINT, Determinism, determinism
 from toolkit.examples import SHOTS
+from toolkit.facts import Facts
 from toolkit.fingerprint import Fingerprint
 from toolkit.messages import plain_text
 from toolkit.prices import LocalPrice, ModelPrice, model_price
@@ -24,7 +26,7 @@ from toolkit.records import plain, record, restored
 from toolkit.sampling import FIELDS, unknown
 from toolkit.schema import ResponseFormat, response_format
 from toolkit.sensitivity import sensitivity
-from toolkit.store import ON, PEERS, Store, opened
+from toolkit.store import ON, PEERS, PLACE, Store, opened
 from toolkit.verdict import parsed, verdict
 
 if TYPE_CHECKING:
@@ -41,9 +43,17 @@ OUTCOMES = (
 """Columns that say what came back. `seconds` from arrival to last token, waiting in the batch included."""
 MADE = ("examples", "dropped")
 """Columns that say how the prompt was made: ids of its examples in the order shown, what did not fit."""
+GRADES = ("grade.thumb", "grade.score", "grade.note")
+"""Columns that say what people think of the answers; there are none where no answer has a grade (see `Grade`)."""
 _KEYS = ("request", "run", "position", "created")
+_TEXTS = (
+    "sweep", "prompt", "case", "model", "system_fingerprint", "text", "finish_reason", "error", "grade.note",
+    "request",
+)  # fmt: skip
+"""Columns that are texts, whatever they look like."""
 _WHOLE = (
     "seed", "n", "max_tokens", "top_logprobs", "top_k", "min_tokens", "row", "run", "position", "k", "order_seed",
+    "grade.thumb",
 )  # fmt: skip
 _COMPLETED = f"""
 SELECT cells.sweep, cells.position AS cell, cells.labels, x.request, x.fingerprint AS system_fingerprint,
@@ -80,8 +90,16 @@ class Results:
     """
 
     def __init__(self, table: pd.DataFrame, store: Store | None) -> None:
-        self._table = table
+        self._rows = table
         self._store = store
+        self._last_grade = 0
+
+    @property
+    def _table(self) -> pd.DataFrame:
+        """The rows, with the grades that the store holds by now."""
+        if self._store is not None and (last := self._store.last_grade()) != self._last_grade:
+            self._rows, self._last_grade = _graded(self._rows, self._store), last
+        return self._rows
 
     @classmethod
     def of(cls, store: Store, sweep: str | None = None, fingerprint: str | None = None) -> Results:
@@ -143,7 +161,7 @@ class Results:
     def frame(self) -> pd.DataFrame:
         """The table: what varies first, then what came back, then what is the same in all rows."""
         columns = list(self._table.columns)
-        first = [*self.axes, *OUTCOMES]
+        first = [*self.axes, *OUTCOMES, *(name for name in GRADES if name in columns)]
         return self._table[[*first, *(c for c in columns if c not in first)]].copy()
 
     def filter(self, where: Callable[[pd.DataFrame], Any] | None = None, **equal: Any) -> Results:
@@ -182,21 +200,34 @@ class Results:
     ) -> pd.DataFrame:
         """A table with the values of some columns as rows and of others as columns. `how` joins several
         values of one place: any pandas aggregation ("first", "mean", "nunique", …)."""
-        down, across = self._columns(rows), self._columns(columns)
-        # Not pivot_table, which drops rows whose key is missing: the seed of a greedy cell is.
-        cells = self._table.groupby([*down, *across], dropna=False, sort=False)[self._column(values)]
-        table: pd.DataFrame = cells.agg(how).unstack(across)
-        return table
+        return side_by_side(
+            self._table, self._columns(rows), self._columns(columns), self._column(values), how
+        )
 
-    def compare(self, by: str, values: str = "text") -> pd.DataFrame:
-        """Side by side: one column for each value of an axis, one row for each setting of the other axes. A text
-        that was cut (finish_reason "length") ends with ✂."""
-        others = [name for name in self.axes if name != by] or ["repeat" if by != "repeat" else "sweep"]
-        if values != "text":
-            return self.pivot(others, by, values)
-        cut = self._table["finish_reason"] == "length"
-        marked = self._table["text"].where(~cut, self._table["text"] + " ✂")
-        return Results(self._table.assign(text=marked), self._store).pivot(others, by)
+    def compare(
+        self,
+        by: str | Sequence[str],
+        values: str = "text",
+        rows: str | Sequence[str] | None = None,
+        price: str | ModelPrice | LocalPrice | None = None,
+    ) -> Comparison:
+        """Side by side: one column for each value of an axis (each combination of several), one row for each setting
+        of the other axes, or of `rows`. `.frame()` is that as a table, in which a text that was cut (finish_reason
+        "length") ends with ✂; the comparison finds, sorts, groups and pages rows, tells outputs apart word by word,
+        and keeps grades (see `Comparison`).
+
+        values: what the table holds; any column. price: what is paid for each completion, as in `costs`.
+
+        Raises KeyError for an unknown column, ValueError for one that is both, and what `costs` does for a price.
+
+        >>> results.compare("temperature").frame()  # doctest: +SKIP
+        """
+        across = self._columns(by)
+        down = other_axes(self._table, self.axes, across) if rows is None else self._columns(rows)
+        paid = price if isinstance(price, LocalPrice) or price is None else model_price(price)
+        cost = None if paid is None else of_each(self._table, self._store, paid)
+        facts = Facts(self._table, self._store, self.axes, cost)
+        return Comparison(facts, down, across, self._column(values))
 
     def summary(self, by: str | Sequence[str] | None = None) -> pd.DataFrame:
         """A row for each setting: completions, distinct texts, mean tokens, share cut at max_tokens, failed.
@@ -298,8 +329,9 @@ class Results:
         Columns: completions, prompt_tokens, cached_tokens, completion_tokens; spent_tokens and saved_tokens (prompt
         and completion, asked by a run of this sweep, or found in the store); machine_seconds (the time in which the
         engine ran, shared by those that ran at once); first_token_seconds (median), tokens_per_second;
-        failed_attempts (of this sweep); kwh (by the watts of `price`, or as the device told of each run; left out
-        when neither is known); with a price, in US dollars, cost (of all, as if asked here), spent, saved,
+        cut (completions that reached max_tokens or the window); failed_attempts (of this sweep); kwh (by the watts of
+        `price`, or as the device told of each run; left out when neither is known); with a price, in US dollars, cost
+        (of all, as if asked here), spent, saved,
         spent_on_failures; valid (share of the rows without an error whose answer has the form asked for) and correct
         (mean score of these rows); cost_per_completion, cost_per_valid and cost_per_correct: cost and, where known,
         spent_on_failures, by the number of completions, of valid and of right answers (one to several rows of data
@@ -337,12 +369,12 @@ class Results:
         where nothing is known of runs, as in a table that was read from a file."""
         import pandas as pd
 
+        every = ran(self._table, self._store)
         if self._store is None:
-            return asked(self._table).assign(watts=np.nan), None
-        ran = self._store.ran(list(map(str, self._table["system_fingerprint"].unique())))
+            return every, None
         columns, rows = self._store.query(_LOST)
         known = bool(self._query("SELECT 1 FROM runs LIMIT 1"))
-        return ran, pd.DataFrame(rows, columns=columns) if known else None
+        return every, pd.DataFrame(rows, columns=columns) if known else None
 
     def _query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return [] if self._store is None else self._store.query(sql, values)[1]
@@ -397,7 +429,8 @@ class Results:
 
     def to_csv(self, path: str | Path) -> Path:
         """The table of `frame()`, without arrays, for a spreadsheet."""
-        self.frame().to_csv(path, index=False)
+        # Lines end as RFC 4180 has it: then a carriage return within a text is quoted, and ends no line.
+        self.frame().to_csv(path, index=False, lineterminator="\r\n")
         return Path(path)
 
     @classmethod
@@ -405,7 +438,8 @@ class Results:
         """The table that `to_csv` wrote; there are no completions behind it."""
         import pandas as pd
 
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        # An answer such as 007, and an id of digits alone, are no numbers.
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXTS, str))
         table["text"] = table["text"].fillna("")  # an empty answer is a text too
         return cls(_typed(table), None)
 
@@ -419,11 +453,13 @@ class Results:
 
     def _records(self) -> Iterator[dict[str, Any]]:
         fingerprints = self.fingerprints
+        grades = {} if self._store is None else self._store.grades()
         rows: list[Any] = self._table.to_dict("records")
         for i, row in enumerate(rows):
             names = (c for c in map(str, row) if c in (*_LABELS, *MADE) or c.startswith("row."))
             labels = {name: v for name in names if (v := plain(row[name])) is not None}
-            yield record(row, labels, self[i], fingerprints[row["system_fingerprint"]])
+            grade = grades.get(tuple(row[name] for name in PLACE))
+            yield record(row, labels, self[i], fingerprints[row["system_fingerprint"]], grade)
 
     @classmethod
     def _of_records(cls, records: Sequence[Mapping[str, Any]]) -> Results:
@@ -501,6 +537,20 @@ def _table(store: Store, sweep: str | None, fingerprint: str | None) -> pd.DataF
     )
     variables = [c for c in map(str, labels) if c.startswith("row.")]
     return _typed(joined.reindex(columns=[*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *MADE, *_KEYS]))
+
+
+def _graded(table: pd.DataFrame, store: Store) -> pd.DataFrame:
+    """The rows of a table with the grades of a store: without columns where it has none for any of them."""
+    grades = store.grades()
+    places = zip(*(table[name] for name in PLACE), strict=True)
+    found = [grades.get(place) for place in places]
+    bare = table.drop(columns=[name for name in GRADES if name in table])
+    if not any(found):
+        return bare
+    told = [(None, None, None) if one is None else (one.thumb, one.score, one.note or None) for one in found]
+    columns: dict[str, Any] = dict(zip(GRADES, zip(*told, strict=True), strict=True))
+    columns["grade.score"] = np.array(columns["grade.score"], np.float64)
+    return _typed(bare.assign(**columns))
 
 
 def _labels(labels: dict[str, Any], sweep: Mapping[str, Any]) -> dict[str, Any]:

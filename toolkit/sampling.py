@@ -289,3 +289,8 @@ class Sampling:
 
 FIELDS = tuple(_RULES)
 """Every field of Sampling, in declaration order."""
+
+
+def rule(name: str) -> Callable[[str, object], Any]:
+    """The rule of a field: checks a value, called as rule(name, value). `Real` and `Whole` know their range."""
+    return _RULES[name]

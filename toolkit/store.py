@@ -10,6 +10,7 @@ took          the fingerprints that took part in a run: one, or those of a serve
 completions   one row a choice, known by (request, fingerprint, repeat, choice); choice −1 is the prompt
 failures      every attempt that gave no completion
 sweeps, cells what was asked together, and the labels of each cell
+grades        what people think of completions; the last of each choice counts
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import sqlite3
 import struct
 import threading
@@ -33,8 +35,9 @@ import numpy as np
 from toolkit.choice import ARRAYS, PROMPT, Choice, Vocabulary, mode_of_prompt, shaped
 from toolkit.completion import Completion, Usage
 from toolkit.fingerprint import Fingerprint
+from toolkit.messages import encodable
 from toolkit.request import Request, digest
-from toolkit.sampling import FIELDS
+from toolkit.sampling import FIELDS, Real, named_fields_only
 from toolkit.schema import ResponseFormat, response_format
 from toolkit.tools import ToolCall
 
@@ -43,8 +46,14 @@ if TYPE_CHECKING:
 
 _APPLICATION = 0x746B6974
 """SQLite's application_id of our files: "tkit"."""
-_VERSION = 5
+_VERSION = 6
 """SQLite's user_version: the format written here."""
+_GRADES = (
+    "CREATE TABLE grades (number INTEGER PRIMARY KEY, request TEXT NOT NULL, fingerprint TEXT NOT NULL, "
+    "repeat INTEGER NOT NULL, choice INTEGER NOT NULL, thumb INTEGER, score REAL, note TEXT NOT NULL, "
+    "created REAL NOT NULL)",
+    "CREATE INDEX grades_by_choice ON grades (request, fingerprint, repeat, choice)",
+)
 _TOOK = """CREATE TABLE took (
     run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID"""
 _UPGRADES = {
@@ -68,6 +77,7 @@ _UPGRADES = {
         _TOOK,
         "INSERT INTO took SELECT id, fingerprint FROM runs",
     ),
+    5: _GRADES,
 }
 """From each older format to the next."""
 _PATIENCE = 60.0
@@ -106,7 +116,7 @@ CREATE TABLE cells (
     sweep TEXT NOT NULL, position INTEGER NOT NULL, request TEXT NOT NULL, repeats INTEGER NOT NULL,
     labels TEXT NOT NULL, first INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (sweep, position)) WITHOUT ROWID;
 CREATE INDEX cells_by_request ON cells (request);
-"""
+""" + ";\n".join(_GRADES)
 
 
 _COLUMNS = (
@@ -132,6 +142,16 @@ FROM completions LEFT JOIN runs ON runs.id = run
 WHERE choice >= 0 AND completions.fingerprint IN (SELECT value FROM json_each(?))
 GROUP BY request, completions.fingerprint, repeat
 """
+
+
+_NEWEST_GRADES = """
+SELECT request, fingerprint, repeat, choice, thumb, score, note, created FROM grades
+WHERE number IN (SELECT max(number) FROM grades GROUP BY request, fingerprint, repeat, choice)
+"""
+PLACE = ("request", "system_fingerprint", "repeat", "choice")
+"""Columns of a results table that a stored choice is known by."""
+Place = tuple[str, str, int, int]
+"""Their values."""
 
 
 class StoreError(RuntimeError):
@@ -165,6 +185,36 @@ class Answer:
     run: int | None = None
 
 
+@named_fields_only("part of a grade")
+@dataclass(frozen=True)
+class Grade:
+    """What a person thinks of an answer. Raises ValueError for another thumb, a score that is no finite number, and
+    a note that no file takes; TypeError for a note that is no text."""
+
+    thumb: int | None = None
+    """1 is up, −1 down."""
+    score: float | None = None
+    note: str = ""
+    created: float = 0.0
+    """Unix time in seconds at which it was given."""
+
+    def __post_init__(self) -> None:
+        if self.thumb is not None:
+            if isinstance(self.thumb, bool | np.bool_) or self.thumb not in (1, -1):
+                raise ValueError(f"thumb must be 1, -1 or None, got {self.thumb!r}")
+            object.__setattr__(self, "thumb", int(self.thumb))  # SQLite would keep NumPy's integers as bytes
+        if self.score is not None:
+            score = Real(-math.inf, math.inf, "None for no score")
+            object.__setattr__(self, "score", score("score", self.score))
+        if not isinstance(self.note, str):
+            raise TypeError(f"note must be a text, got {self.note!r}")
+        encodable("note", self.note)
+
+    def __bool__(self) -> bool:
+        """Whether it says anything."""
+        return self.thumb is not None or self.score is not None or bool(self.note)
+
+
 _unsaved: dict[str, list[tuple[tuple[Answer, ...], tuple[Fingerprint, ...]]]] = {}
 """Completions that could not be written (disk full), by file: the next `Store` on it writes them first."""
 
@@ -185,6 +235,7 @@ class Store:
         self._known: set[str] = set()
         self._vocabularies: dict[Any, Vocabulary] = {}
         self._fingerprints: dict[str, Fingerprint] = {}
+        self._last_grade = 0
         try:
             self._db = sqlite3.connect(
                 self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
@@ -390,6 +441,40 @@ class Store:
         self._db.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (name, token_ids.tobytes()))
         return name
 
+    def grade(self, request: str, fingerprint: str, repeat: int, choice: int = 0, **given: Any) -> Grade:
+        """Records what a person thinks of a stored answer, and gives it as it is now: thumb=1, -1 or None, score=a
+        number or None, note=a text. What is not given stays as it was. It is on disk when this returns; several
+        processes may grade at once.
+
+        Raises KeyError for an answer that is not stored, StoreError for a store in memory, which is a copy that would
+        be lost, ValueError or TypeError for a bad grade.
+        """
+        if self.path == ":memory:":
+            raise StoreError(
+                "results that were read from Parquet or JSONL are a copy without a file to keep a grade in: grade "
+                "those of the store itself, toolkit.results('run.db')"
+            )
+        place = (request, fingerprint, int(repeat), int(choice))
+        this = "(request, fingerprint, repeat, choice) = (?, ?, ?, ?)"
+        stored = f"SELECT 1 FROM completions WHERE {this} AND choice >= 0"
+        newest = f"{_NEWEST_GRADES} AND {this}"
+        with self._writing():
+            if not self._all(stored, *place):
+                raise KeyError(place)
+            known = [Grade(*row[4:]) for row in self._all(newest, *place)]
+            now = dataclasses.replace(known[0] if known else Grade(), **given, created=time.time())
+            self._add_grades({place: now})
+        return now
+
+    def restore_grades(self, grades: Mapping[Place, Grade]) -> None:
+        """Writes grades as they are: those of an export."""
+        with self._writing():
+            self._add_grades(grades)
+
+    def _add_grades(self, grades: Mapping[Place, Grade]) -> None:
+        rows = [(*place, *dataclasses.astuple(grade)) for place, grade in grades.items()]
+        self._db.executemany(f"INSERT INTO grades VALUES (NULL{', ?' * 8})", rows)
+
     def keep(self, answers: Sequence[Answer], fingerprints: Sequence[Fingerprint] = ()) -> None:
         """Holds what could not be written (see `add`) until the next Store on this file in this process."""
         _unsaved.setdefault(self.path, []).append((tuple(answers), tuple(fingerprints)))
@@ -442,6 +527,17 @@ class Store:
         with self._lock:
             cursor = self._db.execute(sql, values)
             return [column[0] for column in cursor.description], cursor.fetchall()
+
+    def grades(self) -> dict[Place, Grade]:
+        """(request, fingerprint, repeat, choice) → the last grade of each choice that has one."""
+        found = {row[:4]: Grade(*row[4:]) for row in self._all(_NEWEST_GRADES)}
+        return {place: grade for place, grade in found.items() if grade}
+
+    def last_grade(self) -> int:
+        """The number of the newest grade: when it changes there are new ones. 0 before the first."""
+        with contextlib.suppress(sqlite3.ProgrammingError):  # a closed store knows what it knew
+            ((self._last_grade,),) = self._all("SELECT coalesce(max(number), 0) FROM grades")
+        return self._last_grade
 
     def samplings(self) -> dict[str, tuple[Any, ...]]:
         """Request key → the values of Sampling's fields, in their order."""

@@ -14,6 +14,8 @@ TEXTS = 20
 """Texts that a page of strips shows."""
 _PIECES = 4000
 """Pieces of one text that are shown: mostly of one token each."""
+_CHARACTERS = 1000
+"""Characters of one piece that are shown: no token is longer, but what is no token may come as one."""
 _COLOUR = "213,94,0"
 """Okabe and Ito's vermillion: one hue, so that only its strength has to be told apart; see-through, so that the light
 or dark text of a notebook's theme stays readable on it."""
@@ -42,11 +44,13 @@ def text(told: Sequence[tuple[str, Doubles, str]], by: str) -> str:
     marks = "".join(_mark(piece, values, title, by) for piece, values, title in told[:_PIECES])
     left = sum(len(values) for _, values, _ in told[_PIECES:])
     rest = f" … and {left:,} more tokens" if left else ""
-    return f'<div style="white-space:pre-wrap;line-height:1.8;margin:0 0 .6em 0">{marks}{rest}</div>'
+    style = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.8;margin:0 0 .6em 0"
+    return f'<div style="{style}">{marks}{rest}</div>'
 
 
 def _mark(piece: str, values: Doubles, title: str, by: str) -> str:
     alpha = 0.75 * float(strength(values, by).max(initial=0))
+    piece = piece if len(piece) <= _CHARACTERS else f"{piece[:_CHARACTERS]}…"
     shown = html.escape(piece).replace("\n", "⏎\n")
     style = f"background:rgba({_COLOUR},{alpha:.2f});border-radius:2px;box-shadow:inset 0 -1px 0 #8884"
     return f'<span style="{style}" title="{html.escape(f"{piece!r}: {title}")}">{shown}</span>'

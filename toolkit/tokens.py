@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from toolkit.choice import Ints
 from toolkit.coder import Coder, Longs, coder
@@ -36,10 +38,13 @@ def tokens(text: str, model: str | Engine | None = None) -> Tokens:
     """
     if not isinstance(text, str):
         raise TypeError(f"text must be a string, got {text!r}: toolkit.count_tokens counts messages")
-    found = coder(model)
+    return _cut(text, coder(model))
+
+
+def _cut(text: str, found: Coder) -> Tokens:
     ids = found.ids(encodable("text", text))
     parts = tuple(found.token_bytes(ids))
-    return Tokens(text, ids, parts, *_offsets(text, parts, found), found.name)
+    return Tokens(text, ids, parts, *_offsets(text, parts, found), found.name, found)
 
 
 def _offsets(text: str, parts: tuple[bytes, ...], found: Coder) -> tuple[Longs, Longs]:
@@ -73,6 +78,27 @@ class Tokens:
     """(T,) the character after its last one."""
     tokenizer: str
     """In words."""
+    coder: Coder
+    """What cut the text."""
+
+    def cut(self, text: str) -> Tokens:
+        """Another text, cut by the same tokenizer. Raises ValueError for a text that is not valid Unicode."""
+        return _cut(text, self.coder)
+
+    def same(self, other: Tokens) -> npt.NDArray[np.bool_]:
+        """(T,) which of these tokens begin and end where one of the other's does; of those that make up a character
+        together all or none. Raises ValueError where the other is of another text."""
+        if self.text != other.text:
+            raise ValueError("the tokens are of two texts: cut the same one with both tokenizers")
+        cuts = set(other._cuts())
+        return np.repeat([cut in cuts for cut in self._cuts()], [b - a for a, b, _ in self.pieces]).astype(
+            np.bool_
+        )
+
+    def _cuts(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+        """Of each piece its first character, the one after its last, and where its tokens part the bytes of one."""
+        for a, b, _ in self.pieces:
+            yield int(self.first[a]), int(self.last[b - 1]), tuple(map(len, self.bytes[a : b - 1]))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,6 +112,13 @@ class Tokens:
         ends = np.append(np.flatnonzero(self.first[1:] >= self.last[:-1]) + 1, len(self)).tolist()
         runs = zip([0, *ends[:-1]], ends, strict=True)
         return [(a, b, self.text[self.first[a] : self.last[b - 1]]) for a, b in runs]
+
+    def counts(self) -> list[str]:
+        """How many tokens, characters and bytes there are, in words."""
+        size = len(self.text.encode())
+        numbers = {"token": len(self), "character": len(self.text), "byte": size}
+        each = [f"{size / len(self):.1f} bytes a token"] if len(self) else []
+        return [*(f"{n:,} {noun}{'' if n == 1 else 's'}" for noun, n in numbers.items()), *each]
 
     def frame(self) -> pd.DataFrame:
         """A row for each token: position, id, text (bytes that are only part of a character show as U+FFFD), bytes,
@@ -111,13 +144,23 @@ class Tokens:
         return "|".join(text for _, _, text in self.pieces[:_SHOWN]) + self._rest()
 
     def _repr_html_(self) -> str:
-        marks = "".join(self._mark(i, *piece) for i, piece in enumerate(self.pieces[:_SHOWN]))
+        return self._html(np.zeros(len(self), np.bool_))
+
+    def beside(self, other: Tokens) -> str:
+        """These tokens as HTML; those that the other does not have are dotted. Raises as `same` does."""
+        return self._html(~self.same(other))
+
+    def _html(self, apart: npt.NDArray[np.bool_]) -> str:
+        marks = "".join(
+            self._mark(i, *piece, apart[piece[0]]) for i, piece in enumerate(self.pieces[:_SHOWN])
+        )
         caption = f"{len(self):,} tokens, {len(self.text):,} characters; {self.tokenizer}"
         style = "white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;line-height:1.8"
         return f'<div><div style="{style}">{marks}{self._rest()}</div><small>{html.escape(caption)}</small></div>'
 
-    def _mark(self, number: int, first: int, end: int, text: str) -> str:
+    def _mark(self, number: int, first: int, end: int, text: str, apart: bool) -> str:
         told = "; ".join(f"{self.ids[i]} {self.bytes[i]!r}" for i in range(first, end))
-        style = f"background:rgba({_SHADES[number % 2]});border-radius:2px"
+        dots = ";border-bottom:2px dotted currentColor" if apart else ""
+        style = f"background:rgba({_SHADES[number % 2]});border-radius:2px{dots}"
         shown = html.escape(text).replace("\n", "⏎\n")
         return f'<span style="{style}" title="{html.escape(told)}">{shown}</span>'

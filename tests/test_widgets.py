@@ -1,0 +1,101 @@
+"""What a notebook opens as a widget, and what it keeps where no kernel runs."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from browser import shot
+from nbclient import NotebookClient
+from nbformat import write as written
+from nbformat.v4 import new_code_cell, new_notebook
+
+import toolkit as tk
+from toolkit.store import Answer, Cell, Store
+from toolkit.widgets import _VIEWS, _bundle
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture
+def stored(db, made):
+    """A run of two temperatures, as a kernel of a notebook finds it."""
+    answers = [made(f"Answer at {t}.", temperature=t, top_logprobs=2) for t in (0.5, 1.0)]
+    fingerprint = tk.Fingerprint({"model": "by-hand", "tokenizer": "t", "logprobs_mode": "raw_logprobs"})
+    with Store(db) as store:
+        run = store.begin("s", fingerprint, [bytes([i]) for i in range(256)])
+        named = [replace(a, system_fingerprint=fingerprint.id) for a in answers]
+        store.add([Answer(a, 0, run) for a in named])
+        store.define(
+            "s", {"prompts": ["Hi"]}, [a.request for a in named], [Cell(a.request.key, 1, {}) for a in named]
+        )
+        store.end(run, 1.0, None)
+    return db
+
+
+def displayed(*sources):
+    """The data of what each cell shows."""
+    notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    return [[o.data for o in cell.outputs if "data" in o] for cell in notebook.cells]
+
+
+SHOWN = {
+    "results[0]": "CompletionView",
+    "tk.logprobs(results[1])": "LogprobsView",
+    "tk.microscope(results[1])": "MicroscopeView",
+    "results.compare('temperature')": "CompareView",
+    "results.costs()": "CostsView",
+    "results.determinism()": "DeterminismView",
+    "tk.tokens('one two', 'gpt-4o')": "TokensView",
+    "tk.few_shot(tk.Prompt('{x}'), [{'x': 1}])": "Builder",
+    "tk.playground(messages='Hi')": "Playground",
+}
+
+
+def test_every_one_opens_in_a_notebook_and_leaves_its_content_without_a_kernel(stored):
+    begin = f"import toolkit as tk\nresults = tk.results({str(stored)!r})"
+    _, *found = displayed(begin, *SHOWN)
+    for source, outputs in zip(SHOWN, found, strict=True):
+        (data,) = outputs
+        assert VIEW in data, source
+        assert data["text/html"].startswith("<"), source
+        assert "<script" not in data["text/html"], source
+        assert data["text/plain"].strip(), source
+        assert "object at 0x" not in data["text/plain"], source
+
+
+def test_a_page_of_nbconvert_tells_it_all_without_a_network(stored, page, tmp_path):
+    begin = f"import toolkit as tk\nresults = tk.results({str(stored)!r})"
+    notebook = tmp_path / "saved.ipynb"
+    written(new_notebook(cells=[new_code_cell(source) for source in (begin, *SHOWN)]), notebook)
+    # Of a notebook that Lab has saved, the page is made without the last two.
+    command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html", str(notebook), "--execute"]
+    command += ["--ExecutePreprocessor.store_widget_state=False"]
+    subprocess.run(command, check=True, capture_output=True)
+    page.goto(notebook.with_suffix(".html").as_uri(), wait_until="domcontentloaded")
+    outputs = page.locator(".jp-OutputArea-output").all()
+    assert len(outputs) == len(SHOWN)
+    for source, output in zip(SHOWN, outputs, strict=True):
+        assert output.inner_text().strip(), source
+        assert output.locator("script").count() == 0, source
+    assert "Answer at 0.5." in outputs[0].inner_text()
+    assert outputs[3].locator("del, ins").count() > 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1300
+    shot(page, "nbconvert")
+
+
+def test_all_that_opens_is_known_here():
+    assert {name for _, name in _VIEWS.values()} == set(SHOWN.values()) - {"Builder", "Playground"}
+
+
+def test_elsewhere_objects_are_as_they_were():
+    code = "import toolkit as tk, sys; print(repr(tk.tokens('one two', 'gpt-4o'))); print('anywidget' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.endswith("False\n")
+    assert "one" in told
+
+
+def test_what_has_nothing_to_look_into_is_shown_as_it_is(made):
+    empty = replace(made("", steps=0, top_logprobs=2).choices[0], logprobs_mode="raw_logprobs")
+    assert _bundle(("microscope", "MicroscopeView"), tk.microscope(empty)) is None
