@@ -453,6 +453,8 @@ def test_pictures(page, theme, width):
     unharmed(page, width)
     if theme == "light":
         static(page, widget)
+        page.add_style_tag(content="td, th { text-align: right }")  # as nbconvert's pages have it
+        assert page.locator("td").last.evaluate("e => getComputedStyle(e).textAlign") == "left"
         shot(page, "builder-static")
 
 

@@ -397,9 +397,11 @@ def _page(content: Mapping[str, Any]) -> str:
     """The examples as a table of HTML."""
     if not content["examples"]:
         return ""
-    names = "".join(f"<th>{escaped(name)}</th>" for name in ("", "#", "", *content["columns"]))
+    # Said of each cell: notebooks and their pages have texts at the right.
+    side = 'style="text-align:left;vertical-align:top"'
+    names = "".join(f"<th {side}>{escaped(name)}</th>" for name in ("", "#", "", *content["columns"]))
     rows = "".join(
-        f"<tr>{''.join(f'<td>{cell}</td>' for cell in [*_marks(one), *_cells(one)])}</tr>"
+        f"<tr>{''.join(f'<td {side}>{cell}</td>' for cell in [*_marks(one), *_cells(one)])}</tr>"
         for one in content["examples"]
     )
     return f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>{escaped(_others(content))}"
