@@ -17,8 +17,9 @@ from toolkit.request import Request
 from toolkit.sampling import rule
 from toolkit.widgets.code import sweep_code
 from toolkit.widgets.draft import CONTROLS, SHOWN, Drafts
+from toolkit.widgets.engines import labels
 from toolkit.widgets.playground import Playground
-from toolkit.widgets.reply import Reply, labels, sides
+from toolkit.widgets.reply import Reply, sides
 from toolkit.widgets.view import escaped, visible
 
 TALK = [

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -229,16 +230,31 @@ class Comparison:
 
     def _repeated(self, rows: Ints) -> Bools:
         """Which of some rows need no line of their own: all their outputs are in others (see `cell`)."""
-        cells, _ = np.divmod(np.unique(self._places), self.shape[1])
         shown = np.zeros(self.shape[0], np.int64)
-        coded = [self.facts.codes(name) for name in self.rows]
-        lacking = np.any([np.array([v is None for v in values])[codes] for codes, values in coded], axis=0)
-        for column in np.unique(self.column[lacking]).tolist():
+        for column in self._lacking:
             here = self.base(column)[rows]
             own = self.row[here]
             shown[np.unique(own[(here >= 0) & (own != rows)])] += 1
-        found: Bools = (shown == np.bincount(cells, minlength=self.shape[0]))[rows]
+        found: Bools = (shown == self._filled)[rows]
         return found
+
+    @cached_property
+    def _lacking(self) -> list[int]:
+        """The columns with an output that lacks an axis of the rows."""
+        coded = [self.facts.codes(name) for name in self.rows]
+        lacks = [np.array([value is None for value in values])[codes] for codes, values in coded]
+        columns: list[int] = np.unique(self.column[np.any(lacks, axis=0)]).tolist()
+        return columns
+
+    @cached_property
+    def _filled(self) -> Ints:
+        """(rows,) in how many columns each row has outputs."""
+        return np.bincount(np.unique(self._places) // self.shape[1], minlength=self.shape[0])
+
+    @cached_property
+    def lines(self) -> int:
+        """Rows that are shown while nothing is sought."""
+        return len(self.find())
 
     def _searched(self, search: str, among: Bools) -> Bools:
         """(N,) where a pattern is found; equal outputs are looked at once."""

@@ -493,12 +493,8 @@ class Determinism:
         shown = self.within.reset_index()[
             [n for n in (self.across, *_COLUMNS) if n in (self.across, *self.within)]
         ]
-        wide = '<div style="overflow-x:auto">{}</div>'
-        parts = [
-            f"<ul>{said}</ul>",
-            wide.format(self._heat()),
-            wide.format(report.table(report.short(shown))),
-        ]
+        agreed = report.wide(report.table(report.short(shown)))
+        parts = [f"<ul>{said}</ul>", report.wide(self._heat()), agreed]
         if len(self.forks):
             alone = [] if self.forks["choice"].any() else ["choice"]
             shown = self.forks.head(_SHOWN).drop(columns=["request", *alone])
@@ -508,7 +504,7 @@ class Determinism:
             parts += [
                 "<p>forks (step: tokens from 0; margin and drift: nats)</p>",
                 # Prompts may break anywhere, so that a narrow page would leave them one letter wide.
-                wide.format(f'<div style="min-width:72em">{report.table(report.short(shown))}</div>'),
+                report.wide(f'<div style="min-width:72em">{report.table(report.short(shown))}</div>'),
                 f"<p>… and {rest:,} more forks</p>" if rest else "",
             ]
         return '<div style="overflow-wrap:anywhere">' + "".join(parts) + "</div>"

@@ -48,6 +48,11 @@ def table(frame: pd.DataFrame, rows: int = _ROWS) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
 
+def wide(page: str) -> str:
+    """HTML that moves within its box where the page is too narrow for it."""
+    return f'<div style="overflow-x:auto">{page}</div>'
+
+
 def _cell(value: Any) -> str:
     """Short values stay on one line, or narrow columns would break words; long ones break anywhere."""
     text = _show(value)

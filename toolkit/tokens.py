@@ -14,6 +14,7 @@ import numpy.typing as npt
 from toolkit.choice import Ints
 from toolkit.coder import Coder, Longs, coder
 from toolkit.engine import Engine
+from toolkit.findings import many
 from toolkit.messages import encodable
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Tokens:
         size = len(self.text.encode())
         numbers = {"token": len(self), "character": len(self.text), "byte": size}
         each = [f"{size / len(self):.1f} bytes a token"] if len(self) else []
-        return [*(f"{n:,} {noun}{'' if n == 1 else 's'}" for noun, n in numbers.items()), *each]
+        return [*(many(n, noun) for noun, n in numbers.items()), *each]
 
     def frame(self) -> pd.DataFrame:
         """A row for each token: position, id, text (bytes that are only part of a character show as U+FFFD), bytes,

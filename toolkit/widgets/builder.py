@@ -13,10 +13,12 @@ from toolkit.coder import coder
 from toolkit.count import count_tokens
 from toolkit.engine import Engine, EngineError
 from toolkit.examples import SELECTORS, SHOTS, selector
+from toolkit.findings import many
 from toolkit.messages import Messages, plain_text
 from toolkit.prompt import Prompt, Rendered, dicts
 from toolkit.sampling import DEFAULT_MAX_TOKENS
 from toolkit.widgets.code import call, written
+from toolkit.widgets.engines import window_of
 from toolkit.widgets.view import View, assets, escaped, plain, said, visible
 from toolkit.window import STRATEGIES
 
@@ -67,7 +69,7 @@ class Builder(View):
 
     Raises TypeError for what is no Prompt or no row, ModelError for an unknown model.
 
-    >>> tk.Builder(tk.Prompt("{text}", examples=pool, answer="{label}", k=4), rows)  # doctest: +SKIP
+    >>> tk.few_shot(tk.Prompt("{text}", examples=pool, answer="{label}", k=4), rows)  # doctest: +SKIP
     """
 
     _esm, _css = assets("builder")
@@ -88,18 +90,12 @@ class Builder(View):
         self._counter = coder(self._model).name
         self._shots: dict[str, Any] = {name: getattr(prompt, name) for name in SHOTS}
         self._fit: dict[str, Any] = {"window": _WINDOW, "reserve": DEFAULT_MAX_TOKENS, "strategy": "examples"}
-        with contextlib.suppress(ValueError, AttributeError):
-            self._fit["window"] = self._own_window()
+        engine = engines._loaded if self._model is None else self._model
+        if isinstance(engine, Engine) and (window := window_of(engine)):
+            self._fit["window"] = window
         self._typed = {"shots": _typed(self._shots), "fit": {n: str(v) for n, v in self._fit.items()}}
         super().__init__({})
         self._refresh()
-
-    def _own_window(self) -> int:
-        """The engine's, where it is known without starting it. Raises ValueError or AttributeError elsewhere."""
-        engine: Any = engines._loaded if self._model is None else self._model
-        if not getattr(engine, "running", True) and not engine.spec.remembered():
-            raise ValueError("not known before the engine is started")
-        return int(engine.window)
 
     @property
     def prompt(self) -> Prompt:
@@ -284,7 +280,7 @@ class Builder(View):
         except ValueError as error:
             return {"fits": visible(str(error), 600), "fitted": False, "out": 0}
         room = f"{made.prompt_tokens:,} + {self._fit['reserve']:,} of {self._fit['window']:,} tokens"
-        left = ", ".join(_many(n, kind) for kind, n in made.dropped.items())
+        left = ", ".join(_left(n, kind) for kind, n in made.dropped.items())
         told = f"left out: {left}; then it fits, {room}" if left else f"all of it fits: {room}"
         return {"fits": told, "fitted": True, "out": made.dropped.get("examples", 0)}
 
@@ -441,11 +437,9 @@ def _as_before(value: Any, text: str) -> Any:
         return text
 
 
-def _many(n: int, kind: str) -> str:
+def _left(n: int, kind: str) -> str:
     """What was left out, in words: "1 example", "20 characters of documents"."""
-    if kind == "documents":
-        return f"{n:,} {'character' if n == 1 else 'characters'} of documents"
-    return f"{n:,} {kind.removesuffix('s') if n == 1 else kind}"
+    return f"{many(n, 'character')} of documents" if kind == "documents" else many(n, kind.removesuffix("s"))
 
 
 def _name(made: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from toolkit.choice import Choice
 from toolkit.completion import Completion
+from toolkit.findings import many
 from toolkit.logprobs import Logprobs
 from toolkit.messages import view
 from toolkit.request import Request
@@ -100,7 +101,7 @@ def _logprobs(completion: Completion) -> Logprobs | None:
 def _asked(request: Request) -> dict[str, Any]:
     """What was asked: a title, and turns of (role, text, images)."""
     turns: list[dict[str, Any]] = [_turn(m) for m in request.messages or ()]
-    title = f"{len(turns)} {'message' if len(turns) == 1 else 'messages'}"
+    title = many(len(turns), "message")
     if request.messages is None:
         title, turns = "prompt", [{"role": "prompt", "text": visible(_prompt(request))}]
         turns += [{"role": "suffix", "text": visible(request.suffix)}] if request.suffix else []

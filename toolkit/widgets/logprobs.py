@@ -61,7 +61,7 @@ class LogprobsView(View):
         notice = f"<p>{escaped(self._texts.notice)}</p>" if self._texts.notice else ""
         summary = self._logprobs.summary().head(strip.TEXTS)
         numbered = summary.assign(text=range(1, len(summary) + 1))
-        texts = _wide(report.table(report.short(numbered)))
+        texts = report.wide(report.table(report.short(numbered)))
         mode = f"{self._logprobs.logprobs_mode or 'mode unknown'}; surprisal and entropy in nats, means over tokens"
         return notice + inside(f"{self._logprobs._repr_html_()}<p>{escaped(mode)}</p>{texts}{self._tokens()}")
 
@@ -74,16 +74,12 @@ class LogprobsView(View):
         rest = (
             f"<p>… and {text['tokens'] - len(rows):,} more tokens</p>" if text["tokens"] > len(rows) else ""
         )
-        shown = _wide(report.table(report.short(pd.DataFrame(rows))))
+        shown = report.wide(report.table(report.short(pd.DataFrame(rows))))
         return f"<details><summary>tokens of the first text</summary>{shown}{rest}</details>"
 
     def text(self) -> str:
         shown = "\n".join(filter(None, [repr(self._logprobs), self._texts.notice]))
         return visible(shown, len(shown))
-
-
-def _wide(table: str) -> str:
-    return f'<div style="overflow-x:auto">{table}</div>'
 
 
 def _row(token: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from toolkit.completion import Completion
 from toolkit.count import Count, count_tokens
-from toolkit.engine import Engine, EngineError, NotTold, load
+from toolkit.engine import Engine, EngineError, load
+from toolkit.findings import many
 from toolkit.messages import Message, plain_text
 from toolkit.messages import messages as checked
 from toolkit.models import DEFAULT, ModelError
@@ -19,14 +20,13 @@ from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
 from toolkit.schema import KINDS
 from toolkit.widgets.code import sweep_code
 from toolkit.widgets.draft import CONTROLS, ROLES, SHOWN, Draft, Drafts, control, editable
+from toolkit.widgets.engines import labels, window_of
 from toolkit.widgets.reply import (
     BRIEF,
     Reply,
     brief,
     facts,
     judged,
-    known,
-    labels,
     line,
     settings,
     sides,
@@ -166,7 +166,7 @@ class Playground(View):
         engine = self._engine(draft)
         try:
             tokens = count_tokens(request, engine)
-            window = _window(engine)
+            window = window_of(engine)
         except (ValueError, EngineError, ModelError) as error:
             why = str(error) if engine else "tokens are counted once the engine is loaded, by the first run"
             return {"errors": {}, "note": visible(why, 600)}
@@ -322,8 +322,7 @@ class Playground(View):
         return f'<div style="margin:10px 0">{head}{asked}{answer}<small>{facts}</small></div>'
 
     def text(self) -> str:
-        many = "1 answer" if len(self._replies) == 1 else f"{len(self._replies)} answers"
-        head = f"Playground on {self._model}, {many}"
+        head = f"Playground on {self._model}, {many(len(self._replies), 'answer')}"
         if self._replies:
             return "\n".join([head, *map(self._lines, self._replies)])
         turns = [_spoken(turn["role"], turn["text"]) for turn in self.content["draft"]["messages"]]
@@ -346,16 +345,6 @@ def _engines(given: Engine | Sequence[Engine] | None) -> tuple[Engine, ...]:
     if not all(isinstance(one, Engine) for one in found) or not (found or given is None):
         raise TypeError("engine must be an engine, a list of engines, or None for toolkit.load()")
     return tuple(dict.fromkeys(found))
-
-
-def _window(engine: Engine | None) -> int | None:
-    """The context window, where it is known without starting the engine."""
-    if engine is None or not known(engine):
-        return None
-    try:
-        return int(engine.window)
-    except NotTold:
-        return None
 
 
 def _facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,29 +51,6 @@ class Reply:
         if self.state != "running":
             return self.texts
         return [text[:end] for text, end in zip(self.texts, self.told, strict=True)]
-
-
-def labels(engines: Sequence[Engine]) -> tuple[str, ...]:
-    """Each by its model; those of one name by address or fingerprint too, and what is still the same by number."""
-    names = [visible(str(engine.model), BRIEF) for engine in engines]
-    told = [_told_apart(names, i, f" ({_own(engine)})") for i, engine in enumerate(engines)]
-    return tuple(_told_apart(told, i, f" #{i + 1}") for i in range(len(told)))
-
-
-def _told_apart(names: Sequence[str], i: int, more: str) -> str:
-    return names[i] + (more if Counter(names)[names[i]] > 1 else "")
-
-
-def _own(engine: Any) -> str:
-    """What it has of its own beside its model's name."""
-    if hasattr(engine, "url"):
-        return visible(engine.url.partition("://")[2], BRIEF)
-    return str(engine.fingerprint.id) if known(engine) else "not loaded yet"
-
-
-def known(engine: Any) -> bool:
-    """What it is can be told without starting it."""
-    return getattr(engine, "running", True) or engine.spec.remembered() is not None
 
 
 def facts(reply: Reply, price: ModelPrice | LocalPrice | None) -> list[tuple[str, str, str]]:
