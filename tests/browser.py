@@ -12,6 +12,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import fork_server
 import playwright.sync_api
 import pytest
 
@@ -167,12 +168,13 @@ def static(page, widget):
 class Lab:
     """JupyterLab, or Notebook 7 (app="notebook"), with a folder of notebooks of its own."""
 
-    def __init__(self, folder, app="jupyterlab"):
+    def __init__(self, folder, python, app="jupyterlab"):
+        """python: starts the kernels."""
         self.folder = folder
         self._place = {"jupyterlab": "doc/tree", "notebook": "notebooks"}[app]
         self.notebooks = folder / "notebooks"
         self.notebooks.mkdir()
-        self._settings()
+        self._settings(python)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -189,8 +191,9 @@ class Lab:
         self._process = subprocess.Popen(command, env=env, stdout=self._log, stderr=self._log)
         self._wait()
 
-    def _settings(self):
+    def _settings(self, python):
         """No news, no updates; all cells are drawn, not only those in sight."""
+        fork_server.kernel(python, self.folder / "DATA")
         settings = {
             "apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false"},
             "notebook-extension/tracker": {"windowingMode": "none"},

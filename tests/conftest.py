@@ -1,21 +1,28 @@
-"""The real engine, loaded once for the whole session, and an independent reference beside it."""
+"""What is dear and shared: the real engine, loaded once a worker, a tiny one beside it, processes that begin with
+vLLM imported, a browser; and an independent reference. Markers follow from the fixtures that a test uses."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import browser
+import fork_server
 import numpy as np
 import pytest
+import tiny_model
+from filelock import FileLock
 from hypothesis import settings
 
 import toolkit as tk
 from toolkit.choice import Choice
 from toolkit.completion import Completion, Usage
+from toolkit.engines import spec
+from toolkit.engines.vllm import VLLMEngine
 from toolkit.request import Request
 
 # A shell that runs the tests in the background has interrupts ignored, and some tests interrupt themselves.
@@ -24,12 +31,103 @@ settings.register_profile("untimed", deadline=None)  # how long a case takes say
 settings.load_profile("untimed")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on what the hub serves today
 
+pytest_plugins = ["cores"]
+
+MARKS = {"engine": {"engine", "tiny", "warm", "serving"}, "server": {"serving"}, "browser": {"chromium"}}
+"""The fixtures that bring a marker with them."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before markers are selected by
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        for mark, fixtures in MARKS.items():
+            if used & fixtures:
+                item.add_marker(mark)
+    # Files are handed to workers in this order: the dear ones first, so that all workers end at about one time.
+    ranks: dict[Path, int] = {}
+    for item in items:
+        ranks[item.path] = min(_rank(item), ranks.get(item.path, len(RANKED)))
+    items.sort(key=lambda item: ranks[item.path])
+
+
+RANKED = ("server", "slow", "engine", "browser")
+"""Markers of what takes long, the longest first."""
+
+
+def _rank(item: pytest.Item) -> int:
+    return min((i for i, mark in enumerate(RANKED) if item.get_closest_marker(mark)), default=len(RANKED))
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run, the same in every worker."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[tk.Engine]:
-    """vLLM on the default model, with its defaults."""
-    with tk.load() as engine:
-        yield engine
+    """vLLM on the default model, with its defaults but for the KV cache: the default's 4 GiB are touched at once,
+    which takes 10 s, and there is one for each worker."""
+    defaults = spec._cpu_defaults
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            spec, "_cpu_defaults", lambda *given: {**defaults(*given), "kv_cache_memory_bytes": 1 << 30}
+        )
+        with tk.load() as engine:
+            yield engine
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(shared: Path) -> Path:
+    """The model of `tiny`, which has the default model's name as well."""
+    folder = shared / "tiny" / tk.models.DEFAULT
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            tiny_model.build(folder, tk.models.path())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Iterator[tk.Engine]:
+    """vLLM on two layers of random weights, with the default model's tokenizer, chat template and window: ten times
+    as fast, for tests in which nothing depends on what is said. It takes down what both share when it is closed, so
+    only at the end."""
+    engine = VLLMEngine(str(tiny_folder), {"kv_cache_memory_bytes": 64 << 20})
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def warm_python(shared: Path) -> Iterator[str]:
+    """Stands for `sys.executable`: a Python that has imported vLLM (`fork_server`)."""
+    folder = shared / "fork"
+    with FileLock(f"{folder}.lock"):
+        folder.mkdir(exist_ok=True)
+        lease = fork_server.Lease(folder)
+    yield str(lease.python)
+    lease.close()
+
+
+@pytest.fixture(scope="session")
+def serving(warm_python: str) -> Callable[..., tk.Server]:
+    """`tk.serve`, of servers whose processes are forked from one that has imported vLLM."""
+
+    def serve(**options: Any) -> tk.Server:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "executable", warm_python)
+            return tk.serve(**options)
+
+    return serve
+
+
+@pytest.fixture
+def warm(warm_python: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """In this test the processes that the toolkit starts are forked from one that has imported vLLM."""
+    monkeypatch.setattr(sys, "executable", warm_python)
+    return warm_python
 
 
 @pytest.fixture(scope="session")

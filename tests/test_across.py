@@ -2,17 +2,17 @@
 
 import os
 import signal
+import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 
 import toolkit as tk
 from toolkit.store import Store
 
-pytestmark = pytest.mark.slow
-KV = {"kv_cache_memory_bytes": 512 << 20}
-"""The session's engine is in memory as well."""
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm")]
 ODD = {"rms_norm_eps": 0.5}
 """Another model, as good as: its answers differ on every machine."""
 SWEEP = tk.sweep(
@@ -24,13 +24,20 @@ SWEEP = tk.sweep(
 
 
 @pytest.fixture(scope="module")
+def variants(tiny_folder):
+    return partial(tk.variants, str(tiny_folder), kv_cache_memory_bytes=64 << 20)
+
+
+@pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return tmp_path_factory.mktemp("across") / "run.db"
 
 
 @pytest.fixture(scope="module")
-def results(path):
-    return SWEEP.run_across(tk.variants(hf_overrides=[{}, ODD], max_num_seqs=32, **KV), path)
+def results(path, variants, warm_python):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", warm_python)
+        return SWEEP.run_across(variants(hf_overrides=[{}, ODD], max_num_seqs=32), path)
 
 
 def test_each_variant_answers_the_same_requests_into_one_store(results, path):
@@ -47,16 +54,16 @@ def test_each_variant_answers_the_same_requests_into_one_store(results, path):
     assert "3/N" in repr(report)
 
 
-def test_what_is_stored_is_not_asked_again(results, path, capsys):
+def test_what_is_stored_is_not_asked_again(results, path, variants, capsys):
     runs = Store(path).query("SELECT count(*) FROM runs")[1]
-    again = SWEEP.run_across(tk.variants(hf_overrides=[{}, ODD], max_num_seqs=32, **KV), Store(path))
+    again = SWEEP.run_across(variants(hf_overrides=[{}, ODD], max_num_seqs=32), Store(path))
     assert again.frame().equals(results.frame())
     assert Store(path).query("SELECT count(*) FROM runs")[1] == runs
     assert "2 of 2: hf_overrides" in capsys.readouterr().out
 
 
-def test_the_setting_that_is_enough_is_found(results, path):
-    a, b = tk.variants(max_num_seqs=32, **KV)[0], tk.variants(hf_overrides=ODD, max_num_seqs=48, **KV)[0]
+def test_the_setting_that_is_enough_is_found(results, path, variants):
+    a, b = variants(max_num_seqs=32)[0], variants(hf_overrides=ODD, max_num_seqs=48)[0]
     found = tk.explain_difference(a, b, SWEEP, path)
     assert found.table["enough"].to_dict() == {"hf_overrides": True, "max_num_seqs": False}
     assert found.table.loc["hf_overrides", ["requests", "changed", "as_b"]].tolist() == [2, 2, 2]
@@ -66,8 +73,8 @@ def test_the_setting_that_is_enough_is_found(results, path):
     assert "<table>" in found._repr_html_()
 
 
-def test_nothing_to_explain(results, path):
-    a = tk.variants(max_num_seqs=32, **KV)[0]
+def test_nothing_to_explain(results, path, variants):
+    a = variants(max_num_seqs=32)[0]
     with pytest.raises(ValueError, match="differ in nothing that can be set here"):
         tk.explain_difference(a, a, SWEEP, path)
     found = tk.explain_difference(a, a.with_("b", max_num_seqs=48), SWEEP, path)
@@ -75,23 +82,23 @@ def test_nothing_to_explain(results, path):
 
 
 @pytest.mark.parametrize(
-    ("variants", "store", "error", "message"),
+    ("given", "store", "error", "message"),
     [
         ([], "x.db", ValueError, "variants is empty: give at least one"),
         (["float16"], "x.db", TypeError, "a variant is made by toolkit.variants"),
         ([tk.Variant()], ":memory:", ValueError, "other processes cannot write into a store in memory"),
     ],
 )
-def test_bad_calls(variants, store, error, message, tmp_path, monkeypatch):
+def test_bad_calls(given, store, error, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=message):
-        SWEEP.run_across(variants, store)
+        SWEEP.run_across(given, store)
 
 
-def test_interrupted_and_run_again(tmp_path):
+def test_interrupted_and_run_again(tmp_path, variants):
     path = tmp_path / "run.db"
-    sweep = tk.sweep("Count to {n}.", [{"n": n} for n in range(60)], tk.grid(temperature=0, max_tokens=40))
-    variants = tk.variants(max_num_seqs=4, **KV)
+    sweep = tk.sweep("Count to {n}.", [{"n": n} for n in range(60)], tk.grid(temperature=0, max_tokens=80))
+    few = variants(max_num_seqs=4)
 
     def interrupt():
         while True:
@@ -101,9 +108,9 @@ def test_interrupted_and_run_again(tmp_path):
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        sweep.run_across(variants, path)
+        sweep.run_across(few, path)
     before = Store(path).query("SELECT id FROM completions")[1]
     assert 3 <= len(before) < 60
-    results = sweep.run_across(variants, path)
+    results = sweep.run_across(few, path)
     assert len(results) == 60
     assert set(before) <= set(Store(path).query("SELECT id FROM completions")[1])

@@ -12,6 +12,8 @@ from toolkit.apart import apart
 from toolkit.engine import EngineError
 
 pytestmark = pytest.mark.slow
+warm = pytest.mark.usefixtures("warm")
+"""For all but what Python itself is to start: one test of each kind, and what is set before anything loads."""
 SMALL = tk.Variant(arguments={"kv_cache_memory_bytes": 512 << 20})
 """The session's engine is in memory as well."""
 
@@ -43,6 +45,7 @@ def test_threads_and_environment_are_set_before_anything_loads(monkeypatch):
     assert apart(variant, seen) == (1, ["1", "yes", None, "1", None])
 
 
+@warm
 def test_what_is_printed_there_appears_here(capsys):
     def talk(engine):
         print("on the way")
@@ -54,6 +57,7 @@ def test_what_is_printed_there_appears_here(capsys):
     assert "something is odd\n" in said.err
 
 
+@warm
 def test_progress_there_is_drawn_here(monkeypatch):
     drawn = []
 
@@ -81,6 +85,7 @@ def test_progress_there_is_drawn_here(monkeypatch):
     assert drawn[-1] == "closed"
 
 
+@warm
 @pytest.mark.parametrize(
     ("function", "error", "message"),
     [
@@ -101,6 +106,7 @@ def test_errors_come_back(function, error, message):
         assert "in the process of the variant default" in raised.value.__notes__[0]
 
 
+@warm
 def test_an_error_that_cannot_travel_is_told():
     def work(engine):
         class Local(Exception):
@@ -113,11 +119,13 @@ def test_an_error_that_cannot_travel_is_told():
         apart(SMALL, work)
 
 
+@warm
 def test_an_engine_that_does_not_start_says_why():
     with pytest.raises(EngineError, match="vLLM did not start"):
         apart(SMALL.with_("odd", dtype="float99"), lambda engine: engine.start())
 
 
+@warm
 def test_an_interrupt_reaches_the_work_and_comes_back(tmp_path):
     flag = tmp_path / "cleaned"
 

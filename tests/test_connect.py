@@ -1134,8 +1134,8 @@ def test_pieces_of_calls_and_of_several_choices():
 
 
 @pytest.fixture(scope="module")
-def served():
-    with tk.serve(kv_cache_memory_bytes=512 << 20, api_key=KEY) as server:
+def served(serving):
+    with serving(kv_cache_memory_bytes=512 << 20, api_key=KEY) as server:
         yield server
 
 
@@ -1418,7 +1418,7 @@ def test_determinism_and_fork_work_on_its_answers(remote, db):
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_and_comes_back(served, monkeypatch, db):
+def test_a_server_that_dies_and_comes_back(served, warm, monkeypatch, db):
     monkeypatch.setattr(links, "_RETRIES", 2)
     sweep = tk.sweep("Say {n}.", [{"n": i} for i in range(60)], tk.grid(max_tokens=[12], temperature=[0]))
     answered, revived = [], []

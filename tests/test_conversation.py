@@ -88,8 +88,8 @@ def test_forks_go_their_own_ways(talk):
     assert other.exchanges[0] is talk.exchanges[0]
 
 
-def test_the_oldest_turns_are_left_out_of_what_is_sent_but_stay_in_the_record(engine):
-    talk = tk.Conversation(engine, "Be brief.", strategy="turns", **OPTIONS)
+def test_the_oldest_turns_are_left_out_of_what_is_sent_but_stay_in_the_record(tiny):
+    talk = tk.Conversation(tiny, "Be brief.", strategy="turns", **OPTIONS)
     for word in ("alpha", "beta", "gamma"):
         talk.say(f"{word} " * 1500)
     room = 8192 - talk.exchanges[-1].usage.prompt_tokens
@@ -97,7 +97,7 @@ def test_the_oldest_turns_are_left_out_of_what_is_sent_but_stay_in_the_record(en
     sent = [m["content"][:5] for m in last.request.messages if m["role"] == "user"]
     assert sent == ["beta ", "gamma", "delta"]
     assert last.request.messages[0]["role"] == "system"
-    assert last.usage.prompt_tokens + OPTIONS["max_tokens"] <= engine.window
+    assert last.usage.prompt_tokens + OPTIONS["max_tokens"] <= tiny.window
     assert last.notes == {"dropped": {"turns": 2}}
     assert talk.exchanges[-1].dropped == 2
     assert len(talk) == 4

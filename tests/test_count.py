@@ -253,13 +253,16 @@ def conversations(number, seed):
         yield Request.chat(turns, tools=tools, max_tokens=1, temperature=0)
 
 
-def test_the_loaded_models_counts_are_those_it_reports(engine):
-    """1,000 conversations, counted before they are asked."""
+def test_the_loaded_models_counts_are_those_it_reports(engine, tiny):
+    """1,000 conversations, counted before they are asked: 50 of the loaded model, all of a tiny one that has its
+    tokenizer."""
     asked = [request.resolve(engine.defaults) for request in conversations(1000, seed=6)]
     counted = {request.key: tk.count_tokens(request) for request in asked}
     assert len(counted) == 1000
     assert all(engine.count(r) == counted[r.key] == tk.count_tokens(r, DEFAULT) for r in asked)
-    reported = {c.request.key: c.usage.prompt_tokens for c in engine.generate(asked)}
+    reported = {c.request.key: c.usage.prompt_tokens for c in engine.generate(asked[:50])}
+    assert reported == {request.key: counted[request.key] for request in asked[:50]}
+    reported = {c.request.key: c.usage.prompt_tokens for c in tiny.generate(asked)}
     assert reported == counted
     assert len(set(reported.values())) > 40
 

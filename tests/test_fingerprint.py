@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from toolkit import models
+from toolkit.engines.spec import device
 from toolkit.fingerprint import ABSENT, COMPONENTS, Fingerprint, leaves
 
 PARTS = {"model": "m", "dtype": "float32", "device": {"kind": "cpu", "threads": 2}}
@@ -193,10 +194,11 @@ def test_shows_itself_escaped():
     assert "dtype" in repr(Fingerprint(PARTS))
 
 
-LEAN = {"kv_cache_memory_bytes": 1 << 29}
+LEAN = {"kv_cache_memory_bytes": 64 << 20}
 CHANGES = {
     "dtype": {"dtype": "bfloat16"},
-    "kv_cache_dtype": {"kv_cache_dtype": "fp8"},
+    # On a CPU fp8 needs AVX-512.
+    "kv_cache_dtype": {"kv_cache_dtype": "fp8" if "avx512f" in device()["instructions"] else "bfloat16"},
     "block_size": {"block_size": 64},
     "max_model_len": {"max_model_len": 4096, "max_num_batched_tokens": 8192},
     "max_num_seqs": {"max_num_seqs": 100},
@@ -213,21 +215,21 @@ CHANGES = {
 }
 """The one part that a change of engine arguments moves."""
 SETTINGS = {
-    "device.threads": {"OMP_NUM_THREADS": "1"},
+    "device.threads": {"OMP_NUM_THREADS": "2" if device()["threads"] == 1 else "1"},
     "environment.ONEDNN_MAX_CPU_ISA": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
 }
 """The one part that a variable of the process moves."""
 LOAD = """
 import json, sys, toolkit as tk
-for arguments in json.loads(sys.argv[1]):
-    print(json.dumps(tk.load(**arguments).start().fingerprint.to_json()), flush=True)
+for arguments in json.loads(sys.argv[2]):
+    print(json.dumps(tk.load(sys.argv[1], **arguments).start().fingerprint.to_json()), flush=True)
 """
 
 
-def recorded(several, **variables):
-    """The fingerprints of engines with these arguments, loaded one after another in a process of their own."""
+def recorded(python, engine, several, **variables):
+    """The fingerprints of engines of the same model with these arguments, loaded one after another in a process."""
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, json.dumps([{**LEAN, **one} for one in several])],
+        [python, "-c", LOAD, engine.spec.path, json.dumps([{**LEAN, **one} for one in several])],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
@@ -248,10 +250,12 @@ def other_template(folder):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_id_and_each_changed_argument_moves_just_its_component(engine, tmp_path):
+def test_two_processes_give_the_same_id_and_each_changed_argument_moves_just_its_component(
+    tiny, warm, tmp_path
+):
     other = json.dumps(list(CHANGES.values())).replace("OTHER_TEMPLATE", other_template(tmp_path))
-    plain, *changed = recorded([{}, *json.loads(other)])
-    here = engine.start().fingerprint
+    plain, *changed = recorded(warm, tiny, [{}, *json.loads(other)])
+    here = tiny.start().fingerprint
     assert here.diff(plain).sentence() == "these 2 fingerprints are equal"
     assert [list(here.diff(one)) for one in changed] == [[name] if name else [] for name in CHANGES]
     assert len({one.id for one in changed}) == len(CHANGES)
@@ -260,6 +264,6 @@ def test_two_processes_give_the_same_id_and_each_changed_argument_moves_just_its
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_variable_moves_just_its_component(engine, name):
-    (there,) = recorded([{}], **SETTINGS[name])
-    assert list(engine.start().fingerprint.diff(there)) == [name]
+def test_a_variable_moves_just_its_component(tiny, name):
+    (there,) = recorded(sys.executable, tiny, [{}], **SETTINGS[name])
+    assert list(tiny.start().fingerprint.diff(there)) == [name]

@@ -97,10 +97,10 @@ def notebook(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=PLACES)
-def opened(notebook, chromium, tmp_path_factory, request):
+def opened(notebook, chromium, warm_python, tmp_path_factory, request):
     """The notebook in a theme, every cell run."""
     app, theme = PLACES[request.param]
-    lab = Lab(tmp_path_factory.mktemp(request.param), app)
+    lab = Lab(tmp_path_factory.mktemp(request.param), warm_python, app)
     context = chromium.new_context(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce")
     page = gated(context.new_page())
     page.place, page.folder = request.param, lab.notebooks
@@ -308,7 +308,7 @@ play
 
 
 @pytest.fixture(scope="module")
-def streaming(chromium, tmp_path_factory):
+def streaming(chromium, warm_python, tmp_path_factory):
     """A notebook in JupyterLab with the playground on vLLM, in a kernel of its own."""
     folder = tmp_path_factory.mktemp("streaming")
     path = folder / "playground.ipynb"
@@ -316,7 +316,7 @@ def streaming(chromium, tmp_path_factory):
     written(
         v4.new_notebook(cells=[v4.new_code_cell(STREAM.strip()), v4.new_code_cell("")], metadata=kernel), path
     )
-    lab = Lab(folder)
+    lab = Lab(folder, warm_python)
     page = gated(chromium.new_page(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce"))
     page.place, page.folder = "lab-light", lab.notebooks
     try:

@@ -163,11 +163,14 @@ def test_every_readme_command_is_a_target_that_ci_runs():
         assert command in readme
         assert command in ci
         assert f"\n{command.split()[1]}: " in makefile
+    # CI runs its two parts, lint and all tests.
+    assert "make check" in readme
+    assert "\ncheck: lint " in makefile
 
 
 def test_help_is_the_default_and_lists_every_target():
     shown = subprocess.check_output(["make", "-s", "-C", str(ROOT)], text=True)
-    for target in ("install", "demo", "lab", "test", "lint", "bench", "clean"):
+    for target in ("install", "demo", "lab", "check", "test", "lint", "bench", "clean"):
         assert f"make {target} " in shown
 
 

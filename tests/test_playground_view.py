@@ -37,11 +37,11 @@ def busy(engine):
 
 
 @pytest.fixture
-def idle(engine):
-    """The engine, started: it takes longer than a test waits for; afterwards nothing may run on it any more."""
-    engine.start()
-    yield engine
-    wait(lambda: not busy(engine))
+def idle(tiny):
+    """An engine, started: it takes longer than a test waits for; afterwards nothing may run on it any more."""
+    tiny.start()
+    yield tiny
+    wait(lambda: not busy(tiny))
 
 
 @pytest.fixture
@@ -593,15 +593,15 @@ def test_a_long_answer_is_followed_as_it_comes(page, engine):
     answered(page, state="stopped")
 
 
-def test_the_model_is_named(page, idle):
+def test_the_model_is_named(page, engine):
     widget = Playground(messages="Hi", max_tokens=4)
     mount(page, widget)
     page.get_by_text("SmolLM2-135M-Instruct, loaded by the first run").wait_for()
     assert "loaded by the first run" in widget.html()
     run(page)
     answered(page)
-    assert page.locator(".tk-play-model").text_content() == idle.model
-    assert widget.history[0].system_fingerprint == idle.fingerprint.id
+    assert page.locator(".tk-play-model").text_content() == engine.model
+    assert widget.history[0].system_fingerprint == engine.fingerprint.id
 
 
 def test_the_keyboard_stays_where_it_is_wanted(page, play):
@@ -884,14 +884,14 @@ def test_several_choices_stream(page, play):
     assert completion.logprobs is not None
 
 
-def test_the_code_runs_as_it_stands(page, play, idle, tmp_path, monkeypatch):
+def test_the_code_runs_as_it_stands(page, engine, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    widget = play(TALK, max_tokens=4, stop="\n")
+    widget = Playground(engine, TALK, max_tokens=4, stop="\n")
     mount(page, widget)
     page.get_by_role("button", name="make this a sweep").click()
     names = {}
     exec(page.locator(".tk-play-code pre").text_content(), names)
-    assert names["engine"] is idle
+    assert names["engine"] is engine
     assert len(names["results"]) == 3 * 4 - 3
     assert (tmp_path / "runs/playground.db").exists()
 
@@ -900,10 +900,10 @@ def test_the_code_runs_as_it_stands(page, play, idle, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def remote():
+def remote(serving):
     """A second engine that answers: vLLM's own server, with a smaller window."""
     small = {"kv_cache_memory_bytes": 512 << 20, "max_model_len": 1024}
-    with tk.serve(**small) as server, tk.connect(server.url) as engine:
+    with serving(**small) as server, tk.connect(server.url) as engine:
         yield engine.start()
 
 

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,44 @@ def test_our_own_settings_are_not_the_users(monkeypatch, tmp_path):
     assert os.environ["VLLM_LOGGING_CONFIG_PATH"].startswith(str(tmp_path))
     for name in set(os.environ) - set(before):  # for monkeypatch to take away again
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def logs(monkeypatch, tmp_path):
+    """The folder of logs, in a home of its own."""
+    for name in (*process.THREADS, "VLLM_LOGGING_CONFIG_PATH", "VLLM_NO_USAGE_STATS"):
+        monkeypatch.setenv(name, "")  # for monkeypatch to put back what is there
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TOOLKIT_HOME", str(tmp_path))
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs"
+
+
+def test_each_process_has_a_log_of_its_own_whatever_its_parent_had(monkeypatch, logs):
+    """A process that is started from one with an engine finds its variables; the file may be gone by then."""
+    monkeypatch.setenv("VLLM_LOGGING_CONFIG_PATH", str(logs / "vllm-1.json"))
+    log = process.prepare()
+    assert log == logs / f"vllm-{os.getpid()}.log"
+    assert os.environ["VLLM_LOGGING_CONFIG_PATH"] == str(log.with_suffix(".json"))
+    assert str(log) in log.with_suffix(".json").read_text()
+    assert "VLLM_LOGGING_CONFIG_PATH" not in untouched()
+
+
+def test_a_logging_configuration_of_the_user_stays(monkeypatch, logs):
+    monkeypatch.setenv("VLLM_LOGGING_CONFIG_PATH", "/etc/mine.json")
+    process.prepare()
+    assert (
+        os.environ["VLLM_LOGGING_CONFIG_PATH"] == untouched()["VLLM_LOGGING_CONFIG_PATH"] == "/etc/mine.json"
+    )
+
+
+def test_logs_of_processes_that_run_are_kept_however_old(logs):
+    beyond = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
+    for i, pid in enumerate([os.getppid(), *range(beyond, beyond + 30)]):
+        for suffix in ("log", "json"):
+            (logs / f"vllm-{pid}.{suffix}").touch()
+            os.utime(logs / f"vllm-{pid}.{suffix}", (i, i))
+    process.prepare()
+    kept = [os.getppid(), *range(beyond + 10, beyond + 30)]
+    names = {f"vllm-{pid}.{suffix}" for pid in kept for suffix in ("log", "json")}
+    assert {p.name for p in logs.iterdir()} == names | {f"vllm-{os.getpid()}.json"}

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -33,10 +34,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def server():
+def server(serving):
     """The samples set no limit and no temperature: where they say nothing, this server's answers are short, and the
     same each time, for a model of 135M parameters that is let loose writes a JSON object without end now and then."""
-    with tk.serve(
+    with serving(
         aliases=OPENAI,
         api_key=KEY,
         max_model_len=1024,
@@ -56,11 +57,14 @@ def strict(url, http):
     return openai.OpenAI(base_url=url, api_key=KEY, http_client=http, _strict_response_validation=True)
 
 
+JAVASCRIPT = bool(shutil.which("node") and shutil.which("npm"))
+
+
 @pytest.fixture(scope="module")
 def node_modules():
-    """The folder with OpenAI's JavaScript library, fetched once for this machine."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("no node and npm on this machine: JavaScript cannot run")
+    """The folder with OpenAI's JavaScript library, fetched once for this machine; None where it cannot run."""
+    if not JAVASCRIPT:
+        return None
     install = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", NPM, "--prefix"]
     return fetched(NPM, install) / "node_modules"
 
@@ -86,12 +90,26 @@ def fetched(name, install):
     return folder
 
 
-def run(path, server, request, tmp_path):
+@pytest.fixture(scope="module")
+def started(server, node_modules, agents, request, tmp_path_factory):
+    """The samples that this session runs, all begun at once, by their names: the server answers them together."""
+    wanted = {
+        item.callspec.params["path"] for item in request.session.items if "started" in item.fixturenames
+    }
+    with ThreadPoolExecutor(6) as pool:
+        yield {
+            path.name: pool.submit(run, path, server, node_modules, agents, tmp_path_factory.mktemp("sample"))
+            for path in sorted(wanted)
+            if JAVASCRIPT or path.suffix != ".mjs"
+        }
+
+
+def run(path, server, node_modules, agents, tmp_path):
     """The process of a sample, ended, and what it printed. All that it is told is in its environment."""
     mine = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     env = {**mine, **server.environment}
     if path.suffix == ".mjs":  # a module finds its packages beside itself, or above
-        (tmp_path / "node_modules").symlink_to(request.getfixturevalue("node_modules"))
+        (tmp_path / "node_modules").symlink_to(node_modules)
         command = ["node", shutil.copy(path, tmp_path)]
     elif path.suffix == ".sh":  # curl reads no such variable: this gives bash one that does
         env["BASH_FUNC_curl%%"] = '() { command curl "${@/"https://api.openai.com/v1"/$OPENAI_BASE_URL}"; }'
@@ -101,7 +119,7 @@ def run(path, server, request, tmp_path):
     if "agents" in path.name:
         # Agents names a model of its own, and sends traces of what it does to OpenAI.
         env |= {"OPENAI_DEFAULT_MODEL": "gpt-4o", "OPENAI_AGENTS_DISABLE_TRACING": "1"}
-        env["PYTHONPATH"] = str(request.getfixturevalue("agents"))
+        env["PYTHONPATH"] = str(agents)
     return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=240)
 
 
@@ -279,8 +297,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
-def test_a_sample_runs_or_is_refused_in_words(path, server, request, tmp_path):
-    done = run(path, server, request, tmp_path)
+def test_a_sample_runs_or_is_refused_in_words(path, started):
+    if path.suffix == ".mjs" and not JAVASCRIPT:
+        pytest.skip("no node and npm on this machine: JavaScript cannot run")
+    done = started[path.name].result()
     if path.name in REFUSED:
         assert done.returncode == 1
         assert done.stdout == ""
@@ -581,11 +601,11 @@ print(result.final_output)
 """
 
 
-def test_an_agent_that_must_hand_over_does_and_the_other_one_answers(server, request, tmp_path):
+def test_an_agent_that_must_hand_over_does_and_the_other_one_answers(server, node_modules, agents, tmp_path):
     """The sample leaves it to the model whether it hands over; here it must, so that this way is gone too."""
     path = tmp_path / "agents.handoff.py"
     path.write_text(HANDOFF)
-    done = run(path, server, request, tmp_path)
+    done = run(path, server, node_modules, agents, tmp_path)
     assert done.returncode == 0, done.stderr
     items, agent, *answer = done.stdout.splitlines()
     assert ast.literal_eval(items) == ["handoff_call_item", "handoff_output_item", "message_output_item"]

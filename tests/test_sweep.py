@@ -3,7 +3,6 @@
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 
@@ -157,14 +156,14 @@ def said(self):  # what the progress bar counts, on a pipe
 Recorder._show = said
 long = tk.grid(seed=range(1000, 1040), max_tokens=120, ignore_eos=True)
 cells = tk.grid(seed=range(120), max_tokens=4) + long
-results = tk.sweep("Tell a story.", cells).run(tk.load(), sys.argv[1])
+results = tk.sweep("Tell a story.", cells).run(tk.load(sys.argv[2], kv_cache_memory_bytes=64 << 20), sys.argv[1])
 print("rows", len(results))
 """
 
 
 @pytest.mark.slow
-def test_sigkill_in_the_middle_loses_nothing_that_was_reported(db):
-    command = [sys.executable, "-c", SWEPT, str(db)]
+def test_sigkill_in_the_middle_loses_nothing_that_was_reported(db, tiny_folder, warm):
+    command = [warm, "-c", SWEPT, str(db), str(tiny_folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     reported = 0
     for line in process.stdout:

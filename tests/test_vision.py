@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -103,12 +102,12 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory):
+def seen(tmp_path_factory, warm_python):
     """What the script saw."""
     folder = tmp_path_factory.mktemp("vision")
     tests = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(folder)],
+        [warm_python, "-c", SCRIPT, str(folder)],
         capture_output=True, text=True, cwd=tests, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

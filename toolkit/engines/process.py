@@ -40,6 +40,10 @@ def prepare() -> Path:
     if device()["kind"] == "cpu":
         # In this process: loads in 8 s instead of 20, and no batch depends on timing.
         settings |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", **THREADS}
+    if Path(os.environ.get("VLLM_LOGGING_CONFIG_PATH", "")).parent == log.parent:
+        del os.environ[
+            "VLLM_LOGGING_CONFIG_PATH"
+        ]  # of a parent that has an engine: each process has its own log
     with written():
         for name, value in settings.items():
             os.environ.setdefault(name, value)
@@ -83,10 +87,11 @@ def fresh(env: Mapping[str, str | None], **usual: str) -> dict[str, str]:
 
 
 def _log_file() -> Path:
-    """vLLM's log of this process; the oldest ones of other processes go."""
+    """vLLM's log of this process; the oldest ones of processes that have ended go."""
     folder = models.home() / "logs"
     folder.mkdir(parents=True, exist_ok=True)
-    for old in sorted(folder.glob("vllm-*"), key=lambda p: p.stat().st_mtime)[: -2 * _LOGS_KEPT]:
+    ended = [p for p in folder.glob("vllm-*") if not Path("/proc", p.stem.removeprefix("vllm-")).exists()]
+    for old in sorted(ended, key=lambda p: p.stat().st_mtime)[: -2 * _LOGS_KEPT]:
         old.unlink(missing_ok=True)
     return folder / f"vllm-{os.getpid()}.log"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -245,7 +246,7 @@ class Playground(View):
             reply.engine = load()
             self.engines = (reply.engine,)
         reply.model = reply.engine.model
-        last = 0.0  # the first piece is told at once
+        last = -math.inf  # the first piece is told at once, on a machine that has just started as well
         with contextlib.closing(reply.engine.stream_request(reply.request)) as deltas:  # type: ignore[type-var]
             for delta in deltas:
                 reply.texts[delta.index] += delta.text
