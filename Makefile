@@ -22,8 +22,7 @@ step = printf '%s … ' '$(1)'; began=$$(date +%s); { $(2); } && echo "$$(( $$(d
 # taken from the machine's own package sources where they have it and else from PyTorch's index (named for
 # this one package only: an index that cannot be reached costs seconds for each package looked up).
 # torchvision and its siblings come as CUDA builds, which break transformers beside a CPU torch; no text
-# model needs them. Nor does it need Triton, which has no CPU build. -qq: errors are shown, and not each
-# package source that lacks a package.
+# model needs them. -qq: errors are shown, and not each package source that lacks a package.
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "toolkit needs Python 3.11 or newer, this is %s: make PYTHON=python3.12" % sys.version.split()[0])'
 	@$(call step,making .venv,$(PYTHON) -m venv .venv)
@@ -33,7 +32,7 @@ step = printf '%s … ' '$(1)'; began=$$(date +%s); { $(2); } && echo "$$(( $$(d
 	  $(call step,no NVIDIA driver: installing PyTorch for CPUs (half a minute),$(BIN)/pip install -qq 'torch==$(TORCH)+cpu' 2>/dev/null || \
 	    $(BIN)/pip install -qq 'torch==$(TORCH)+cpu' --index-url https://download.pytorch.org/whl/cpu) && \
 	  $(call step,installing the project with vLLM for CPUs (2 to 5 minutes),$(BIN)/pip install -qq -e '.[cpu]' && \
-	    $(BIN)/pip uninstall -qq -y torchvision torchaudio torchcodec triton); \
+	    $(BIN)/pip uninstall -qq -y torchvision torchaudio torchcodec); \
 	fi
 	@touch $@
 

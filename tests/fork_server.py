@@ -32,7 +32,7 @@ import types
 from pathlib import Path
 
 LOADED = (
-    "ATEN_", "BLIS_", "CUDA_", "DNNL_", "GLIBC_", "GOMP_", "HF_", "KMP_", "LD_", "MALLOC_", "MKL_", "MPLBACKEND",
+    "ATEN_", "BLIS_", "CUDA_", "DNNL_", "GLIBC_", "GOMP_", "HF_", "KMP_", "LD_", "MALLOC_", "MKL_",
     "NUMBA_", "OMP_", "ONEDNN_", "OPENBLAS_", "PYTHON", "TORCH_", "TRANSFORMERS_",
 )  # fmt: skip
 """Beginnings of the names of variables that Python, or a library that the server has imported, reads when loaded."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import fork_server
 
 TESTS = Path(__file__).parent
+NOTEBOOKS = TESTS.parent / "notebooks"
 
 
 def main():
@@ -19,8 +20,8 @@ def main():
         env = {**os.environ, "JUPYTER_PATH": folder, "PYTHONPATH": str(TESTS)}
         command = [
             sys.executable, "-m", "pytest", "-p", "cores", "-n", "logical", "--maxprocesses=2", "--dist=loadfile",
-            "--nbval-lax", "--nbval-sanitize-with", str(TESTS / "nbval.cfg"), *sys.argv[1:],
-            str(TESTS.parent / "notebooks"),
+            "--no-loadscope-reorder", "--nbval-lax", "--nbval-sanitize-with", str(TESTS / "nbval.cfg"), *sys.argv[1:],
+            *(str(path) for path in sorted(NOTEBOOKS.glob("*.ipynb"), reverse=True)),  # the later, the longer
         ]  # fmt: skip
         status = subprocess.run(command, env=env, cwd=TESTS.parent).returncode
         lease.close()

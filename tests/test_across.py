@@ -82,17 +82,17 @@ def test_nothing_to_explain(results, path, variants):
 
 
 @pytest.mark.parametrize(
-    ("given", "store", "error", "message"),
+    ("variants", "store", "error", "message"),
     [
         ([], "x.db", ValueError, "variants is empty: give at least one"),
         (["float16"], "x.db", TypeError, "a variant is made by toolkit.variants"),
         ([tk.Variant()], ":memory:", ValueError, "other processes cannot write into a store in memory"),
     ],
 )
-def test_bad_calls(given, store, error, message, tmp_path, monkeypatch):
+def test_bad_calls(variants, store, error, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=message):
-        SWEEP.run_across(given, store)
+        SWEEP.run_across(variants, store)
 
 
 def test_interrupted_and_run_again(tmp_path, variants):

@@ -137,10 +137,10 @@ def test_finish_reasons(engine, options, reason, stop):
     assert c.text == {None: c.text, " is": "The capital of France"}[stop]
 
 
-def test_three_hundred_seeded_requests_at_once(engine):
+def test_three_hundred_seeded_requests_at_once(tiny):
     """With vLLM's own defaults on a CPU this many seeded prompts crash its engine."""
     asked = [Request.chat("Say a word. " * 12, seed=s, max_tokens=1) for s in range(300)]
-    assert sum(c.error is None for c in engine.generate(asked)) == 300
+    assert sum(c.error is None for c in tiny.generate(asked)) == 300
 
 
 BAD = [
@@ -224,19 +224,19 @@ def test_threads_share_the_engine_and_get_their_own_answers(engine):
     assert found == {word: f"{word} {word} {word}" for word in "abcdefgh"}
 
 
-def test_a_question_does_not_wait_for_a_long_batch(engine):
-    long = engine.generate(Request.chat("Go on.", max_tokens=40, ignore_eos=True, seed=s) for s in range(300))
+def test_a_question_does_not_wait_for_a_long_batch(tiny):
+    long = tiny.generate(Request.chat("Go on.", max_tokens=40, ignore_eos=True, seed=s) for s in range(300))
     done = threading.Event()
     thread = threading.Thread(target=lambda: (next(long), done.set(), long.close()))
     thread.start()
     time.sleep(0.5)
-    assert engine.chat("Hi", max_tokens=1).text is not None
+    assert tiny.chat("Hi", max_tokens=1).text is not None
     answered_first = not done.is_set()
     long_running = thread.is_alive()
     thread.join()
     assert answered_first
     assert long_running
-    idle(engine)
+    idle(tiny)
 
 
 def test_call_reaches_vllm_and_passes_errors_on(engine):
