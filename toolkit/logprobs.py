@@ -27,9 +27,8 @@ _ROWS = 1 << 15
 """Tokens worked on at once: their top k fit into the processor's cache."""
 _ROUNDING = 1e-4
 """Absolute error of a log probability in float32. Torch's log_softmax on a CPU adds 49,152 terms one after another
-and loses small ones: all log probabilities of a step were up to 1.9e-5 too high in 400 real steps with AVX-512. Of
-256,000 made-up logits they were up to 3.6e-5 too high with AVX-512, and 7.9e-5 with AVX2, whose registers hold half as
-many sums."""
+and loses small ones: with AVX-512 all log probabilities of a step were up to 1.9e-5 too high in 400 real steps, and
+3.6e-5 with 256,000 made-up logits; with AVX2, whose registers hold half as many sums, 7.9e-5 with those."""
 _APART = 1e-2
 """Two engine passes over the same tokens differ by less than this in a log probability."""
 BY = ("probability", "rank", "surprisal", "entropy")
