@@ -151,9 +151,9 @@ def test_conda_environment_bootstraps_the_project_and_lists_nothing_twice():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, pip = environment["dependencies"]
     assert [c.split()[0] for c in conda] == ["python", "pip", "make"]
-    assert pip["pip"][-1] == "-e .[cpu,dev]"
+    assert pip["pip"][-1] == "-e .[cpu,lab,dev]"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["optional-dependencies"].keys() == {"cpu", "gpu", "dev"}
+    assert project["optional-dependencies"].keys() == {"cpu", "gpu", "lab", "dev"}
 
 
 def test_every_readme_command_is_a_target_that_ci_runs():
