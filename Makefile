@@ -13,21 +13,19 @@ export PYTHONDONTWRITEBYTECODE :=
 help:       ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-install: .venv/installed  ## make .venv with the project, the vLLM build that fits this machine, and the default model
+install: .venv/installed  ## make .venv with the project and the vLLM build that fits this machine
 
 # $(call begin,what is done); the commands && $(took): says what is done, and then how long it took.
 begin = echo '$(1) …'; began=$$(date +%s)
 took = echo "  $$(( $$(date +%s) - began )) s"
-# Five times as fast as pip with 200 packages. Compiling their modules is left to `compile`, which uses every core.
+# Five times as fast as pip with 200 packages, part of it since modules are compiled when they are first imported.
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
-compile = $(BIN)/python -m compileall -qq -j 0 .venv/lib >/dev/null || true
 
 # With an NVIDIA driver: the CUDA build of vLLM. Without: the CPU build, which needs PyTorch's CPU wheel,
 # taken from the machine's own package sources where they have it and else from PyTorch's index (named for
 # this one package only: an index that cannot be reached costs seconds for each package looked up).
 # torchvision and its siblings come as CUDA builds, which break transformers beside a CPU torch; no text
-# model needs them. The model is converted while modules are compiled; where it cannot be fetched now, the
-# first use tries again, and says why.
+# model needs them.
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "toolkit needs Python 3.11 or newer, this is %s: make PYTHON=python3.12" % sys.version.split()[0])'
 	@$(call begin,making .venv); $(PYTHON) -m venv .venv && $(BIN)/pip install -qq uv && $(took)
@@ -43,14 +41,12 @@ compile = $(BIN)/python -m compileall -qq -j 0 .venv/lib >/dev/null || true
 	  $(UV) -e '.[cpu]' && \
 	  $(BIN)/uv pip uninstall --quiet --python $(BIN)/python torchvision torchaudio torchcodec && $(took); \
 	fi
-	@$(call begin,compiling modules and preparing the default model (a minute)); \
-	  { $(compile); } & $(BIN)/python -c 'import toolkit; toolkit.models.path()' || true; wait; $(took)
 	@touch $@
 
 # What tests, lint and benchmarks need beside it.
 .venv/developing: .venv/installed
-	@$(call begin,installing JupyterLab and what tests and lint need (half a minute)); \
-	  $(UV) -r pyproject.toml --extra lab --extra dev && { $(compile); } && $(took)
+	@$(call begin,installing JupyterLab and what tests and lint need (10 s)); \
+	  $(UV) -r pyproject.toml --extra lab --extra dev && $(took)
 	@touch $@
 
 demo: install  ## the main job: a real sweep on the real engine, saved, shown and written as a page
