@@ -36,9 +36,16 @@ class Kernel:
             elif kind == "error":
                 shown.append(f"{content['ename']}: {content['evalue']}")
             elif kind == "status" and content["execution_state"] == "idle":
-                reply = self.client.get_shell_msg(timeout=10)
-                return reply["content"]["status"], "\n".join(shown)
+                return self._reply(name)["status"], "\n".join(shown)
         raise TimeoutError("\n".join(shown))
+
+    def _reply(self, name):
+        """The reply to a cell: before it may stand others, such as that of a kernel_info that was asked for twice
+        since the kernel was slow to start."""
+        while True:
+            message = self.client.get_shell_msg(timeout=10)
+            if message["parent_header"].get("msg_id") == name:
+                return message["content"]
 
     def run(self, code):
         return self.result(self.send(code))
