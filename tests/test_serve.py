@@ -811,11 +811,21 @@ def test_a_vllm_whose_server_has_no_main_is_run_as_its_module_would():
     assert done == ["set up", "validated arguments", "ran server of arguments"]
 
 
-def test_a_free_port_is_free():
-    from toolkit.serve import _free
+def test_a_port_that_is_held_is_given_to_no_other_program_but_to_vllm():
+    from toolkit.serve import _bound
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", _free("127.0.0.1", 0)))
+    with _bound("127.0.0.1", 0) as held, socket.socket() as other, socket.socket() as server:
+        port = held.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as vLLM's does
+        server.bind(("127.0.0.1", port))
+        server.listen()
+        with socket.create_connection(("127.0.0.1", port)):
+            server.accept()[0].close()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
 
 
 # With another process in its place.
@@ -903,14 +913,22 @@ def test_a_second_notebook_stops_the_server_that_the_first_has_started_again(hom
     assert tk.servers() == []
 
 
+def test_nobody_gets_the_port_of_a_server_that_loads(home, standing_in):
+    server = a_server()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", server.port))
+
+
 def test_the_port_of_a_server_that_loads_is_taken(home, monkeypatch, standing_in):
     server = a_server()
     with pytest.raises(tk.EngineError, match=rf"port {server.port} is that of Server\('m', .* give another"):
         a_server(id="89abcdef", port=server.port)
     assert [s.pid for s in tk.servers()] == [server.pid]
-    free = iter([server.port, server.port, server.port + 1])
-    monkeypatch.setattr(MODULE, "_free", lambda host, port: next(free))
-    assert a_server(id="89abcdef").port == server.port + 1
+    ports = iter([server.port, server.port, 0])
+    bound = MODULE._bound
+    monkeypatch.setattr(MODULE, "_bound", lambda host, port: bound(host, next(ports)))
+    assert a_server(id="89abcdef").port != server.port
+    assert next(ports, None) is None
 
 
 @pytest.fixture

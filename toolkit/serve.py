@@ -352,13 +352,14 @@ def _serves(record: Record, wanted: Record) -> bool:
 
 def _start(record: Record) -> Record:
     """The record of the server as a process, which begins to load. Raises EngineError when its port is taken."""
-    record = replace(record, port=_port(record))
+    held = _reserved(record)
+    record = replace(record, port=held.getsockname()[1])
     log = Path(record.log)
     log.parent.mkdir(parents=True, exist_ok=True)
     _forget_logs(log)
     record.remove()  # with the fingerprint of an earlier start, which would say that it is ready
     record.write()  # the process reads it
-    with open(log, "ab") as output:
+    with held, open(log, "ab") as output:
         output.write(f"{_BEGIN}{time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
         output.flush()
         process = subprocess.Popen(
@@ -367,6 +368,7 @@ def _start(record: Record) -> Record:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            pass_fds=[held.fileno()],  # keeps the port while vLLM loads, when others look for a free one
             start_new_session=True,  # out of reach of a notebook's interrupt, and whole for `group.end`
         )
         started = record.with_process(process.pid, output.fileno())
@@ -459,37 +461,41 @@ def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return dict(arguments)
 
 
-def _port(record: Record) -> int:
-    """The record's port, or a free one for 0. Raises EngineError when it is taken, ValueError for a bad address.
+def _reserved(record: Record) -> socket.socket:
+    """A socket at the record's port, or at a free one for 0 (see `_bound`). Raises EngineError when it is taken,
+    ValueError for a bad address.
 
-    That of a server of ours is taken while it loads, too: vLLM listens last, and until then lets others have it.
+    That of a server of ours is taken while it loads, too, although the two sockets would share it.
     """
     others = {other.port: other for other in Record.all() if other.id != record.id}
-    while (port := _free(record.host, record.port)) in others:
+    while (port := (held := _bound(record.host, record.port)).getsockname()[1]) in others:
+        held.close()
         if record.port:
             raise EngineError(
                 f"port {port} is that of {Server(others[port])!r}: give another, or leave it out"
             )
-    return port
+    return held
 
 
-def _free(host: str, port: int) -> int:
-    """The port, or a free one for 0. Raises EngineError when it is taken, ValueError for a bad address."""
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at the port, or at a free one for 0, that does not listen: while it is open no other program gets the
+    port, but one that may share it, as vLLM's server does (SO_REUSEADDR). Raises EngineError when it is taken,
+    ValueError for a bad address."""
     if not isinstance(port, int) or not 0 <= port < 1 << 16:
         raise ValueError(f"port must be 1 to 65535, or None for a free one, got {port!r}")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except socket.gaierror as error:
+    held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((host, port))
+    except OSError as error:
+        held.close()
+        if isinstance(error, socket.gaierror):
             raise ValueError(f"host {host!r} is no address: {error.strerror}") from None
-        except OSError as error:
-            raise EngineError(
-                f"{host} port {port} cannot be had ({error.strerror}): give another port, or leave it out for a "
-                "free one"
-            ) from None
-        return int(probe.getsockname()[1])
+        raise EngineError(
+            f"{host} port {port} cannot be had ({error.strerror}): give another port, or leave it out for a "
+            "free one"
+        ) from None
+    return held
 
 
 def _reached(record: Record) -> tuple[str, int]:
