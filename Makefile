@@ -22,8 +22,8 @@ took = echo "  $$(( $$(date +%s) - began )) s"
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 # With an NVIDIA driver: the CUDA build of vLLM. Without: the CPU build, which needs PyTorch's CPU wheel,
-# taken from the machine's own package sources where they have it and else from PyTorch's index (named for
-# this one package only: an index that cannot be reached costs seconds for each package looked up).
+# taken from the machine's own package sources where they have it and else from PyTorch's index, which uv knows (for
+# this one package: an index that cannot be reached costs seconds for each package looked up).
 # torchvision and its siblings come as CUDA builds, which break transformers beside a CPU torch; no text
 # model needs them.
 .venv/installed: pyproject.toml
@@ -35,7 +35,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 	else \
 	  $(call begin,no NVIDIA driver: installing PyTorch for CPUs (190 MB)); \
 	  { $(BIN)/pip install -q --no-compile 'torch==$(TORCH)+cpu' 2>/dev/null || \
-	    $(BIN)/pip install -q --no-compile 'torch==$(TORCH)+cpu' --index-url https://download.pytorch.org/whl/cpu; } && \
+	    $(UV) --torch-backend cpu 'torch==$(TORCH)+cpu'; } && \
 	  $(took) && \
 	  $(call begin,installing the project with vLLM for CPUs (half a minute)) && \
 	  $(UV) -e '.[cpu]' && \

@@ -352,14 +352,13 @@ def _serves(record: Record, wanted: Record) -> bool:
 
 def _start(record: Record) -> Record:
     """The record of the server as a process, which begins to load. Raises EngineError when its port is taken."""
-    held = _reserved(record)
-    record = replace(record, port=held.getsockname()[1])
     log = Path(record.log)
     log.parent.mkdir(parents=True, exist_ok=True)
     _forget_logs(log)
-    record.remove()  # with the fingerprint of an earlier start, which would say that it is ready
-    record.write()  # the process reads it
-    with held, open(log, "ab") as output:
+    with _reserved(record) as held, open(log, "ab") as output:
+        record = replace(record, port=held.getsockname()[1])
+        record.remove()  # with the fingerprint of an earlier start, which would say that it is ready
+        record.write()  # the process reads it
         output.write(f"{_BEGIN}{time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
         output.flush()
         process = subprocess.Popen(
