@@ -24,6 +24,13 @@ def test_home_follows_the_environment(monkeypatch, tmp_path):
     assert models.home() == tmp_path / "toolkit"
 
 
+def test_files_that_another_process_deletes_meanwhile_are_not_among_the_oldest(tmp_path):
+    for seconds, name in enumerate(["c", "a", "b"]):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (seconds, seconds))
+    assert models.oldest_first(tmp_path / name for name in "abcd") == [tmp_path / name for name in "cab"]
+
+
 def test_a_damaged_file_is_refused(tmp_path):
     file = tmp_path / "model.gguf"
     file.write_bytes(b"abc")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from filelock import FileLock
@@ -30,6 +32,15 @@ def home() -> Path:
     """The folder for models, logs and records: `TOOLKIT_HOME`, by default `toolkit` in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("TOOLKIT_HOME") or Path(cache) / "toolkit").expanduser()
+
+
+def oldest_first(files: Iterable[Path]) -> list[Path]:
+    """By their last change; without those that another process has deleted meanwhile."""
+    changed = {}
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            changed[file] = file.stat().st_mtime_ns
+    return sorted(changed, key=changed.__getitem__)
 
 
 def path(model: str = DEFAULT) -> str:

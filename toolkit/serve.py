@@ -522,7 +522,7 @@ def _told(log: Path) -> str:
 def _forget_logs(new: Path) -> None:
     """The oldest logs beside the new one go, but those of servers that may run, here or on another machine."""
     used = {new.name, *(Path(record.log).name for record in Record.every())}
-    logs = sorted(new.parent.glob("serve-*.log"), key=lambda p: p.stat().st_mtime)
+    logs = models.oldest_first(new.parent.glob("serve-*.log"))
     for old in [log for log in logs if log.name not in used][:-_LOGS_KEPT]:
         old.unlink(missing_ok=True)
 

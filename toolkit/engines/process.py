@@ -91,7 +91,7 @@ def _log_file() -> Path:
     folder = models.home() / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     ended = [p for p in folder.glob("vllm-*") if not Path("/proc", p.stem.removeprefix("vllm-")).exists()]
-    for old in sorted(ended, key=lambda p: p.stat().st_mtime)[: -2 * _LOGS_KEPT]:
+    for old in models.oldest_first(ended)[: -2 * _LOGS_KEPT]:
         old.unlink(missing_ok=True)
     return folder / f"vllm-{os.getpid()}.log"
 

@@ -56,7 +56,7 @@ class Record:
     @classmethod
     def every(cls) -> list[Record]:
         """Those of all machines that share this home, dead ones too, the oldest first."""
-        files = sorted(folder().glob("*.json"), key=lambda p: p.stat().st_mtime_ns)
+        files = models.oldest_first(folder().glob("*.json"))
         return [record for file in files if (record := cls.read(file))]
 
     @classmethod
