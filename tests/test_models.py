@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -29,6 +30,25 @@ def test_files_that_another_process_deletes_meanwhile_are_not_among_the_oldest(t
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (seconds, seconds))
     assert models.oldest_first(tmp_path / name for name in "abcd") == [tmp_path / name for name in "cab"]
+
+
+def test_a_file_that_is_written_is_old_or_whole_to_those_who_read_it(tmp_path):
+    file, texts = tmp_path / "a.json", ["a" * 100_000, "b" * 100_000]
+    models.write_atomically(file, texts[0], mode=0o600)
+    assert file.stat().st_mode & 0o777 == 0o600
+
+    def write():
+        for text in texts * 20:
+            models.write_atomically(file, text)
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    seen = set()
+    while any(writer.is_alive() for writer in writers):
+        seen.add(file.read_text())
+    assert seen <= set(texts)
+    assert os.listdir(tmp_path) == ["a.json"]  # no drafts
 
 
 def test_a_damaged_file_is_refused(tmp_path):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,6 +42,14 @@ def oldest_first(files: Iterable[Path]) -> list[Path]:
         with contextlib.suppress(FileNotFoundError):
             changed[file] = file.stat().st_mtime_ns
     return sorted(changed, key=changed.__getitem__)
+
+
+def write_atomically(file: Path, text: str, mode: int = 0o666) -> None:
+    """Another process that reads the file finds its old text or all of the new one. mode: before the umask."""
+    draft = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as stream:
+        stream.write(text)
+    draft.replace(file)
 
 
 def path(model: str = DEFAULT) -> str:
@@ -195,5 +204,5 @@ def weights_hash(folder: Path) -> str:
         with file.open("rb") as stream:
             total.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\0".encode())
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(total.hexdigest()[:16]))
+    write_atomically(note, json.dumps(total.hexdigest()[:16]))
     return total.hexdigest()[:16]

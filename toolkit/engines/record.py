@@ -4,7 +4,6 @@ another notebook finds it."""
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -69,11 +68,7 @@ class Record:
             return None
 
     def write(self) -> None:
-        # Of mode 0600 from its first byte on, and whole from the moment that it has its name.
-        draft = self.file.with_suffix(f".{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-            json.dump(asdict(self), stream)
-        draft.replace(self.file)
+        models.write_atomically(self.file, json.dumps(asdict(self)), mode=0o600)
 
     def remove(self) -> None:
         for file in (self.file, self._note):
@@ -110,9 +105,7 @@ class Record:
             return None
 
     def note(self, fingerprint: Fingerprint) -> None:
-        draft = self._note.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(fingerprint.to_json()))
-        draft.replace(self._note)
+        models.write_atomically(self._note, json.dumps(fingerprint.to_json()))
 
 
 def folder() -> Path:

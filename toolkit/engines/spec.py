@@ -174,9 +174,7 @@ class Spec:
 
     def remember(self, fingerprint: Fingerprint) -> None:
         self._note.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._note.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(fingerprint.to_json()))
-        draft.replace(self._note)
+        models.write_atomically(self._note, json.dumps(fingerprint.to_json()))
 
 
 _FORMS = {"structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True}}
