@@ -74,10 +74,11 @@ test: .venv/developing browser  ## every test and every notebook, on the real en
 	$(BIN)/python -m pytest $(SPREAD) --durations=25
 	$(BIN)/python tests/notebooks.py --durations=10
 
-lint: .venv/developing  ## ruff, mypy, clean notebooks
+lint: .venv/developing  ## ruff, mypy, imports that only go down, clean notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python notebooks/run.py --check
 
 bench: .venv/developing  ## the sweep against bare vLLM, the store, few-shot prompts, verdicts, tokens, logprobs, determinism, serving, widgets, into benchmarks/results/
@@ -92,5 +93,5 @@ bench: .venv/developing  ## the sweep against bare vLLM, the store, few-shot pro
 	$(BIN)/python benchmarks/overhead.py
 
 clean:      ## remove .venv, caches and demo output (your runs/ stay)
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info toolkit.egg-info
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info toolkit.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

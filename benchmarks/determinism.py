@@ -18,10 +18,11 @@ import pandas  # noqa: F401  # loaded before the clock starts
 from record import save
 
 import toolkit as tk
-from toolkit.choice import Choice
-from toolkit.completion import Completion, Usage
-from toolkit.request import Request
-from toolkit.store import Answer, Cell, Store
+from toolkit.core.choice import Choice
+from toolkit.core.completion import Completion, Usage
+from toolkit.core.request import Request
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.store.store import Store
 
 TOKENS, TOP, VOCABULARY, ROUNDS = 200, 5, 49_152, 5
 SHAPES = ((1, 1000, 1), (50, 20, 1), (1000, 1, 1), (25, 20, 2))
@@ -63,11 +64,11 @@ def write(path: Path, requests: int, runs: int, systems: int) -> None:
     firsts = draw.integers(0, VOCABULARY, (requests, TOKENS), np.int32)
     with Store(path) as store:
         for fingerprint in (system("float32"), system("bfloat16"))[:systems]:
-            store.begin("s", fingerprint, WORDS)
+            store.begin_run("s", fingerprint, WORDS)
             pairs = zip(asked, firsts, strict=True)
             store.add(
                 [
-                    Answer(made(request, fingerprint.id, first, draw), repeat)
+                    StoredCompletion(made(request, fingerprint.id, first, draw), repeat)
                     for request, first in pairs
                     for repeat in range(runs)
                 ]

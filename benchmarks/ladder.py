@@ -14,7 +14,7 @@ from typing import Any
 from record import save
 
 import toolkit as tk
-from toolkit.engines.spec import device, versions
+from toolkit.engines.vllm.hardware import device, versions
 
 PROMPTS, RUNS, TOKENS = 20, 20, 16
 DTYPES = ("float32", "bfloat16")

@@ -22,10 +22,11 @@ import pandas  # noqa: F401  # loaded before the clock starts
 from record import save
 
 import toolkit as tk
-from toolkit.choice import Choice
-from toolkit.completion import Completion, Usage
-from toolkit.request import Request
-from toolkit.store import Answer, Cell, Store
+from toolkit.core.choice import Choice
+from toolkit.core.completion import Completion, Usage
+from toolkit.core.request import Request
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.store.store import Store
 
 TEXTS, TOKENS, TOP, VOCABULARY, ROUNDS = 1000, 1000, 20, 49_152, 3
 FINGERPRINT = tk.Fingerprint(
@@ -94,9 +95,9 @@ def in_memory() -> dict[str, Any]:
 
 def write(path: str) -> None:
     with Store(path) as store:
-        answers = [Answer(made(i), 0) for i in range(TEXTS)]
+        answers = [StoredCompletion(made(i), 0) for i in range(TEXTS)]
         cells = [Cell(a.completion.request.key, 1, {}) for a in answers]
-        store.begin("s", FINGERPRINT, WORDS)
+        store.begin_run("s", FINGERPRINT, WORDS)
         store.add(answers)
         store.define("s", {}, [a.completion.request for a in answers], cells)
 

@@ -17,8 +17,8 @@ from typing import Any
 from record import save
 
 import toolkit as tk
-from toolkit.cells import Cells
-from toolkit.engines.driver import _parameters
+from toolkit.engines.vllm.sampling_params import vllm_sampling_params
+from toolkit.experiments.grid import Cells
 
 PROMPT = "Write a short story about a lighthouse."
 SAME = tk.grid(temperature=[0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6], seed=range(32), max_tokens=64)
@@ -33,7 +33,7 @@ def bare(engine: tk.Engine, cells: Cells) -> float:
     prompts = [{"prompt_token_ids": list(engine.tokenizer.encode(r))} for r in requests]
 
     def run(llm: Any) -> float:
-        parameters = [_parameters(r, streaming=False) for r in requests]
+        parameters = [vllm_sampling_params(r, streaming=False) for r in requests]
         for p in parameters:
             p.flat_logprobs = False  # as users of vLLM have it
         began = time.perf_counter()

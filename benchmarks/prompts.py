@@ -16,7 +16,8 @@ import numpy as np
 from record import save
 
 import toolkit as tk
-from toolkit.examples import SELECTORS, _words
+from toolkit.prompts.example_pool import _words
+from toolkit.prompts.selectors import SELECTORS
 
 POOL, ROWS, SHOTS, WORDS = 2000, 10_000, 8, 30
 

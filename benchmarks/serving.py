@@ -16,7 +16,7 @@ import openai
 from record import save
 
 import toolkit as tk
-from toolkit.engines.spec import device, versions
+from toolkit.engines.vllm.hardware import device, versions
 
 REQUESTS, TOKENS, ROUNDS = 256, 32, 5
 

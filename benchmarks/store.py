@@ -17,10 +17,11 @@ import numpy as np
 from record import save
 
 import toolkit as tk
-from toolkit.choice import Choice
-from toolkit.completion import Completion, Usage
-from toolkit.request import Request
-from toolkit.store import Answer, Store
+from toolkit.core.choice import Choice
+from toolkit.core.completion import Completion, Usage
+from toolkit.core.request import Request
+from toolkit.store.rows import StoredCompletion
+from toolkit.store.store import Store
 
 TOKENS, TOP = 64, 5
 
@@ -58,9 +59,10 @@ def measure(engine: tk.Engine, rows: int, seeds: int, folder: Path) -> dict[str,
     sweep = tk.sweep("Answer {text}", questions, tk.grid(temperature=[0.5, 1.0], seed=range(seeds)))
     store = Store(folder / f"{rows}.db")
     plan = sweep.plan(engine, store)
-    store.begin(plan.sweep, plan.fingerprint, [])
+    store.begin_run(plan.sweep, plan.fingerprint, [])
     answers = [
-        Answer(made(request, plan.fingerprint.id, draw), repeat, 1) for request, repeat in plan.missing
+        StoredCompletion(made(request, plan.fingerprint.id, draw), repeat, 1)
+        for request, repeat in plan.missing
     ]
     began = time.perf_counter()
     store.add(answers)

@@ -18,7 +18,7 @@ import tiktoken
 from record import save
 
 import toolkit as tk
-from toolkit.encoding import encoding
+from toolkit.tokenizers.tiktoken import encoding
 
 SIZE = 100_000_000
 """Bytes of UTF-8."""

@@ -16,10 +16,11 @@ import numpy as np
 from record import save
 
 import toolkit as tk
-from toolkit.choice import Choice
-from toolkit.completion import Completion, Usage
-from toolkit.request import Request
-from toolkit.store import Answer, Cell, Store
+from toolkit.core.choice import Choice
+from toolkit.core.completion import Completion, Usage
+from toolkit.core.request import Request
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.store.store import Store
 
 FORM = {
     "type": "object",
@@ -55,9 +56,9 @@ def stored(path: Path, fingerprint: tk.Fingerprint) -> Path:
             0, text[:-7] if cut else text, "length" if cut else "stop", token_ids=np.arange(9, dtype=np.int32)
         )
         made = Completion(request, (choice,), Usage(9, 9), "m", fingerprint.id, uuid.uuid4().hex, time.time())
-        answers.append(Answer(made, 0))
+        answers.append(StoredCompletion(made, 0))
         cells.append(Cell(request.key, 1, {}))
-    store.begin("s", fingerprint, [])
+    store.begin_run("s", fingerprint, [])
     store.add(answers)
     store.define("s", {}, [a.completion.request for a in answers], cells)
     store.close()

@@ -20,12 +20,13 @@ import numpy as np
 from record import save
 
 import toolkit as tk
-from toolkit.choice import Choice
-from toolkit.completion import Completion, Usage
-from toolkit.fingerprint import Fingerprint
-from toolkit.request import Request
-from toolkit.store import Answer, Cell, Store
-from toolkit.widgets.compare import CompareView
+from toolkit.core.choice import Choice
+from toolkit.core.completion import Completion, Usage
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.core.request import Request
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.store.store import Store
+from toolkit.widgets.comparison import CompareView
 from toolkit.widgets.microscope import SETTINGS, MicroscopeView
 
 ROUNDS = 5
@@ -71,7 +72,7 @@ def stored(path: Path, form: Any) -> Path:
                 ids = draw.integers(0, 256, 300).astype(np.int32)
                 choice = Choice(0, text, "length" if seed == 4 else "stop", token_ids=ids)
                 answers.append(
-                    Answer(
+                    StoredCompletion(
                         Completion(
                             asked, (choice,), Usage(40, 300), "by-hand", FINGERPRINT.id, uuid.uuid4().hex,
                             time.time(), 1.0 + draw.random(), 0.1,
@@ -82,7 +83,7 @@ def stored(path: Path, form: Any) -> Path:
                 )  # fmt: skip
                 cells.append(Cell(asked.key, 1, {"row": row}))
     with Store(path) as store:
-        store.begin("s", FINGERPRINT, [bytes([i]) for i in range(256)])
+        store.begin_run("s", FINGERPRINT, [bytes([i]) for i in range(256)])
         store.add(answers)
         store.define("s", {"rows": rows, "prompts": ["x"]}, [a.completion.request for a in answers], cells)
     return path

@@ -19,11 +19,12 @@ from filelock import FileLock
 from hypothesis import settings
 
 import toolkit as tk
-from toolkit.choice import Choice
-from toolkit.completion import Completion, Usage
-from toolkit.engines import spec
-from toolkit.engines.vllm import VLLMEngine
-from toolkit.request import Request
+from toolkit.core.choice import Choice
+from toolkit.core.completion import Completion, Usage
+from toolkit.core.request import Request
+from toolkit.engines.vllm import config
+from toolkit.engines.vllm.engine import VLLMEngine
+from toolkit.engines.vllm.engine_args import cpu_defaults
 
 # A shell that runs the tests in the background has interrupts ignored, and some tests interrupt themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -70,10 +71,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine() -> Iterator[tk.Engine]:
     """vLLM on the default model, with its defaults but for the KV cache: the default's 4 GiB are touched at once,
     which takes 10 s, and there is one for each worker."""
-    defaults = spec._cpu_defaults
+    defaults = cpu_defaults
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            spec, "_cpu_defaults", lambda *given: {**defaults(*given), "kv_cache_memory_bytes": 1 << 30}
+            config, "cpu_defaults", lambda *given: {**defaults(*given), "kv_cache_memory_bytes": 1 << 30}
         )
         with tk.load() as engine:
             yield engine

@@ -39,12 +39,13 @@ LOADED = (
 SET_ANEW = ("OMP_NUM_THREADS", "PYTHONPATH")
 """Those of them that the server sets in a child."""
 WRITTEN = {"GOMP_SPINCOUNT": "2000", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-"""Those that `toolkit.engines.process` sets before vLLM is loaded: the server has them from its start."""
+"""Those that `toolkit.engines.vllm.logs` sets before vLLM is loaded: the server has them from its start."""
 IMPORTED = (
-    "toolkit", "toolkit.engines.vllm", "vllm", "vllm.entrypoints.llm", "vllm.entrypoints.launchers.api_server.entry",
+    "toolkit", "toolkit.engines.vllm.engine", "vllm", "vllm.entrypoints.llm",
+    "vllm.entrypoints.launchers.api_server.entry",
     "vllm.v1.engine.core", "vllm.v1.executor.multiproc_executor", "vllm.v1.executor.uniproc_executor",
     "vllm.v1.worker.cpu_worker", "vllm.v1.worker.cpu_model_runner", "vllm.model_executor.models.llama",
-    "toolkit.engines.launch", "numpy", "pandas", "torch",
+    "toolkit.serving.server_main", "numpy", "pandas", "torch",
 )  # fmt: skip
 """All that an engine or a server needs, up to where it would begin to use it. Not IPython: whether it is there tells
 others that they are in a notebook."""
@@ -271,16 +272,16 @@ def preload():
         sys.modules.pop(name, None)
     from vllm import logger
 
-    from toolkit.engines import vllm as engines
+    from toolkit.engines.vllm import engine
 
-    prepare = engines.prepare
+    prepare = engine.prepare_process
 
     def prepared():
         log = prepare()
         logger._configure_vllm_root_logger()  # done at import, when it was not yet said where the log is
         return log
 
-    engines.prepare = prepared
+    engine.prepare_process = prepared
     gc.collect()
     gc.freeze()  # what all children share is not walked through by each
 

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 import toolkit as tk
-from toolkit.store import Store
+from toolkit.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm")]
 ODD = {"rms_norm_eps": 0.5}

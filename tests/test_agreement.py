@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import CensoredData, beta, binomtest, ecdf
 
-from toolkit.agreement import (
+from toolkit.analysis.determinism.statistics import (
     agreement,
     agreement_between,
     bound,

@@ -8,8 +8,8 @@ import time
 import pytest
 
 import toolkit as tk
-from toolkit.apart import apart
-from toolkit.engine import EngineError
+from toolkit.engines.subprocess import run_in_subprocess
+from toolkit.errors import EngineError
 
 pytestmark = pytest.mark.slow
 warm = pytest.mark.usefixtures("warm")
@@ -22,11 +22,13 @@ def test_work_and_result_travel():
     class Local:  # of no module that the process could import
         value = 7
 
-    assert apart(SMALL, lambda engine, x: (engine.model, x.value + 1, os.getpid()), Local())[:2] == (
+    assert run_in_subprocess(SMALL, lambda engine, x: (engine.model, x.value + 1, os.getpid()), Local())[
+        :2
+    ] == (
         "SmolLM2-135M-Instruct",
         8,
     )
-    assert apart(SMALL, lambda engine: os.getpid()) != os.getpid()
+    assert run_in_subprocess(SMALL, lambda engine: os.getpid()) != os.getpid()
 
 
 def test_threads_and_environment_are_set_before_anything_loads(monkeypatch):
@@ -42,7 +44,7 @@ def test_threads_and_environment_are_set_before_anything_loads(monkeypatch):
 
     variant = SMALL.with_("other", threads=1, env={"TOOLKIT_TEST_IN": "yes", "TOOLKIT_TEST_OUT": None})
     # vLLM sets LD_PRELOAD in this process, which has an engine; the other must not take it for the user's.
-    assert apart(variant, seen) == (1, ["1", "yes", None, "1", None])
+    assert run_in_subprocess(variant, seen) == (1, ["1", "yes", None, "1", None])
 
 
 @warm
@@ -51,7 +53,7 @@ def test_what_is_printed_there_appears_here(capsys):
         print("on the way")
         print("something is odd", file=sys.stderr)
 
-    apart(SMALL, talk)
+    run_in_subprocess(SMALL, talk)
     said = capsys.readouterr()
     assert "on the way\n" in said.out
     assert "something is odd\n" in said.err
@@ -80,7 +82,7 @@ def test_progress_there_is_drawn_here(monkeypatch):
             bar.refresh()
 
     monkeypatch.setattr("tqdm.auto.tqdm", Bar)
-    apart(SMALL, work)
+    run_in_subprocess(SMALL, work)
     assert ("counting", 2, 1, "stored=1") in drawn
     assert drawn[-1] == "closed"
 
@@ -101,7 +103,7 @@ def test_progress_there_is_drawn_here(monkeypatch):
 )
 def test_errors_come_back(function, error, message):
     with pytest.raises(error, match=message) as raised:
-        apart(SMALL, function)
+        run_in_subprocess(SMALL, function)
     if error is ZeroDivisionError:
         assert "in the process of the variant default" in raised.value.__notes__[0]
 
@@ -116,13 +118,13 @@ def test_an_error_that_cannot_travel_is_told():
         raise Local("what went wrong")
 
     with pytest.raises(RuntimeError, match="Local: what went wrong"):
-        apart(SMALL, work)
+        run_in_subprocess(SMALL, work)
 
 
 @warm
 def test_an_engine_that_does_not_start_says_why():
     with pytest.raises(EngineError, match="vLLM did not start"):
-        apart(SMALL.with_("odd", dtype="float99"), lambda engine: engine.start())
+        run_in_subprocess(SMALL.with_("odd", dtype="float99"), lambda engine: engine.start())
 
 
 @warm
@@ -144,7 +146,7 @@ def test_an_interrupt_reaches_the_work_and_comes_back(tmp_path):
     threading.Thread(target=interrupt).start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        apart(SMALL, work)
+        run_in_subprocess(SMALL, work)
     assert flag.exists()
     assert time.monotonic() - began < 40
 
@@ -153,14 +155,14 @@ def test_a_process_whose_parent_is_killed_ends_its_work(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, pathlib, sys, time\n"
-        "from toolkit.apart import apart\nfrom toolkit.variant import Variant\n"
+        "from toolkit.engines.subprocess import run_in_subprocess\nfrom toolkit.engines.variant import Variant\n"
         "def work(engine, folder):\n"
         "    try:\n"
         "        pathlib.Path(folder, 'began').write_text(str(os.getpid()))\n"
         "        time.sleep(60)\n"
         "    finally:\n"
         "        pathlib.Path(folder, 'cleaned').touch()\n"
-        "apart(Variant(), work, sys.argv[1])\n"
+        "run_in_subprocess(Variant(), work, sys.argv[1])\n"
     )
     parent = subprocess.Popen([sys.executable, script, tmp_path])
     _wait_for(tmp_path / "began")

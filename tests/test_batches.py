@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.engines.batches import batches, features
-from toolkit.request import Request
+from toolkit.core.request import Request
+from toolkit.engines.vllm.batching import batches, features
 
 
 def asked(text="Hi", **options):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import toolkit as tk
-from toolkit.branching import _ids, branches
-from toolkit.choice import ARRAYS, Choice
-from toolkit.request import Request
-from toolkit.store import Answer, Store
+from toolkit.core.choice import ARRAYS, Choice
+from toolkit.core.request import Request
+from toolkit.engines.branching import _token_ids, branches
+from toolkit.store.rows import StoredCompletion
+from toolkit.store.store import Store
 
 ASKED = "Is a tomato a fruit?"
 END = 2
@@ -135,9 +136,9 @@ def test_a_text_stands_for_one_of_the_likeliest_where_it_is_one():
         vocabulary=lambda: [b""] * 5 + [b"x", b"", "né".encode()],
     )
     engine = SimpleNamespace(encode=lambda request: (0, 1, 2), vocabulary=[b""] * 8)
-    assert _ids(engine, own, 0, "né") == (7,)
-    assert _ids(engine, own, 0, "n") == (1, 2)
-    assert _ids(engine, own, 1, "né") == (1, 2)  # after the end nothing is listed
+    assert _token_ids(engine, own, 0, "né") == (7,)
+    assert _token_ids(engine, own, 0, "n") == (1, 2)
+    assert _token_ids(engine, own, 1, "né") == (1, 2)  # after the end nothing is listed
 
 
 def test_what_comes_after_the_end(engine, paris, tomato, forced):
@@ -232,9 +233,9 @@ def test_a_completion_from_a_store_or_a_file(engine, tomato, db, tmp_path, force
 
 def test_a_branch_goes_into_a_store(engine, tomato, db):
     with Store(db) as store:
-        store.begin("s", engine.fingerprint, engine.vocabulary)
+        store.begin_run("s", engine.fingerprint, engine.vocabulary)
         for b in (engine.branch(tomato, 3, " a"), engine.branch(tomato, 3, END)):
-            store.add([Answer(b, 0)])
+            store.add([StoredCompletion(b, 0)])
             again = store.completion(b.request.key, b.system_fingerprint, 0)
             assert again.request == b.request
             assert (again.usage, again.notes, again.text) == (b.usage, b.notes, b.text)
@@ -411,9 +412,9 @@ def test_a_stop_string_after_a_prefix_that_ends_within_a_character(engine, stop,
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"at": 9}, IndexError, "at must be 0 to 8, the number of the answer's tokens, got 9"),
-        ({"at": -1}, IndexError, "at must be 0 to 8, the number of the answer's tokens, got -1"),
-        ({"at": 1.5}, IndexError, "at must be 0 to 8, the number of the answer's tokens, got 1.5"),
+        ({"at": 9}, IndexError, "at must be 0 to 8, the number of the completion's tokens, got 9"),
+        ({"at": -1}, IndexError, "at must be 0 to 8, the number of the completion's tokens, got -1"),
+        ({"at": 1.5}, IndexError, "at must be 0 to 8, the number of the completion's tokens, got 1.5"),
         ({"choice": 1}, IndexError, "choice must be 0 to 0, got 1"),
         ({"choice": -1}, IndexError, "choice must be 0 to 0, got -1"),
         ({"token": 49_152}, ValueError, "token must be text or an id from 0 to 49151, got 49152"),
@@ -452,15 +453,15 @@ def picture():
         ),
         (
             lambda made: made(response_format={"type": "object"}),
-            "an answer held to a form cannot be branched",
+            "a completion constrained by response_format or a forced tool call",
         ),
         (
             lambda made: made(messages=picture()),
-            "an answer to images, or before a suffix, cannot be branched",
+            "a completion of a request with images or a suffix cannot be branched",
         ),
         (
             lambda made: dataclasses.replace(made(), request=Request(prompt="a", suffix="b").resolve({})),
-            "an answer to images, or before a suffix, cannot be branched",
+            "a completion of a request with images or a suffix cannot be branched",
         ),
     ],
     ids=["error", "tokenizer", "form", "images", "suffix"],
@@ -476,7 +477,7 @@ def test_a_call_that_must_be_made_is_a_form(engine):
         return a + b
 
     c = engine.chat("2 + 3?", tools=[add], tool_choice="required", temperature=0, max_tokens=3)
-    with pytest.raises(ValueError, match="an answer held to a form cannot be branched"):
+    with pytest.raises(ValueError, match="a completion constrained by response_format or a forced tool call"):
         engine.branch(c, 2, " b")
 
 

@@ -6,9 +6,10 @@ from browser import HOSTILE, mount, shot, static, unharmed
 from playwright.sync_api import expect
 
 import toolkit as tk
-from toolkit.examples import MMR, Balanced, First, Random, Selector, Similar
-from toolkit.widgets.builder import Builder, code, parted
-from toolkit.widgets.view import visible
+from toolkit.prompts.selectors import MMR, Balanced, First, Random, Selector, Similar
+from toolkit.widgets.base import visible
+from toolkit.widgets.few_shot import Builder, prompt_code
+from toolkit.widgets.prompt_parts import split_by_example
 
 POOL = [
     {"id": "a", "text": "a dull film", "label": "neg"},
@@ -198,7 +199,7 @@ def test_parts_are_the_messages(layout, fold):
     ]
     prompt = PROMPT.with_(layout=layout, fold_system=fold, history=history)
     rendered = prompt.render(ROWS[0])
-    parts = parted(prompt, rendered, prompt.chosen(ROWS[0]))
+    parts = split_by_example(prompt, rendered, prompt.chosen(ROWS[0]))
     assert [(role, "".join(text for text, _ in pieces)) for role, pieces in parts] == [
         (m["role"], m["content"]) for m in rendered.messages
     ]
@@ -374,7 +375,7 @@ def test_the_code_makes_the_prompt(page):
 )
 def test_code_of_every_field(prompt):
     names = {}
-    exec(code(prompt), names)
+    exec(prompt_code(prompt), names)
     assert names["prompt"] == prompt
 
 

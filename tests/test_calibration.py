@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from toolkit.agreement import interval
-from toolkit.calibration import calibration
-from toolkit.plots import reliability
+from toolkit.analysis.calibration import calibration
+from toolkit.analysis.determinism.statistics import interval
+from toolkit.display.plots.calibration import plot_calibration
 
 shares = st.floats(0, 1, allow_subnormal=False)
 items = st.lists(st.tuples(shares, st.booleans()), min_size=1, max_size=60)
@@ -344,7 +344,7 @@ def test_the_plot_draws_one_dot_for_each_bin(equal):
 
 
 def test_the_histogram_has_its_bars_where_the_bins_are():
-    _, below = reliability(
+    _, below = plot_calibration(
         calibration([0.0, 0.9, 0.95, 1.0], [1] * 4).frame(), np.array([0.0, 0.9, 0.95, 1.0])
     ).axes
     ends = [bar.get_x() + bar.get_width() for bar in below.patches if bar.get_height()]

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import log_softmax
 
 import toolkit as tk
-from toolkit.classify import CONTENT_FREE, Classification
+from toolkit.experiments.classify import CONTENT_FREE, Classification
 
 PROMPT = "Review: {text}\nIs it positive or negative? Answer with one word."
 ROWS = [

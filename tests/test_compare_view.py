@@ -11,8 +11,8 @@ from playwright.sync_api import expect
 from test_comparison import FINGERPRINT, FORM, filled
 
 import toolkit as tk
-from toolkit.store import Answer, Cell
-from toolkit.widgets.compare import CompareView
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.widgets.comparison import CompareView
 
 CELL = ".cmp-cell:not(.cmp-none)"
 
@@ -328,9 +328,9 @@ def test_the_selection_is_results_in_python_and_files_in_the_browser(page, view)
 
 def test_one_choice_of_several_is_exported_with_its_grade_and_looked_into_again(db, made, tmp_path):
     store = tk.Store(db)
-    store.begin("s", FINGERPRINT, [])
+    store.begin_run("s", FINGERPRINT, [])
     done = dataclasses.replace(made(n=3), system_fingerprint=FINGERPRINT.id)
-    store.add([Answer(done, 0)])
+    store.add([StoredCompletion(done, 0)])
     store.define("s", {}, [done.request], [Cell(done.request.key, 1, {})])
     view = CompareView(tk.results(store).compare("choice"))
     view.do_grade(2, thumb=-1, note="né")
@@ -428,7 +428,7 @@ def test_greedy_outputs_are_in_the_rows_of_all_seeds(page, db, made, theme):
 
 
 def test_values_that_are_not_offered_are_counted(page, view, monkeypatch):
-    monkeypatch.setattr("toolkit.widgets.compare._VALUES", 3)
+    monkeypatch.setattr("toolkit.widgets.comparison._VALUES", 3)
     mount(page, view)
     page.get_by_label("filter by").select_option("row.country")
     box = page.get_by_label("value of row.country")

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 import toolkit as tk
-from toolkit.comparison import Comparison
-from toolkit.fingerprint import Fingerprint
-from toolkit.store import PLACE, Answer, Cell, Store, StoreError
-from toolkit.tools import ToolCall
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.errors import StoreError
+from toolkit.results.comparison import Comparison
+from toolkit.store.rows import PLACE, Cell, StoredCompletion
+from toolkit.store.store import Store
+from toolkit.structured.tools import ToolCall
 
 FINGERPRINT = Fingerprint({"model": "by-hand", "tokenizer": "t", "generation_config": {}})
 VOCABULARY = [bytes([i]) for i in range(256)]
@@ -18,7 +20,7 @@ FORM = {"type": "object", "required": ["a"]}
 def filled(path, made, answers, rows=None, form=None):
     """A store of answers: (row, settings, what came of each repeat), as texts or as changes to a completion."""
     store = Store(path)
-    store.begin("s", FINGERPRINT, VOCABULARY)
+    store.begin_run("s", FINGERPRINT, VOCABULARY)
     cells, requests = [], []
     for row, options, repeats in answers:
         for repeat, came in enumerate(repeats):
@@ -28,7 +30,7 @@ def filled(path, made, answers, rows=None, form=None):
             choice = dataclasses.replace(done.choices[0], **changes)
             done = dataclasses.replace(done, system_fingerprint=FINGERPRINT.id)
             done = done if error else dataclasses.replace(done, choices=(choice,))
-            store.add([Answer(done, repeat, 1)])
+            store.add([StoredCompletion(done, repeat, 1)])
         cells.append(Cell(done.request.key, len(repeats), {"row": row}))
         requests.append(done.request)
     store.define("s", {"rows": rows or [{"word": w} for w in "abcdef"], "prompts": ["JSON"]}, requests, cells)
@@ -227,9 +229,9 @@ def test_greedy_outputs_stand_in_the_rows_of_all_seeds(greedy):
         [["greedy a"], ["greedy a"]], [["greedy a"], ["other"]],
         [["greedy b"], ["other"]], [["greedy b"], ["greedy b"]],
     ]  # fmt: skip
-    assert [comparison.without(line[0][0], row) for line, row in zip(cells, found.rows, strict=True)] == [
-        ["seed"]
-    ] * 4
+    assert [
+        comparison.missing_axes(line[0][0], row) for line, row in zip(cells, found.rows, strict=True)
+    ] == [["seed"]] * 4
     # Alone, where nothing else would show it, a greedy output has a row of its own.
     alone = comparison.find(where={"temperature": [0.0]})
     assert [comparison.row_values(row) for row in alone.rows.tolist()] == [
@@ -338,7 +340,7 @@ def test_what_is_known_of_an_output(db, made):
     valid, cut = '{"a": 1}', {"text": '{"b', "finish_reason": "length"}
     results = filled(db, made, [(0, {"seed": 1}, [valid, cut, "no", {"error": "broke"}])], form=FORM)
     comparison = results.compare("repeat", price=tk.ModelPrice("m", input=1e6, output=1e6))
-    told = [comparison.told(i) for i in range(4)]
+    told = [comparison.metadata(i) for i in range(4)]
     assert [t["verdict"] for t in told] == ["valid", "truncated", "not_json", None]
     assert [t["cost"] for t in told[:3]] == [10.0, 10.0, 10.0]
     assert np.isnan(comparison.facts.cost[3])
@@ -354,9 +356,9 @@ def test_what_is_known_of_an_output(db, made):
 
 def test_the_choices_of_a_completion_share_its_cost(db, made):
     store = Store(db)
-    store.begin("s", FINGERPRINT, [])
+    store.begin_run("s", FINGERPRINT, [])
     done = dataclasses.replace(made(n=2), system_fingerprint=FINGERPRINT.id)
-    store.add([Answer(done, 0)])
+    store.add([StoredCompletion(done, 0)])
     store.define("s", {}, [done.request], [Cell(done.request.key, 1, {})])
     results = tk.results(store)
     price = tk.ModelPrice("m", input=1e6, output=0)

@@ -5,10 +5,10 @@ import pytest
 from openai.types import Completion as OpenAICompletion
 from openai.types.chat import ChatCompletion
 
-from toolkit.choice import Choice
-from toolkit.completion import Usage
-from toolkit.request import Request
-from toolkit.sampling import Sampling
+from toolkit.core.choice import Choice
+from toolkit.core.completion import Usage
+from toolkit.core.request import Request
+from toolkit.core.sampling import Sampling
 
 
 def test_chat_response_has_the_shape_of_the_guides(made):
@@ -49,7 +49,7 @@ def test_offsets_count_characters_when_a_character_spans_tokens():
     halves = [b"\xc3", b"\xa9", b"!"]
     choice = Choice(0, "é!", "stop", None, np.array([0, 1, 2], np.int32), np.zeros(3, np.float32),
                     vocabulary=lambda: halves)  # fmt: skip
-    from toolkit.response import _text_logprobs
+    from toolkit.core.openai_format import _text_logprobs
 
     assert _text_logprobs(choice, None)["text_offset"] == [0, 0, 1]
     assert [t.text for t in choice.tokens] == ["�", "�", "!"]
@@ -99,7 +99,7 @@ def test_token_text_without_a_vocabulary_says_what_is_needed():
 def test_a_completion_shows_its_verdict_and_its_calls(made):
     import dataclasses
 
-    from toolkit.tools import ToolCall
+    from toolkit.structured.tools import ToolCall
 
     formed = made(text='{"a": 1', response_format={"type": "object"}, steps=2)
     assert "stop, not_json, 7 + 2 tokens" in repr(formed)

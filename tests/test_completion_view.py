@@ -9,11 +9,12 @@ import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
 
 import toolkit as tk
-from toolkit.fingerprint import Fingerprint
-from toolkit.store import Answer, Cell, Store
-from toolkit.tools import ToolCall
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.store.store import Store
+from toolkit.structured.tools import ToolCall
+from toolkit.widgets.base import visible
 from toolkit.widgets.completion import CompletionView
-from toolkit.widgets.view import visible
 
 FINGERPRINT = Fingerprint({"model": "by-hand", "tokenizer": "t", "generation_config": {}})
 FORM = {
@@ -203,9 +204,9 @@ def test_an_answer_without_text_says_so(page, made):
 def stored(db, made):
     """A completion with log probabilities, read from a store."""
     store = Store(db)
-    store.begin("s", FINGERPRINT, [bytes([i]) for i in range(256)])
+    store.begin_run("s", FINGERPRINT, [bytes([i]) for i in range(256)])
     done = dataclasses.replace(made(text="ABC", top_logprobs=3), system_fingerprint=FINGERPRINT.id)
-    store.add([Answer(done, 0, 1)])
+    store.add([StoredCompletion(done, 0, 1)])
     store.define("s", {"rows": [], "prompts": ["Hi"]}, [done.request], [Cell(done.request.key, 1, {})])
     return tk.results(store)[0]
 

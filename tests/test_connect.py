@@ -19,10 +19,10 @@ from openai.types import Completion as OpenAICompletion
 from openai.types.chat import ChatCompletion
 
 import toolkit as tk
-from toolkit.engines import link as links
-from toolkit.engines.wire import Pieces
-from toolkit.request import Request
-from toolkit.store import Store
+from toolkit.core.request import Request
+from toolkit.engines.openai_api import client
+from toolkit.engines.openai_api.stream import StreamAccumulator
+from toolkit.store.store import Store
 
 KEY = "sk-connect-5f0e2c"
 FRANCE = "What is the capital of France?"
@@ -319,7 +319,7 @@ def test_what_stays_is_the_error_of_one_request(proxy, connected, step, said):
 
 @pytest.mark.parametrize(("step", "said"), [(refuses(503, "down"), "503: down"), (cut, "broke off")])
 def test_patience_ends(proxy, connected, monkeypatch, step, said):
-    monkeypatch.setattr(links, "_RETRIES", 3)
+    monkeypatch.setattr(client, "_RETRIES", 3)
     engine = connected()
     proxy.script += [step] * 4
     bad, good = ask(engine, "a")[0], ask(engine, "b")[0]
@@ -343,7 +343,7 @@ def test_what_takes_too_long_is_given_up(proxy, connected, slow):
 def test_what_was_refused_before_is_told_when_time_is_up(proxy, connected):
     engine = connected(timeout=0.5)
     proxy.script += [refuses(429, headers={"retry-after": "20"})]
-    assert "within 0.5 s (its last was 429)" in ask(engine)[0].error
+    assert "within 0.5 s (the last response was 429)" in ask(engine)[0].error
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_nobody_there():
 
 
 def test_a_server_that_goes_away_ends_the_batch(proxy, connected, monkeypatch):
-    monkeypatch.setattr(links, "_RETRIES", 2)
+    monkeypatch.setattr(client, "_RETRIES", 2)
     engine, done = connected(concurrency=2), []
     asked = (Request.chat(str(i)) for i in range(1000))
 
@@ -773,7 +773,7 @@ def test_what_a_server_lacks_is_told_before_it_is_asked(proxy, step, name):
     with tk.connect(proxy.url) as engine:
         engine.start()
         asked = len(proxy.asked)
-        with pytest.raises(tk.RequestError, match=f"^{name}: this server refuses it or passes over it"):
+        with pytest.raises(tk.RequestError, match=f"^{name}: this server refuses or ignores it"):
             engine.chat("x", **{name: 1 if name == "seed" else True})
         assert len(proxy.asked) == asked
         other = {"seed": 1} if name == "logprobs" else {"logprobs": True}
@@ -895,7 +895,7 @@ def test_an_absent_fingerprint_is_unknown(proxy, connected, db, absent):
     assert "system_fingerprint (none, fp_1)" in str(engine.fingerprint.diff(other))
     assert (engine.fingerprint.known, other.known) == (False, True)
     report = tk.sweep("x", repeats=2).run(engine, db).determinism()
-    assert "tells no system_fingerprint: whether its runs are of one system is unknown" in repr(report)
+    assert "reports no system_fingerprint: whether its runs are of one system is unknown" in repr(report)
 
 
 def test_answers_of_another_system_are_stored_under_its_fingerprint(proxy, connected, db):
@@ -984,11 +984,11 @@ def test_a_plan_without_a_window_and_with_estimated_tokens(proxy, connected, db)
     assert plan.refused == ()
     assert plan.prompt_tokens == 3 * tk.count_tokens(Request.chat("word " * 30), "gpt-4o")
     assert plan.costs("gpt-4o")["most"].item() > 0
-    with pytest.raises(tk.NotTold, match="does not tell the context window"):
+    with pytest.raises(tk.NotTold, match="does not report the context window"):
         engine.window  # noqa: B018
     with pytest.raises(tk.NotTold, match="which tokens end a text"):
         engine.ends  # noqa: B018
-    with pytest.raises(tk.NotTold, match="does not tell the tokens"):
+    with pytest.raises(tk.NotTold, match="does not report the tokens"):
         engine.encode("x")
 
 
@@ -1035,7 +1035,7 @@ def test_the_key_is_written_nowhere(proxy, tmp_path, monkeypatch, caplog, capfd)
                 repr(engine.fingerprint),
                 repr(results),
                 str(vars(engine)),
-                repr(engine._link),
+                repr(engine._client),
             ]
             shown += [str(c.error) for c in results] + [results._repr_html_()]
             proxy.script.append(refuses(401, echo))
@@ -1075,13 +1075,13 @@ def test_streaming(proxy, connected):
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        (streams(chunk("Pa"), end=False), "cut|broke off|cannot be read"),
+        (streams(chunk("Pa"), end=False), "truncated|broke off|cannot be read"),
         (streams(chunk("Pa")), "no finish_reason"),
         (streams(chunk("Pa"), {"error": {"message": f"overloaded {KEY}"}}), "overloaded"),
         (streams(), "no choices"),
-        (streams({"choices": [{"delta": {"content": "x"}}]}), "lacks what an answer has .KeyError: 'index'"),
-        (streams({"choices": [None]}), "lacks what an answer has"),
-        (streams([1, 2]), "lacks what an answer has"),
+        (streams({"choices": [{"delta": {"content": "x"}}]}), "is malformed .KeyError: 'index'"),
+        (streams({"choices": [None]}), "is malformed"),
+        (streams([1, 2]), "is malformed"),
         (refuses(400, "bad thing"), "bad thing"),
     ],
 )
@@ -1109,7 +1109,7 @@ def test_leaving_a_stream(proxy, connected):
 
 
 def test_pieces_of_calls_and_of_several_choices():
-    whole = Pieces(chat=True)
+    whole = StreamAccumulator(chat=True)
 
     def piece(index, **delta):
         return {"id": "chatcmpl-1", "choices": [{"index": index, "delta": delta, "finish_reason": None}]}
@@ -1122,7 +1122,7 @@ def test_pieces_of_calls_and_of_several_choices():
         )
     whole.add(piece(0, tool_calls=[{"index": 1, "id": "c2", "function": {"name": "time"}}]))
     whole.add(piece(1, content="Hi", refusal="no", reasoning_content="Hm"))
-    first, second = whole.said["choices"]
+    first, second = whole.response["choices"]
     assert first["message"]["tool_calls"] == [
         {"id": "c1", "function": {"name": "weather", "arguments": '{"city":1}'}},
         {"id": "c2", "function": {"name": "time", "arguments": ""}},
@@ -1419,10 +1419,10 @@ def test_determinism_and_fork_work_on_its_answers(remote, db):
 
 @pytest.mark.slow
 def test_a_server_that_dies_and_comes_back(served, warm, monkeypatch, db):
-    monkeypatch.setattr(links, "_RETRIES", 2)
+    monkeypatch.setattr(client, "_RETRIES", 2)
     sweep = tk.sweep("Say {n}.", [{"n": i} for i in range(60)], tk.grid(max_tokens=[12], temperature=[0]))
     answered, revived = [], []
-    asks = links.Link.ask
+    asks = client.ApiClient.create
 
     async def counted(self, body, chat):
         found = await asks(self, body, chat)
@@ -1433,7 +1433,7 @@ def test_a_server_that_dies_and_comes_back(served, warm, monkeypatch, db):
 
     with tk.connect(served.url, api_key=KEY, concurrency=8) as engine:
         engine.start()
-        monkeypatch.setattr(links.Link, "ask", counted)
+        monkeypatch.setattr(client.ApiClient, "create", counted)
         with pytest.raises(tk.EngineError, match="cannot connect"):
             sweep.run(engine, db)
         with Store(db) as store:

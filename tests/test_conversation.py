@@ -3,7 +3,7 @@ import json
 import pytest
 
 import toolkit as tk
-from toolkit.completion import Usage
+from toolkit.core.completion import Usage
 
 OPTIONS = {"temperature": 0, "max_tokens": 6}
 

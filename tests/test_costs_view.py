@@ -7,8 +7,8 @@ import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
 from test_cost import ONE, PRICE, ran
 
-from toolkit.prices import LocalPrice, ModelPrice, model_price
-from toolkit.store import Store
+from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
+from toolkit.store.store import Store
 from toolkit.widgets.costs import CostsView
 
 GOOD = {"low": ("yes", "yes"), "middle": ("yes", "no"), "high": ("no", "no", "no")}
@@ -349,7 +349,7 @@ def test_nothing_asked_shows_nothing(page, results):
 
 
 def test_what_is_not_known_is_a_dash(page, results, tmp_path):
-    from toolkit.results import Results
+    from toolkit.results.results import Results
 
     path = results.to_jsonl(tmp_path / "r.jsonl")
     mount(page, CostsView(Results.from_jsonl(path).costs("seed", PRICE)))

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 import toolkit as tk
-from toolkit import coder, models
-from toolkit.encoding import encoding
-from toolkit.request import Request
+from toolkit import models
+from toolkit.core.request import Request
+from toolkit.tokenizers import text_tokenizer
+from toolkit.tokenizers.tiktoken import encoding
 
 DEFAULT = tk.models.DEFAULT
 PIXEL = (
@@ -298,7 +299,7 @@ def test_texts_may_be_any_list(kind):
 
 @pytest.mark.parametrize("name", ["cl100k_base", "o200k_base"])
 def test_long_texts_are_counted_by_several_threads_and_exactly(name, monkeypatch):
-    monkeypatch.setattr(coder, "_BATCH", 500)
+    monkeypatch.setattr(text_tokenizer, "_BATCH", 500)
     texts = [os.linesep.join(SCRAPS) * n + "It's one long text. " * (n % 7) * 30 for n in range(60)]
     expected = [len(encoding(name).encode_ordinary(text)) for text in texts]
     for _ in range(2):
@@ -399,7 +400,7 @@ def test_a_picture_is_not_fetched_to_be_counted(engine):
 
 
 def test_without_an_engine_a_model_must_be_named(monkeypatch):
-    monkeypatch.setattr("toolkit.engine._loaded", None)
+    monkeypatch.setattr("toolkit.engines.loading._loaded", None)
     with pytest.raises(ValueError, match=r"no engine is loaded .*toolkit.load\(\) first, or name a model"):
         tk.count_tokens("Hi")
 

@@ -8,10 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import toolkit as tk
-from toolkit.completion import Completion, Usage
-from toolkit.determinism import determinism
-from toolkit.plots import determinism as picture
-from toolkit.store import Answer, Cell, Store
+from toolkit.analysis.determinism.report import determinism
+from toolkit.core.completion import Completion, Usage
+from toolkit.display.plots.determinism import plot_determinism as picture
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.store.store import Store
 
 LETTERS = [bytes([i]) for i in range(128)]
 NAN = float("nan")
@@ -58,9 +59,9 @@ def stored(asked, store=None, sweep="s", vocabulary=LETTERS, **sampling):
         request = tk.Request.chat(prompt, **options).resolve({})
         for name, runs in systems.items():
             record = name if isinstance(name, tk.Fingerprint) else system(name)
-            store.begin(sweep, record, vocabulary)
+            store.begin_run(sweep, record, vocabulary)
             answers = [completion(request, record.id, run) for run in runs]
-            store.add([Answer(answer, repeat) for repeat, answer in enumerate(answers)])
+            store.add([StoredCompletion(answer, repeat) for repeat, answer in enumerate(answers)])
         requests.append(request)
         cells.append(Cell(request.key, 99, {"row": row}))
     body = {"rows": [{"word": prompt} for prompt in asked], "prompts": ["{word}"]}
@@ -181,17 +182,17 @@ def test_what_a_forked_request_was():
     for prompt, said in (("once upon", "once upon"), ((1, 2, 3), "3 token ids")):
         request = tk.Request(prompt=prompt).resolve({})
         found.store.define("more", {"rows": [], "prompts": ["?"]}, [request], [])
-        assert found._asked(request.key) == said
+        assert found._fork_table.prompt(request.key) == said
 
 
 def test_fingerprints_are_told_apart_by_what_any_two_differ_in():
     records = [system("a", threads=4), system("b", threads=4), system("a")]
-    table = stored({"q": {record: ["x"] for record in records}}).determinism().told_apart()
+    table = stored({"q": {record: ["x"] for record in records}}).determinism().fingerprint_differences()
     told = {name: dict(row) for name, row in table.iterrows()}
     absent = "not there"
     expected = [("a", 4), ("b", 4), ("a", absent)]
     assert [tuple(told[r.id][n] for n in ("dtype", "threads")) for r in records] == expected
-    assert stored({"q": {"a": ["x"]}}).determinism().told_apart().shape == (1, 0)
+    assert stored({"q": {"a": ["x"]}}).determinism().fingerprint_differences().shape == (1, 0)
 
 
 def test_the_end_of_an_answer_is_no_token():

@@ -8,10 +8,10 @@ from browser import HOSTILE, mount, shot, static, unharmed
 from test_determinism import LETTERS, choice, completion, stored, system
 
 import toolkit as tk
-from toolkit.determinism import determinism
-from toolkit.store import Answer
+from toolkit.analysis.determinism.report import determinism
+from toolkit.store.rows import StoredCompletion
+from toolkit.widgets.base import visible
 from toolkit.widgets.determinism import DeterminismView
-from toolkit.widgets.view import visible
 
 A, B = system("a").id, system("b").id
 TWO = {
@@ -358,7 +358,7 @@ def hostile(name):
     request = tk.Request.chat(f"prompt {kept[:100_000]}", temperature=0).resolve({})
     for fingerprint, run in ((first.id, choices[0]), (second.id, choices[1])):
         answer = dataclasses.replace(completion(request, fingerprint, run))
-        results._store.add([Answer(answer, 0)])
+        results._store.add([StoredCompletion(answer, 0)])
     results._store.define(
         "more", {"rows": [], "prompts": ["?"]}, [request], [tk.store.Cell(request.key, 1, {})]
     )

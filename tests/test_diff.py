@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.diff import brief, diff, marked, words
+from toolkit.analysis.text_diff import brief, diff, marked, words
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiktoken_ext import openai_public
 
-from toolkit import encoding as encodings
 from toolkit import models
-from toolkit.coder import _SEAM, _parts
-from toolkit.models import ModelError
+from toolkit._internal.files import toolkit_home
+from toolkit.errors import ModelError
+from toolkit.tokenizers import tiktoken as encodings
+from toolkit.tokenizers.text_tokenizer import _SEAM, _parts
 
 FILES = {
     "cl100k_base": "9b5ad71b2ce5302211f9c61530b329a4922fc6a4",
@@ -32,7 +33,7 @@ FILES = {
 def fresh(monkeypatch, tmp_path):
     """No encoding loaded yet, and none in tiktoken's usual place."""
     encodings.encoding.cache_clear()
-    for name in encodings._SETTINGS:
+    for name in encodings._CACHE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield
@@ -246,7 +247,7 @@ def test_nothing_is_fetched_to_count(tmp_path):
         "SNAPSHOT": str(snapshot),
         "PATH": "/usr/bin:/bin",
     }
-    env |= {"TOOLKIT_HOME": str(models.home())}
+    env |= {"TOOLKIT_HOME": str(toolkit_home())}
     done = subprocess.run([sys.executable, "-c", NO_NETWORK], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -1,6 +1,6 @@
 import pytest
 
-from toolkit.energy import Counter, Meter, _rapl, meter
+from toolkit.pricing.energy import Counter, Meter, _rapl, meter
 
 
 def counter(values, turn=0.0):
@@ -49,7 +49,7 @@ def test_packages_count_once_in_the_form_that_linux_shows_them(tmp_path):
 
 def test_a_device_that_does_not_tell_has_no_meter(monkeypatch, tmp_path):
     assert _rapl(tmp_path) == []
-    monkeypatch.setattr("toolkit.energy._RAPL", tmp_path)
+    monkeypatch.setattr("toolkit.pricing.energy._RAPL", tmp_path)
     assert meter({"kind": "cpu", "count": 1}) is None
     zone(tmp_path, "intel-rapl:0", "what only root may read")
     assert meter({"kind": "cpu", "count": 1}) is None

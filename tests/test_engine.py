@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion
 from scipy.special import log_softmax
 
 import toolkit as tk
-from toolkit.request import Request
+from toolkit.core.request import Request
 
 PROMPTS = [
     "What is the capital of France?",
@@ -160,7 +160,7 @@ def test_a_bad_request_fails_alone(engine, bad, message):
         raise tk.RequestError(failed.error)
     assert [c.usage.completion_tokens for c in completions if not c.error] == [2, 2]
     with pytest.raises(tk.RequestError, match=message):
-        engine._one(bad)
+        engine._generate_one(bad)
     with pytest.raises(tk.RequestError, match=message):
         list(engine.stream_request(bad))
 
@@ -320,7 +320,8 @@ def test_echo_of_token_ids_and_without_logprobs(engine):
 
 
 def test_an_echo_is_another_request_and_survives_the_store(engine, db):
-    from toolkit.store import Answer, Store
+    from toolkit.store.rows import StoredCompletion
+    from toolkit.store.store import Store
 
     asked = [
         Request(prompt="Once upon", echo=e, sampling=tk.Sampling(max_tokens=2, top_logprobs=1))
@@ -329,8 +330,8 @@ def test_an_echo_is_another_request_and_survives_the_store(engine, db):
     assert asked[0].key != asked[1].key
     (c,) = engine.generate(asked[1:])
     with Store(db) as store:
-        store.begin("s", engine.fingerprint, engine.vocabulary)
-        store.add([Answer(c, 0)])
+        store.begin_run("s", engine.fingerprint, engine.vocabulary)
+        store.add([StoredCompletion(c, 0)])
         again = store.completion(c.request.key, c.system_fingerprint, 0)
         assert again.request == c.request
         assert len(again.choices) == 1

@@ -6,19 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.examples import (
-    MMR,
-    SELECTORS,
-    Balanced,
-    First,
-    Item,
-    Pool,
-    Random,
-    Similar,
-    normalised,
-    ordered,
-    selector,
-)
+from toolkit.prompts.example_pool import Item, Pool, normalised
+from toolkit.prompts.selectors import MMR, SELECTORS, Balanced, First, Random, Similar, ordered, selector
 
 TEXTS = (
     "a dull film",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import toolkit as tk
-from toolkit.request import Request
+from toolkit.core.request import Request
 
 ASKED = "Is a tomato a fruit?"
 
@@ -154,7 +154,7 @@ def test_the_end_of_the_text_and_stop_strings_are_answers(engine):
         (
             {"response_format": {"type": "choice", "choice": ["yes", "no"]}},
             ValueError,
-            "an answer held to a form cannot be branched",
+            "a completion constrained by response_format or a forced tool call",
         ),
     ],
 )
@@ -180,7 +180,7 @@ def test_completions_that_cannot_be_explored(engine, start, made):
 
 
 def test_an_interrupt_gives_the_tree_so_far(engine, start, monkeypatch, capsys):
-    module = sys.modules["toolkit.explore"]  # the name is that of the function
+    module = sys.modules["toolkit.experiments.explore"]  # the name is that of the function
     rounds, real = [], module.branches
 
     def interrupted(engine, forks):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from toolkit import models
-from toolkit.engines.spec import device
-from toolkit.fingerprint import ABSENT, COMPONENTS, Fingerprint, leaves
+from toolkit.core.fingerprint import ABSENT, COMPONENTS, Fingerprint, leaves
+from toolkit.engines.vllm.hardware import device
 
 PARTS = {"model": "m", "dtype": "float32", "device": {"kind": "cpu", "threads": 2}}
 RECORD = {
@@ -175,11 +175,11 @@ def test_a_diff_shows_itself_as_an_escaped_table():
 def test_what_a_diff_tells_of_each_component():
     here = Fingerprint({"weights": "0123456789", "device": {"threads": 2}})
     there = Fingerprint({"weights": "abcdefghij", "device": {"threads": 4}})
-    assert here.diff(there).told() == [
+    assert here.diff(there).describe_changes() == [
         ("weights", "weights", "01234567", "abcdefgh"),
         ("device.threads", "hardware", "2", "4"),
     ]
-    assert here.diff(here).told() == []
+    assert here.diff(here).describe_changes() == []
 
 
 def test_round_trip_through_json():

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 import toolkit as tk
-from toolkit.choice import Choice
-from toolkit.request import Request
+from toolkit.core.choice import Choice
+from toolkit.core.request import Request
 
 LETTERS = [bytes([i]) for i in range(128)]
 
@@ -276,8 +276,8 @@ def test_html_is_escaped():
             ValueError,
             "the two answers have different tokenizers",
         ),
-        (lambda made: ("a", made()), TypeError, "a fork is one of two completions or choices, got 'a'"),
-        (lambda made: (made(), None), TypeError, "a fork is one of two completions or choices, got None"),
+        (lambda made: ("a", made()), TypeError, "fork compares two completions or choices, got 'a'"),
+        (lambda made: (made(), None), TypeError, "fork compares two completions or choices, got None"),
     ],
 )
 def test_what_cannot_be_compared(made, build, error, message):

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from scipy.special import log_softmax
 
 import toolkit as tk
-from toolkit.request import Request
+from toolkit.core.request import Request
 
 GENERATION = json.loads((Path(__file__).parent / "schemas" / "generation.json").read_text())
 ASK = "Fill in an example. Answer in JSON."
@@ -246,12 +246,13 @@ def test_calls_in_a_history_are_written_out_though_no_tools_are_given(engine):
 
 
 def test_calls_survive_the_store(engine, db):
-    from toolkit.store import Answer, Store
+    from toolkit.store.rows import StoredCompletion
+    from toolkit.store.store import Store
 
     c = engine.chat("Weather in Rome?", tools=[weather], tool_choice="required", temperature=0, max_tokens=60)
     with Store(db) as store:
-        store.begin("s", engine.fingerprint, engine.vocabulary)
-        store.add([Answer(c, 0)])
+        store.begin_run("s", engine.fingerprint, engine.vocabulary)
+        store.add([StoredCompletion(c, 0)])
         again = store.completion(c.request.key, c.system_fingerprint, 0)
         assert again.tool_calls == c.tool_calls
         assert again.request == c.request
@@ -302,7 +303,7 @@ def test_a_run_with_tools_has_a_limit(engine):
             "both say what the answer must be",
         ),
         ({"tool_choice": "auto"}, "there are no tools"),
-        ({"response_format": Review, "ignore_eos": True}, "ignore_eos goes on after the answer has its form"),
+        ({"response_format": Review, "ignore_eos": True}, "ignore_eos generates past the end of"),
     ],
 )
 def test_contradictions_are_refused(engine, options, message):

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 import toolkit as tk
-from toolkit.gallery import FOLDER, Entry
+from toolkit.prompts.gallery import FOLDER, Entry
 
 ENTRIES = list(tk.gallery())
 KINDS = {"text", "label", "number", "list", "json", "code"}
@@ -98,6 +98,6 @@ def test_a_bad_file_is_named(tmp_path):
 
 def test_an_installation_without_the_folder_says_so(tmp_path, monkeypatch):
     # (`toolkit.gallery` is the function of that name.)
-    monkeypatch.setattr(sys.modules["toolkit.gallery"], "FOLDER", tmp_path)
+    monkeypatch.setattr(sys.modules["toolkit.prompts.gallery"], "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="install from the repository"):
         tk.gallery()

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import toolkit as tk
-from toolkit.image import decoded
+from toolkit.prompts.images import decode_data_url
 
 
 def picture(kind="PNG", colour="red"):
@@ -26,12 +26,12 @@ def test_a_file_becomes_part_of_the_request(tmp_path, kind):
         part = tk.image(source)
         assert part["type"] == "image_url"
         assert url(part) == f"data:image/{kind.lower()};base64," + base64.b64encode(picture(kind)).decode()
-        assert decoded(url(part)) == picture(kind)
+        assert decode_data_url(url(part)) == picture(kind)
 
 
 def test_a_pil_image_keeps_its_pixels():
     given = Image.effect_noise((8, 8), 90)
-    assert Image.open(io.BytesIO(decoded(url(tk.image(given))))).tobytes() == given.tobytes()
+    assert Image.open(io.BytesIO(decode_data_url(url(tk.image(given))))).tobytes() == given.tobytes()
 
 
 def test_an_address_stays_an_address():

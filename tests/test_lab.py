@@ -7,14 +7,14 @@ from browser import SHOTS, Lab, gated
 from nbformat import v4
 from nbformat import write as written
 
-from toolkit.store import Store
+from toolkit.store.store import Store
 
 HEAD = """
 import numpy as np
 import toolkit as tk
-from toolkit.choice import Choice
-from toolkit.completion import Completion, Usage
-from toolkit.request import Request
+from toolkit.core.choice import Choice
+from toolkit.core.completion import Completion, Usage
+from toolkit.core.request import Request
 
 names = ["The", " sea", " sky", " lamp", " was", " is", " dark", " deep", ".", "<script>window.PWNED = 1</script>"]
 vocabulary = [name.encode() for name in names + [f" word{i}" for i in range(990)]]
@@ -39,11 +39,12 @@ completion = Completion(
 """A completion made by hand, for the widgets of all cells."""
 RUN = """
 from dataclasses import replace
-from toolkit.store import Answer, Cell, Store
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.store.store import Store
 
 system = tk.Fingerprint({"model": "by-hand", "tokenizer": "t", "logprobs_mode": "raw_logprobs"})
 with Store("run.db") as store:
-    run = store.begin("s", system, vocabulary)
+    run = store.begin_run("s", system, vocabulary)
     cells = []
     for row, temperature, repeat in [(r, t, n) for r in range(3) for t in (0.5, 1.0) for n in range(2)]:
         asked = Request.chat(f"Question {row}", temperature=temperature, top_logprobs=20).resolve({})
@@ -52,11 +53,11 @@ with Store("run.db") as store:
         ids = np.array([0, 1, 4, 7, 8], np.int32) if other else token_ids
         one = replace(choice, text=said, token_ids=ids)
         made = replace(completion, request=asked, choices=(one,), system_fingerprint=system.id, seconds=0.5)
-        store.add([Answer(made, repeat, run)])
+        store.add([StoredCompletion(made, repeat, run)])
         cells += [] if repeat else [Cell(asked.key, 2, {"row": row})]
     requests = [store.completion(cell.request, system.id, 0).request for cell in cells]
     store.define("s", {"prompts": ["Question"], "rows": [{"n": n} for n in range(3)]}, requests, cells)
-    store.end(run, 2.0, None)
+    store.end_run(run, 2.0, None)
 results = tk.results("run.db")
 """
 """A stored run made by hand: three rows, two temperatures, two repeats, which differ at the higher one."""

@@ -3,8 +3,10 @@ from dataclasses import replace
 import pytest
 
 import toolkit as tk
-from toolkit.ladder import Ladder, Rung, _batches, _plan, _report, _requests, _rungs
-from toolkit.store import Answer, Cell, Store
+from toolkit.experiments.determinism_ladder import _batches, _plan, _report, _requests, _rungs
+from toolkit.experiments.ladder_report import Ladder, Rung
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.store.store import Store
 
 QUESTIONS = ["What is the capital of France?", "Name a colour."]
 
@@ -150,15 +152,17 @@ def test_the_first_condition_that_changes_an_answer(db, made, texts, first, said
     for rung, answers in texts.items():
         options = {"temperature": 1.0} if rung.startswith("sampled") else {"temperature": 0}
         request = made(**options).request
-        (cell,) = store.define_apart(rung, {}, [request], [Cell(request.key, 4, {"rung": rung, "row": 0})])
+        (cell,) = store.define_with_reserved_repeats(
+            rung, {}, [request], [Cell(request.key, 4, {"rung": rung, "row": 0})]
+        )
         for run, text in enumerate(answers):
             done = made(text=text, **options)
             ids = done.choices[0].token_ids + ord(text)
             done = replace(
                 done, system_fingerprint=fingerprint.id, choices=(replace(done.choices[0], token_ids=ids),)
             )
-            store.begin(rung, fingerprint, [b"x"] * 512)
-            store.add([Answer(done, cell.first + run, 1)])
+            store.begin_run(rung, fingerprint, [b"x"] * 512)
+            store.add([StoredCompletion(done, cell.first + run, 1)])
     rungs = tuple(Rung(name, causes.get(name, ""), sampled=name.startswith("sampled")) for name in RUNGS)
     found = Ladder(_report(store, list(RUNGS), list(RUNGS)), rungs, ("what could not be tried",))
     assert (found.first and found.first.name) == first

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.completion import Usage
-from toolkit.limits import NO_LIMITS, Limits, Spent
-from toolkit.prices import LocalPrice, ModelPrice
+from toolkit.core.completion import Usage
+from toolkit.pricing.budget import NO_BUDGET, Budget, Spent
+from toolkit.pricing.prices import LocalPrice, ModelPrice
 
 PRICE = ModelPrice(
     "m", input=1_000_000, output=2_000_000
@@ -17,16 +17,16 @@ PRICE = ModelPrice(
 @pytest.mark.parametrize(
     ("limits", "spent", "affordable"),
     [
-        (NO_LIMITS, Spent(), 3),
-        (Limits(max_tokens=30), Spent(), 3),
-        (Limits(max_tokens=29), Spent(), 2),
-        (Limits(max_tokens=30), Spent(tokens=1), 2),
-        (Limits(max_tokens=9), Spent(), 0),
-        (Limits(max_cost=51, price=PRICE), Spent(), 3),
-        (Limits(max_cost=50.9, price=PRICE), Spent(), 2),
-        (Limits(max_cost=51, price=PRICE), Spent(cost=17.5), 1),
-        (Limits(max_tokens=20, max_cost=17, price=PRICE), Spent(), 1),
-        (Limits(max_cost=1e-9, price=LocalPrice(per_hour=1)), Spent(), 3),  # time is looked at while it runs
+        (NO_BUDGET, Spent(), 3),
+        (Budget(max_tokens=30), Spent(), 3),
+        (Budget(max_tokens=29), Spent(), 2),
+        (Budget(max_tokens=30), Spent(tokens=1), 2),
+        (Budget(max_tokens=9), Spent(), 0),
+        (Budget(max_cost=51, price=PRICE), Spent(), 3),
+        (Budget(max_cost=50.9, price=PRICE), Spent(), 2),
+        (Budget(max_cost=51, price=PRICE), Spent(cost=17.5), 1),
+        (Budget(max_tokens=20, max_cost=17, price=PRICE), Spent(), 1),
+        (Budget(max_cost=1e-9, price=LocalPrice(per_hour=1)), Spent(), 3),  # time is looked at while it runs
     ],
 )
 def test_as_many_are_handed_out_as_fit_at_the_most_that_they_can_cost(limits, spent, affordable):
@@ -41,7 +41,7 @@ def test_as_many_are_handed_out_as_fit_at_the_most_that_they_can_cost(limits, sp
 )
 def test_a_run_never_goes_over_its_tokens(asked, most, random):
     prompts, answers = (np.array([pair[i] for pair in asked], np.int64) for i in (0, 1))
-    limits, spent, done = Limits(max_tokens=most), Spent(), 0
+    limits, spent, done = Budget(max_tokens=most), Spent(), 0
     while n := limits.affordable(prompts[done:], answers[done:], spent):
         for p, a in zip(prompts[done : done + n], answers[done : done + n], strict=True):
             spent.add(Usage(int(p), random.randint(0, int(a))), None)
@@ -59,9 +59,9 @@ def test_money_is_spent_by_request():
 
 
 def test_the_money_of_this_machine_is_its_time():
-    limits = Limits(max_cost=1, price=LocalPrice(per_hour=2))
+    limits = Budget(max_cost=1, price=LocalPrice(per_hour=2))
     assert [limits.used_up(seconds) for seconds in (0, 1799, 1800)] == [False, False, True]
-    assert not Limits(max_cost=1, price=PRICE).used_up(math.inf)
+    assert not Budget(max_cost=1, price=PRICE).used_up(math.inf)
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,12 @@ def test_the_money_of_this_machine_is_its_time():
 )
 def test_bad_limits(options, message):
     with pytest.raises(ValueError, match=message):
-        Limits(**options)
+        Budget(**options)
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.float32])
 def test_limits_may_be_numbers_of_numpy(kind):
-    limits = Limits(max_tokens=np.int64(30), max_cost=kind(51), price=PRICE)
+    limits = Budget(max_tokens=np.int64(30), max_cost=kind(51), price=PRICE)
     assert limits.affordable(np.full(3, 3), np.full(3, 7), Spent()) == 3
     assert str(limits) == "stopped at max_tokens=30 and max_cost=51"
 
@@ -90,10 +90,10 @@ def test_limits_may_be_numbers_of_numpy(kind):
 @pytest.mark.parametrize(
     ("limits", "needed"),
     [
-        (Limits(max_tokens=5), "1,010 tokens"),
-        (Limits(max_cost=5, price=PRICE), "2.01e+03 US dollars"),
-        (Limits(5, 5, PRICE), "1,010 tokens and 2.01e+03 US dollars"),
-        (Limits(5, 5, LocalPrice(per_hour=1)), "1,010 tokens"),  # its time is not known before
+        (Budget(max_tokens=5), "1,010 tokens"),
+        (Budget(max_cost=5, price=PRICE), "2.01e+03 US dollars"),
+        (Budget(5, 5, PRICE), "1,010 tokens and 2.01e+03 US dollars"),
+        (Budget(5, 5, LocalPrice(per_hour=1)), "1,010 tokens"),  # its time is not known before
     ],
 )
 def test_limits_say_what_a_request_needs_at_most(limits, needed):
@@ -101,4 +101,4 @@ def test_limits_say_what_a_request_needs_at_most(limits, needed):
 
 
 def test_limits_say_what_they_are():
-    assert str(Limits(1000, 0.5, PRICE)) == "stopped at max_tokens=1,000 and max_cost=0.5"
+    assert str(Budget(1000, 0.5, PRICE)) == "stopped at max_tokens=1,000 and max_cost=0.5"

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 import toolkit as tk
-from toolkit.choice import Choice, mode_of_prompt
-from toolkit.fingerprint import Fingerprint
-from toolkit.logprobs import _ROUNDING, BY, _entropy
-from toolkit.request import Request
-from toolkit.store import Answer, Cell, Store
+from toolkit.analysis.entropy import _ROUNDING, entropy_bounds
+from toolkit.analysis.logprobs import BY
+from toolkit.core.choice import Choice, mode_of_prompt
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.core.request import Request
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.store.store import Store
 
 CLOSE = 1e-3
 PROMPTS = [
@@ -230,7 +232,7 @@ def bounds(p, k, chosen=None, size=None):
         logs = np.log(p).astype(np.float32)
     own = np.array([np.nan if chosen is None else logs[chosen]], np.float32)
     among = np.array([chosen is not None and chosen < k])
-    return _entropy(logs[None, :k], own, among, len(p) if size is None else size)[:, 0]
+    return entropy_bounds(logs[None, :k], own, among, len(p) if size is None else size)[:, 0]
 
 
 TOLERANCE = 40 * _ROUNDING
@@ -300,7 +302,7 @@ def test_the_interval_allows_for_what_float32_rounds(cut, shift):
     with np.errstate(divide="ignore"):
         logs = (np.log(p) + shift).astype(np.float32)
     among = np.array([chosen < k])
-    missing, low, high = _entropy(logs[None, :k], logs[[chosen]], among, len(p))[:, 0]
+    missing, low, high = entropy_bounds(logs[None, :k], logs[[chosen]], among, len(p))[:, 0]
     assert low <= entropy(p) <= high
     assert missing == pytest.approx(
         1 - p[[*range(k), *([] if chosen < k else [chosen])]].sum(), abs=_ROUNDING
@@ -512,9 +514,13 @@ def test_perplexity_needs_raw_log_probabilities(modes):
         (
             lambda made: made(error="too long"),
             ValueError,
-            r"is an error and has no tokens \(too long\): leave such out, of results with",
+            r"is an error and has no tokens \(too long\): leave it out; for results, with",
         ),
-        (lambda made: "text", TypeError, "those of a completion, a choice or many of them, got 'text'"),
+        (
+            lambda made: "text",
+            TypeError,
+            "logprobs takes a completion, a choice or an iterable of them, got 'text'",
+        ),
         (lambda made: [b"text"], TypeError, "got b'text'"),
         (lambda made: None, TypeError, "got None"),
         (lambda made: [3], TypeError, "got 3"),
@@ -767,8 +773,8 @@ def stored(db, made, cat):
     store = Store(db)
     both = [replace(made(messages=m, top_logprobs=2), system_fingerprint=FINGERPRINT.id) for m in ("a", "b")]
     both = [replace(c, choices=(cat,), prompt=replace(cat, index=-1, text="asked")) for c in both]
-    store.begin("s", FINGERPRINT, WORDS)
-    store.add([Answer(c, 0) for c in both])
+    store.begin_run("s", FINGERPRINT, WORDS)
+    store.add([StoredCompletion(c, 0) for c in both])
     store.define("s", {}, [c.request for c in both], [Cell(c.request.key, 1, {}) for c in both])
     return store
 
@@ -815,8 +821,8 @@ def test_no_setting_of_the_sampler_reaches_a_prompt(db, made, cat, engine_mode, 
     fingerprint = Fingerprint({**FINGERPRINT.components, "logprobs_mode": engine_mode})
     c = replace(made(top_logprobs=2), system_fingerprint=fingerprint.id, prompt=replace(cat, index=-1))
     store = Store(db)
-    store.begin("s", fingerprint, WORDS)
-    store.add([Answer(c, 0)])
+    store.begin_run("s", fingerprint, WORDS)
+    store.add([StoredCompletion(c, 0)])
     again = store.completion(c.request.key, fingerprint.id, 0)
     assert again.prompt.logprobs_mode == mode == mode_of_prompt(engine_mode)
     assert again.choices[0].logprobs_mode == engine_mode
@@ -872,8 +878,8 @@ def test_prompts_of_one_token_and_of_none_but_their_own(engine):
 def test_a_prompt_survives_the_store_and_a_file(engine, db, tmp_path):
     c = engine.chat("日本 🎉", temperature=0, max_tokens=2, top_logprobs=1, prompt_logprobs=2)
     store = Store(db)
-    store.begin("s", engine.fingerprint, engine.vocabulary)
-    store.add([Answer(c, 0)])
+    store.begin_run("s", engine.fingerprint, engine.vocabulary)
+    store.add([StoredCompletion(c, 0)])
     store.define("s", {}, [c.request], [Cell(c.request.key, 1, {})])
     results = tk.results(store)
     results.to_parquet(tmp_path / "table")

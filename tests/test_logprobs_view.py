@@ -7,11 +7,11 @@ import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
 
 import toolkit as tk
-from toolkit import strip
-from toolkit.choice import Choice
-from toolkit.logprobs import BY, Logprobs
+from toolkit.analysis.logprobs import BY, Logprobs
+from toolkit.core.choice import Choice
+from toolkit.display import colored_tokens
+from toolkit.widgets.base import View, assets, visible
 from toolkit.widgets.logprobs import LogprobsView
-from toolkit.widgets.view import View, assets, visible
 
 WORDS = ["The", " cat", " sat", "\n", "日"[:1], " on", " the", " mat", ".", " dog", " a"]
 VOCABULARY = [word.encode() for word in WORDS] + ["日".encode()[:1], "日".encode()[1:], b"\xff"]
@@ -104,7 +104,7 @@ def test_what_a_grammar_struck_out_of_a_real_answer(engine):
 
 class Row(View):
     _esm = (
-        assets("strip")[0]
+        assets("colored_tokens")[0]
         + """
     export default widget(({ root, content, signal }) => {
       const heard = h("output", {}, "");
@@ -118,7 +118,7 @@ class Row(View):
       const coloured2 = (by, v) => { const one = h("i"); coloured(one, v, by); root.append(one); return one; };
     });"""
     )
-    _css = assets("strip")[1]
+    _css = assets("colored_tokens")[1]
 
     def __init__(self, texts=("one", " two", "\n", " three", " four"), total=None, fails=False):
         values = {"probability": 0.1, "rank": 5, "surprisal": None}
@@ -138,7 +138,7 @@ class Row(View):
 def test_the_strength_is_that_of_the_static_form(page, by, values):
     mount(page, Row())
     found = page.evaluate("([by, vs]) => vs.map((v) => strengthOf(by, v))", [by, values])
-    assert found == pytest.approx(strip.strength(np.array(values, float), by).tolist(), abs=1e-3)
+    assert found == pytest.approx(colored_tokens.strength(np.array(values, float), by).tolist(), abs=1e-3)
 
 
 def test_each_measure_has_a_key_whose_four_samples_differ(page):

@@ -2,8 +2,9 @@ import base64
 
 import pytest
 
-from toolkit import messages as module
-from toolkit.messages import caption, fold_system, messages, view
+from toolkit.prompts import messages_html
+from toolkit.prompts.messages import fold_system, messages
+from toolkit.prompts.messages_html import caption, view
 
 DOT = base64.b64decode(  # one red pixel
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
@@ -155,13 +156,13 @@ def test_a_view_shows_calls():
 
 def test_a_caption_counts_with_the_engine_loaded_last_and_never_fails(monkeypatch):
     turns = messages("Hi")
-    monkeypatch.setattr(module, "counter", None)
+    monkeypatch.setattr(messages_html, "counter", None)
     assert caption(turns) == "1 messages; tokens are counted once an engine is loaded"
-    monkeypatch.setattr(module, "counter", lambda turns: 1234)
+    monkeypatch.setattr(messages_html, "counter", lambda turns: 1234)
     assert caption(turns) == "1 messages, 1,234 tokens"
 
     def fail(turns):
         raise ValueError("System role not supported")
 
-    monkeypatch.setattr(module, "counter", fail)
+    monkeypatch.setattr(messages_html, "counter", fail)
     assert caption(turns) == "1 messages (System role not supported)"

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from vllm.v1.sample.ops.penalties import apply_all_penalties
 from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p_pytorch
 
-from toolkit.choice import Choice
-from toolkit.microscope import _LIGHTEST, _ROUNDING, _ROUNDING_EACH, microscope
+from toolkit.analysis.microscope import microscope
+from toolkit.analysis.truncation_bounds import _LIGHTEST, _ROUNDING, _ROUNDING_EACH
+from toolkit.core.choice import Choice
 
 
 def stored(rows, token_ids, k, order=None, **fields):
@@ -319,7 +320,10 @@ def test_a_step_shows_itself():
             {"logprobs_mode": "processed_logprobs"},
             "must be 'raw_logprobs', got 'processed_logprobs': .* load the",
         ),
-        ({"logprobs_mode": "constrained_logprobs"}, "got 'constrained_logprobs': .* ask without a form"),
+        (
+            {"logprobs_mode": "constrained_logprobs"},
+            "got 'constrained_logprobs': .* without a response format",
+        ),
         ({"logprobs_mode": None}, "logprobs_mode must be 'raw_logprobs', got None"),
         (
             {"logprobs": None, "top_ids": None, "top_logprobs": None},

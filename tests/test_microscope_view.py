@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
 
-from toolkit.choice import Choice
-from toolkit.completion import Completion, Usage
-from toolkit.microscope import microscope
-from toolkit.request import Request
+from toolkit.analysis.microscope import microscope
+from toolkit.core.choice import Choice
+from toolkit.core.completion import Completion, Usage
+from toolkit.core.request import Request
 from toolkit.widgets.microscope import SETTINGS, MicroscopeView
 
 TEXT = "The old lighthouse keeper climbed the stairs again, and the lamp was dark.\nHe said “no” and"
@@ -159,7 +159,7 @@ def test_settings_that_cannot_be_followed_are_left_out_and_said():
     assert view.content["notes"] == [
         "The request had repetition_penalty=1.1, which is left out here: it multiplies or divides a logit by its "
         "sign, which log probabilities do not tell.",
-        "The request's logit_bias of 1 token(s) is reckoned with.",
+        "The request's logit_bias of 1 token(s) is applied.",
     ]
     assert view.shown.settings.repetition_penalty == 1
     assert "repetition_penalty=1.1, which is left out" in view.html()

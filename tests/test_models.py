@@ -2,12 +2,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
 from toolkit import models
+from toolkit.errors import ModelError
 
 
 def test_the_default_model_is_complete():
@@ -17,54 +17,18 @@ def test_the_default_model_is_complete():
     assert not [name for name in os.listdir(os.path.dirname(folder)) if name.startswith(f".{models.DEFAULT}")]
 
 
-def test_home_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("TOOLKIT_HOME", str(tmp_path / "a"))
-    assert models.home() == tmp_path / "a"
-    monkeypatch.delenv("TOOLKIT_HOME")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert models.home() == tmp_path / "toolkit"
-
-
-def test_files_that_another_process_deletes_meanwhile_are_not_among_the_oldest(tmp_path):
-    for seconds, name in enumerate(["c", "a", "b"]):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (seconds, seconds))
-    assert models.oldest_first(tmp_path / name for name in "abcd") == [tmp_path / name for name in "cab"]
-
-
-def test_a_file_that_is_written_is_old_or_whole_to_those_who_read_it(tmp_path):
-    file, texts = tmp_path / "a.json", ["a" * 100_000, "b" * 100_000]
-    models.write_atomically(file, texts[0], mode=0o600)
-    assert file.stat().st_mode & 0o777 == 0o600
-
-    def write():
-        for text in texts * 20:
-            models.write_atomically(file, text)
-
-    writers = [threading.Thread(target=write) for _ in range(2)]
-    for writer in writers:
-        writer.start()
-    seen = set()
-    while any(writer.is_alive() for writer in writers):
-        seen.add(file.read_text())
-    assert seen <= set(texts)
-    assert os.listdir(tmp_path) == ["a.json"]  # no drafts
-
-
 def test_a_damaged_file_is_refused(tmp_path):
     file = tmp_path / "model.gguf"
     file.write_bytes(b"abc")
     models.verify(file, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")  # FIPS 180-2
     file.write_bytes(b"abd")
-    with pytest.raises(
-        models.ModelError, match=r"model.gguf is damaged or not the one expected: SHA-256 a52d159f"
-    ):
+    with pytest.raises(ModelError, match=r"model.gguf is damaged or not the one expected: SHA-256 a52d159f"):
         models.verify(file, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
 
 
 def test_local_folders_are_taken_as_they_are(tmp_path):
     assert models.path(models.path()) == models.path()
-    with pytest.raises(models.ModelError, match=r"is no model: it has no config\.json"):
+    with pytest.raises(ModelError, match=r"is no model: it has no config\.json"):
         models.path(str(tmp_path))
 
 

@@ -1,123 +1,16 @@
-"""The house itself: floors, import budget, public names, and what the README promises."""
+"""The house itself: import budget, public names, what the README promises. `make lint` sees that imports go down."""
 
-import ast
 import json
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
-import pytest
 import yaml
 
 import toolkit as tk
 
 ROOT = Path(__file__).parents[1]
-FLOORS = [
-    [
-        "sampling",
-        "image",
-        "messages",
-        "template",
-        "examples",
-        "window",
-        "prompt",
-        "schema",
-        "verdict",
-        "tools",
-        "cells",
-        "diff",
-    ],
-    ["request", "choice", "response", "completion", "fingerprint", "gallery"],
-    [
-        "models",
-        "tokenizer",
-        "engine",
-        "engines",
-        "conversation",
-        "toolrun",
-        "scoring",
-        "branching",
-        "encoding",
-        "coder",
-        "energy",
-        "variant",
-        "apart",
-        "serve",
-    ],
-    ["store"],
-    [
-        "plots",
-        "report",
-        "sensitivity",
-        "logprobs",
-        "microscope",
-        "calibration",
-        "fork",
-        "tree",
-        "strip",
-        "spans",
-        "tokens",
-        "count",
-        "prices",
-        "cost",
-        "limits",
-        "agreement",
-        "runs",
-        "findings",
-        "determinism",
-    ],
-    [
-        "records",
-        "results",
-        "facts",
-        "comparison",
-        "recorder",
-        "plan",
-        "sweep",
-        "price",
-        "classify",
-        "explore",
-        "ladder",
-        "explain",
-        "protocols",
-    ],
-    ["widgets"],
-    ["__init__", "demo", "__main__"],
-]
-"""From the ground up; a module imports from its own floor or below."""
-FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-
-
-def modules():
-    return sorted((ROOT / "toolkit").rglob("*.py"))
-
-
-def imported(path):
-    """Names of all modules that a file imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def floor(module):
-    parts = [p for p in module.split(".")[1:] if p in FLOOR]
-    return FLOOR[parts[0]] if parts else FLOOR["__init__"]
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_only_go_down(path):
-    own = FLOOR[path.relative_to(ROOT / "toolkit").parts[0].removesuffix(".py")]
-    for name in imported(path):
-        if name.split(".")[0] == "toolkit":
-            assert floor(name) <= own, f"{path.name} imports {name} from a floor above"
-
-
-def test_one_file_imports_vllm():
-    users = {p.name for p in modules() for name in imported(p) if name.split(".")[0] == "vllm"}
-    assert users == {"driver.py"}
 
 
 def test_import_loads_nothing_heavy():
@@ -178,7 +71,7 @@ def test_vllm_finds_the_plugin():
     from importlib.metadata import entry_points
 
     (plugin,) = entry_points(group="vllm.general_plugins", name="toolkit")
-    assert plugin.value == "toolkit.engines.plugin:ignore_interrupts"
+    assert plugin.value == "toolkit.engines.vllm.plugin:ignore_interrupts"
     plugin.load()()  # in the parent process it does nothing
 
 

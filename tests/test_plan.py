@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 import toolkit as tk
-from toolkit.prices import PriceError
-from toolkit.store import Answer
+from toolkit.errors import PriceError
+from toolkit.store.rows import StoredCompletion
 
 ROWS = [
     {"c": "France", "expected": "Paris"},
@@ -202,7 +202,7 @@ def test_energy_is_power_by_the_time_of_each_completion(engine, path, results):
     with tk.Store(path) as store:  # this machine does not tell: a run that was measured elsewhere
         for number, seconds in store.query("SELECT id, seconds FROM runs")[1]:
             assert seconds > 0
-            store.end(number, seconds, 45 * seconds)
+            store.end_run(number, seconds, 45 * seconds)
     told = results.costs(price=tk.LocalPrice(per_kwh=0.3))
     assert told.total["kwh"] == pytest.approx(told.total["machine_seconds"] * 45 / 3.6e6)
     assert told.frame()["kwh"].sum() == pytest.approx(told.total["kwh"])
@@ -237,7 +237,7 @@ def test_an_attempt_that_failed_half_way_has_used_tokens(engine, db):
     failed = replace(c, choices=(tk.Choice(0, "", "error"),), usage=tk.Usage(7, 3), error="it broke")
     with tk.Store(db) as store:
         ((run,),) = store.query("SELECT id FROM runs")[1]
-        store.add([Answer(failed, 0, run)])
+        store.add([StoredCompletion(failed, 0, run)])
     found = SWEEP.run(engine, db).costs(price=tk.ModelPrice("own", 1, 10)).total
     assert found["failed_attempts"] == 1
     assert found["spent_on_failures"] == pytest.approx((7 + 30) / 1e6)

@@ -11,16 +11,16 @@ import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
 
 import toolkit as tk
-from toolkit.engines.vllm import VLLMEngine
+from toolkit.core.request import Request
+from toolkit.core.sampling import rule
+from toolkit.engines.vllm.engine import VLLMEngine
 from toolkit.models import DEFAULT
-from toolkit.request import Request
-from toolkit.sampling import rule
-from toolkit.widgets.code import sweep_code
-from toolkit.widgets.draft import CONTROLS, SHOWN, Drafts
-from toolkit.widgets.engines import labels
+from toolkit.widgets.base import escaped, visible
+from toolkit.widgets.engine_labels import labels
 from toolkit.widgets.playground import Playground
-from toolkit.widgets.reply import Reply, sides
-from toolkit.widgets.view import escaped, visible
+from toolkit.widgets.playground_draft import CONTROLS, MAX_TEXT, Drafts
+from toolkit.widgets.playground_reply import Reply, diff_sides
+from toolkit.widgets.python_source import sweep_code
 
 TALK = [
     {"role": "system", "content": "Be brief."},
@@ -75,7 +75,7 @@ def kept(widget, *replies):
     """The widget with these answers in its history."""
     for reply in replies:
         widget._replies.append(reply)
-        widget._keep(reply)
+        widget._finish(reply)
     return widget
 
 
@@ -383,7 +383,7 @@ def test_an_answer_streams_and_stops(page, play, idle):
     assert text.startswith(idle.chat(asked, temperature=0, max_tokens=40, ignore_eos=True).text[:40])
     assert widget.history == []
     facts = page.locator(".tk-play-facts").text_content()
-    for told in ("finish_reasonnone", "usagenot told", "seednone", f"fingerprint{idle.fingerprint.id}"):
+    for told in ("finish_reasonnone", "usagenot reported", "seednone", f"fingerprint{idle.fingerprint.id}"):
         assert told in facts
     past = page.locator(".tk-play-past").text_content()
     assert text[:40] in past
@@ -482,7 +482,7 @@ def test_two_answers_are_compared(page, engine, by_hand):
     ],
 )
 def test_words_that_differ_are_marked(first, second, left, right):
-    assert sides(first, second) == [left, right]
+    assert diff_sides(first, second) == [left, right]
 
 
 def test_the_conversation_goes_on_with_the_answer_as_it_was(page, play, by_hand):
@@ -549,35 +549,35 @@ def test_of_an_answer_that_comes_no_piece_is_shown_twice_or_lost(engine):
     widget = Playground(engine)
     sent = []
     widget.send = lambda content, buffers=None: sent.append(content)
-    reply = Reply(1, Request.chat("Hi"), texts=[""], told=[0])
+    reply = Reply(1, Request.chat("Hi"), texts=[""], sent=[0])
     widget._replies.append(reply)
     reply.texts[0] = "has come"  # and is yet to be told
     widget.do_open()
     assert sent[-1]["value"]["texts"] == [""]
-    widget._more(reply)
-    widget._more(reply)
+    widget._send_text(reply)
+    widget._send_text(reply)
     assert [one["value"]["news"] for one in sent if one["what"] == "more"] == [[[0, "has come"]]]
     widget.do_open()
     assert sent[-1]["value"]["texts"] == ["has come"]
-    reply.texts[0] += "x" * SHOWN
-    widget._more(reply)
-    widget._more(reply)
+    reply.texts[0] += "x" * MAX_TEXT
+    widget._send_text(reply)
+    widget._send_text(reply)
     news = [text for one in sent if one["what"] == "more" for _, text in one["value"]["news"]]
-    assert "".join(news) == reply.texts[0][:SHOWN]
+    assert "".join(news) == reply.texts[0][:MAX_TEXT]
     widget.do_open()
-    assert sent[-1]["value"]["texts"] == [reply.texts[0][:SHOWN]]
+    assert sent[-1]["value"]["texts"] == [reply.texts[0][:MAX_TEXT]]
 
 
 def test_a_long_answer_is_followed_as_it_comes(page, engine):
     widget = Playground(engine)
-    reply = Reply(1, Request.chat("Talk."), texts=[""], told=[0])
+    reply = Reply(1, Request.chat("Talk."), texts=[""], sent=[0])
     widget._replies.append(reply)
     mount(page, widget)
     box = "document.querySelector('.tk-play-text .tk-said')"
 
     def come(line):
         reply.texts[0] += f"{line}\n" * 100
-        widget._more(reply)
+        widget._send_text(reply)
         page.wait_for_function(f"{box}?.textContent.endsWith('{line}\\n')")
 
     come("one")
@@ -589,7 +589,7 @@ def test_a_long_answer_is_followed_as_it_comes(page, engine):
     assert page.evaluate(f"{box}.scrollHeight") > long
     assert page.evaluate(f"{box}.scrollTop") == 50  # who reads is left alone
     reply.state = "stopped"
-    widget._keep(reply)
+    widget._finish(reply)
     answered(page, state="stopped")
 
 
@@ -653,7 +653,7 @@ def test_the_keyboard_stays_where_it_is_wanted(page, play):
 def test_a_draft_means_the_request_that_it_was_made_of(asked):
     request = Request.chat("Say it in JSON.", **asked)
     drafts = Drafts({})
-    draft = drafts.of(request.messages, request.sampling, request.response_format)
+    draft = drafts.draft(request.messages, request.sampling, request.response_format)
     assert drafts.request(draft) == (request, {})
 
 
@@ -676,7 +676,7 @@ def test_a_view_that_begins_later_sees_the_answer_that_comes(page, play, idle):
     widget = play("Hi", **LONG)
     widget.do_run(widget.content["draft"])
     (reply,) = widget.replies
-    wait(lambda: reply.shown != [""])
+    wait(lambda: reply.sent_texts != [""])
     with held(idle):
         mount(page, widget)
         coming(page)

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from toolkit.logprobs import BY
-from toolkit.plots import agreement, overview, tokens
+from toolkit.analysis.logprobs import BY
+from toolkit.display.plots.sweep import modal_share, plot_sweep
+from toolkit.display.plots.tokens import plot_tokens
 
 
 def table(temperatures, tokens, texts):
@@ -11,7 +12,7 @@ def table(temperatures, tokens, texts):
 
 
 def test_overview_draws_each_completion_and_the_agreement():
-    figure = overview(table([0, 0, 1, 1], [4, 4, 6, 8], ["a", "a", "b", "c"]), ["temperature"])
+    figure = plot_sweep(table([0, 0, 1, 1], [4, 4, 6, 8], ["a", "a", "b", "c"]), ["temperature"])
     left, right = figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["temperature 0", "temperature 1"]
     dots = [line.get_xdata().tolist() for line in left.lines if line.get_marker() == "o"]
@@ -23,19 +24,19 @@ def test_overview_draws_each_completion_and_the_agreement():
 
 def test_agreement_is_among_answers_to_the_same_question():
     answers = pd.DataFrame({"row": [0, 0, 0, 0, 1, 1], "text": ["a", "a", "a", "b", "c", "d"]})
-    assert agreement(answers) == (3 / 4 + 1 / 2) / 2  # by hand
-    assert agreement(answers.drop(columns="row")) == 3 / 6
+    assert modal_share(answers) == (3 / 4 + 1 / 2) / 2  # by hand
+    assert modal_share(answers.drop(columns="row")) == 3 / 6
 
 
 @pytest.mark.parametrize("axes", [[], ["seed"]])
 def test_overview_of_one_setting(axes):
-    figure = overview(table([1], [3], ["a"]).assign(seed=[0]), axes)
+    figure = plot_sweep(table([1], [3], ["a"]).assign(seed=[0]), axes)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["all"]
 
 
 def test_overview_says_which_settings_it_leaves_out():
     many = table([i / 20 for i in range(40)], [1] * 40, ["a"] * 40)
-    assert "the first 24 of 40 settings" in overview(many, ["temperature"])._suptitle.get_text()
+    assert "the first 24 of 40 settings" in plot_sweep(many, ["temperature"])._suptitle.get_text()
 
 
 def strip_of(pieces, by="probability", **columns):
@@ -52,7 +53,7 @@ def strip_of(pieces, by="probability", **columns):
         "low": steps % 3 * 0.5,
         "high": 1 + steps % 3 * 0.75,
     }
-    return tokens(placed, by, **(made | columns))
+    return plot_tokens(placed, by, **(made | columns))
 
 
 def drawn(figure):

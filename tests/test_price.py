@@ -6,8 +6,9 @@ from pydantic import BaseModel
 from scipy.special import log_softmax
 
 import toolkit as tk
-from toolkit.price import _holm, _mcnemar, _measured
-from toolkit.schema import response_format
+from toolkit.analysis.determinism.statistics import holm, mcnemar
+from toolkit.experiments.schema_cost import _measured
+from toolkit.structured.response_format import response_format
 
 
 class Mood(BaseModel):
@@ -108,7 +109,7 @@ def test_a_free_answer_lost_nothing(engine):
 
 @pytest.mark.parametrize("form", [None, {"type": "regex", "regex": "a"}])
 def test_only_a_schema_has_a_price(engine, form):
-    with pytest.raises(ValueError, match="the price is that of a JSON Schema"):
+    with pytest.raises(ValueError, match="form must be a JSON Schema or a type"):
         tk.price_of_schema(engine, PROMPT, form, ROWS)
 
 
@@ -118,6 +119,6 @@ def test_mcnemar_and_holm_as_worked_by_hand():
     a = pd.Series([True] * 1 + [False] * 7 + [True] * 2)
     b = pd.Series([False] * 1 + [True] * 7 + [True] * 2)
     # 1 against 7 of 8: p = 2 (C(8,0) + C(8,1)) / 2^8 = 18/256.
-    assert _mcnemar("x", a, b) == {"x_first_only": 1, "x_second_only": 7, "x_p": pytest.approx(18 / 256)}
-    assert _holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert _holm([0.5, 0.9]) == pytest.approx([1, 1])
+    assert mcnemar(a, b) == {"first_only": 1, "second_only": 7, "p": pytest.approx(18 / 256)}
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1, 1])

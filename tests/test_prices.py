@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from toolkit.prices import LocalPrice, ModelPrice, PriceError, Tier, dollars, model_price, model_prices
+from toolkit._internal.text import dollars
+from toolkit.errors import PriceError
+from toolkit.pricing.prices import LocalPrice, ModelPrice, Tier, model_price, model_prices
 
 # Prices of today change with the package; those of a day that is past do not.
 BEFORE, AFTER = date(2025, 6, 9), date(2025, 6, 10)
@@ -205,7 +207,7 @@ def test_tiers_are_kept_in_order():
         (
             lambda: ModelPrice("m", 1, 1, tiers=((100, 2, 2),)),
             TypeError,
-            r"tiers must be a list of toolkit.prices.Tier\(above, input, output\), got \(\(100, 2, 2\),\)",
+            r"tiers must be a list of toolkit.pricing.prices.Tier\(above, input, output\), got \(\(100, 2, 2\),\)",
         ),
         (lambda: ModelPrice("m", 1, 1, tiers=Tier(1, 1, 1)), TypeError, "tiers must be a list of"),
         (

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.engines import process
-from toolkit.engines.process import untouched, written
+from toolkit.engines.vllm import environment
+from toolkit.engines.vllm.environment import THREADS, original_env, track_env_changes
+from toolkit.engines.vllm.logs import prepare_process
 
 
 @pytest.fixture(autouse=True)
 def none_written(monkeypatch):
-    monkeypatch.setattr(process, "_written", {})
+    monkeypatch.setattr(environment, "_env_changes", {})
 
 
 def write(monkeypatch, name, value):
@@ -37,10 +38,10 @@ def write(monkeypatch, name, value):
 def test_what_the_user_has_set_by_now_is_told_from_what_a_load_wrote(monkeypatch, values, expected):
     before, loaded, after = values
     write(monkeypatch, "TOOLKIT_TEST", before)
-    with written():
+    with track_env_changes():
         write(monkeypatch, "TOOLKIT_TEST", loaded)
     write(monkeypatch, "TOOLKIT_TEST", after)
-    assert untouched().get("TOOLKIT_TEST") == expected
+    assert original_env().get("TOOLKIT_TEST") == expected
 
 
 @pytest.mark.parametrize(
@@ -57,30 +58,30 @@ def test_what_the_user_has_set_by_now_is_told_from_what_a_load_wrote(monkeypatch
 def test_a_second_engine_in_the_same_process(monkeypatch, values, expected):
     for user, loaded in (values[:2], values[2:]):
         write(monkeypatch, "TOOLKIT_TEST", user)
-        with written():
+        with track_env_changes():
             write(monkeypatch, "TOOLKIT_TEST", loaded)
-    assert untouched().get("TOOLKIT_TEST") == expected
+    assert original_env().get("TOOLKIT_TEST") == expected
 
 
 def test_a_load_that_fails_has_written_too(monkeypatch):
     def load():
-        with written():
+        with track_env_changes():
             monkeypatch.setenv("TOOLKIT_TEST", "vllm")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         load()
-    assert "TOOLKIT_TEST" not in untouched()
+    assert "TOOLKIT_TEST" not in original_env()
 
 
 def test_our_own_settings_are_not_the_users(monkeypatch, tmp_path):
-    for name in (*process.THREADS, "VLLM_LOGGING_CONFIG_PATH", "VLLM_NO_USAGE_STATS"):
+    for name in (*THREADS, "VLLM_LOGGING_CONFIG_PATH", "VLLM_NO_USAGE_STATS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TOOLKIT_HOME", str(tmp_path))
     before = dict(os.environ)
-    process.prepare()
-    process.prepare()
-    assert untouched() == before
+    prepare_process()
+    prepare_process()
+    assert original_env() == before
     assert os.environ["VLLM_LOGGING_CONFIG_PATH"].startswith(str(tmp_path))
     for name in set(os.environ) - set(before):  # for monkeypatch to take away again
         monkeypatch.delenv(name)
@@ -89,7 +90,7 @@ def test_our_own_settings_are_not_the_users(monkeypatch, tmp_path):
 @pytest.fixture
 def logs(monkeypatch, tmp_path):
     """The folder of logs, in a home of its own."""
-    for name in (*process.THREADS, "VLLM_LOGGING_CONFIG_PATH", "VLLM_NO_USAGE_STATS"):
+    for name in (*THREADS, "VLLM_LOGGING_CONFIG_PATH", "VLLM_NO_USAGE_STATS"):
         monkeypatch.setenv(name, "")  # for monkeypatch to put back what is there
         monkeypatch.delenv(name)
     monkeypatch.setenv("TOOLKIT_HOME", str(tmp_path))
@@ -100,18 +101,20 @@ def logs(monkeypatch, tmp_path):
 def test_each_process_has_a_log_of_its_own_whatever_its_parent_had(monkeypatch, logs):
     """A process that is started from one with an engine finds its variables; the file may be gone by then."""
     monkeypatch.setenv("VLLM_LOGGING_CONFIG_PATH", str(logs / "vllm-1.json"))
-    log = process.prepare()
+    log = prepare_process()
     assert log == logs / f"vllm-{os.getpid()}.log"
     assert os.environ["VLLM_LOGGING_CONFIG_PATH"] == str(log.with_suffix(".json"))
     assert str(log) in log.with_suffix(".json").read_text()
-    assert "VLLM_LOGGING_CONFIG_PATH" not in untouched()
+    assert "VLLM_LOGGING_CONFIG_PATH" not in original_env()
 
 
 def test_a_logging_configuration_of_the_user_stays(monkeypatch, logs):
     monkeypatch.setenv("VLLM_LOGGING_CONFIG_PATH", "/etc/mine.json")
-    process.prepare()
+    prepare_process()
     assert (
-        os.environ["VLLM_LOGGING_CONFIG_PATH"] == untouched()["VLLM_LOGGING_CONFIG_PATH"] == "/etc/mine.json"
+        os.environ["VLLM_LOGGING_CONFIG_PATH"]
+        == original_env()["VLLM_LOGGING_CONFIG_PATH"]
+        == "/etc/mine.json"
     )
 
 
@@ -121,7 +124,7 @@ def test_logs_of_processes_that_run_are_kept_however_old(logs):
         for suffix in ("log", "json"):
             (logs / f"vllm-{pid}.{suffix}").touch()
             os.utime(logs / f"vllm-{pid}.{suffix}", (i, i))
-    process.prepare()
+    prepare_process()
     kept = [os.getppid(), *range(beyond + 10, beyond + 30)]
     names = {f"vllm-{pid}.{suffix}" for pid in kept for suffix in ("log", "json")}
     assert {p.name for p in logs.iterdir()} == names | {f"vllm-{os.getpid()}.json"}

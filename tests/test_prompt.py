@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toolkit as tk
-from toolkit.examples import Random, Similar
-from toolkit.prompt import read
+from toolkit.prompts.prompt_files import read_mapping
+from toolkit.prompts.selectors import Random, Similar
 
 POOL = [
     {"id": "a", "text": "a dull film", "label": "neg"},
@@ -216,7 +216,7 @@ def test_any_text_survives_a_file(tmp_path_factory, text, suffix):
 
 
 def test_a_file_holds_only_what_was_set(tmp_path):
-    assert read(SHOTS.with_(k=2).save(tmp_path / "p.yaml")) == {
+    assert read_mapping(SHOTS.with_(k=2).save(tmp_path / "p.yaml")) == {
         "template": "Review: {text}",
         "system": "Rate {thing}s.",
         "examples": POOL,

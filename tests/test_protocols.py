@@ -1,5 +1,5 @@
 import toolkit as tk
-from toolkit import protocols
+from toolkit.experiments import protocols
 
 
 def test_completions_of_one_prompt_are_counted(engine, db):

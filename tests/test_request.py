@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import toolkit as tk
-from toolkit.choice import ARRAYS
-from toolkit.request import Request
-from toolkit.store import Answer, Cell, Store
+from toolkit.core.choice import ARRAYS
+from toolkit.core.request import Request
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.store.store import Store
 
 ASKED = "What is the capital of France?"
 GREEDY = {"temperature": 0, "max_tokens": 5, "top_logprobs": 2}
@@ -87,13 +88,13 @@ def test_a_prefix_stays_when_it_is_resolved():
         ({"prefix": "\udc80"}, "prefix is not valid Unicode"),
         (
             {"prefix": "A", "response_format": {"type": "object"}},
-            "an answer held to a form cannot begin with",
+            "prefix cannot be combined with response_format",
         ),
         (
             {"prefix": "A", "tools": [add], "tool_choice": "required"},
-            "an answer held to a form cannot begin with",
+            "prefix cannot be combined with response_format or a forced tool call",
         ),
-        ({"prefix": "A", "tools": [add], "tool_choice": "add"}, "an answer held to a form cannot begin with"),
+        ({"prefix": "A", "tools": [add], "tool_choice": "add"}, "prefix cannot be combined with .* a forced"),
         ({"prefix": "A", "tools": [add]}, None),
         ({"prefix": "A", "tools": [add], "tool_choice": "none"}, None),
     ],
@@ -291,9 +292,9 @@ def same(one, other):
 def results(engine, answers, db):
     store = Store(db)
     requests = [c.request for c in answers]
-    store.begin("s", engine.fingerprint, engine.vocabulary)
+    store.begin_run("s", engine.fingerprint, engine.vocabulary)
     store.define("s", {}, requests, [Cell(r.key, 1, {}) for r in requests])
-    store.add([Answer(c, 0) for c in answers])
+    store.add([StoredCompletion(c, 0) for c in answers])
     return tk.results(store)
 
 

@@ -8,10 +8,10 @@ import pytest
 from openai.types import Completion as OpenAICompletion
 from openai.types.chat import ChatCompletion
 
-from toolkit.choice import PROMPT, Choice
-from toolkit.request import Request
-from toolkit.response import chat_choice, text_choice
-from toolkit.sampling import Sampling
+from toolkit.core.choice import PROMPT, Choice
+from toolkit.core.openai_format import chat_choice, text_choice
+from toolkit.core.request import Request
+from toolkit.core.sampling import Sampling
 
 PIECES = [b"caf", b"\xc3", b"\xa9", b" \xf0\x9f", b"\x8e", b"\x89", b"!", b"<|im_end|>", b"\xff"]
 
@@ -163,7 +163,7 @@ def test_offsets_of_a_long_text_take_no_time(made):
 
 
 def test_a_refusal_and_calls_have_logprobs_as_well(made):
-    from toolkit.tools import ToolCall
+    from toolkit.structured.tools import ToolCall
 
     own = choice([0, 6], [-1, -2])
     assert chat_choice(own, "I cannot.")["message"] == {

@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 
 import toolkit as tk
-from toolkit.fingerprint import Fingerprint
-from toolkit.store import Answer, Cell, Store
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.display.html import html_table
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.store.store import Store
 
 FINGERPRINT = Fingerprint({"model": "by-hand", "tokenizer": "t", "generation_config": {}})
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -17,7 +19,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>"
 def results(db, made):
     """Two rows of data × temperature 0 (one cell) and 1 (two seeds), two repeats; one cell has failed."""
     store = Store(db)
-    store.begin("s", FINGERPRINT, [bytes([i]) for i in range(256)])
+    store.begin_run("s", FINGERPRINT, [bytes([i]) for i in range(256)])
     cells, requests = [], []
     for row, word in enumerate(["sea", HOSTILE]):
         for options in ({"temperature": 0}, {"temperature": 1, "seed": 1}, {"temperature": 1, "seed": 2}):
@@ -27,7 +29,7 @@ def results(db, made):
                 text=text, messages=word, top_logprobs=1, error="too long" if failed else None, **options
             )
             done = dataclasses.replace(done, system_fingerprint=FINGERPRINT.id)
-            store.add([Answer(done, repeat, 1) for repeat in range(2)])
+            store.add([StoredCompletion(done, repeat, 1) for repeat in range(2)])
             cells.append(Cell(done.request.key, 2, {"row": row}))
             requests.append(done.request)
     store.define("s", {"rows": [{"word": "sea"}, {"word": HOSTILE}], "prompts": ["{word}"]}, requests, cells)
@@ -65,7 +67,7 @@ def test_a_later_success_hides_the_failure(results, made):
     store = results._store
     request = results.filter(finish_reason="error")[0].request
     done = dataclasses.replace(made(text="ok"), request=request, system_fingerprint=FINGERPRINT.id)
-    store.add([Answer(done, 0, 2)])
+    store.add([StoredCompletion(done, 0, 2)])
     frame = tk.results(store).frame()
     assert list(frame.loc[frame["request"] == request.key, "finish_reason"]) == ["stop", "error"]
 
@@ -165,9 +167,9 @@ def test_an_export_from_before_grades_is_read(results, tmp_path):
 
 def test_choices_of_one_request_are_rows_and_survive_export(db, made, tmp_path):
     store = Store(db)
-    store.begin("s", FINGERPRINT, [])
+    store.begin_run("s", FINGERPRINT, [])
     done = dataclasses.replace(made(n=3, top_logprobs=1), system_fingerprint=FINGERPRINT.id)
-    store.add([Answer(done, 0)])
+    store.add([StoredCompletion(done, 0)])
     store.define("s", {}, [done.request], [Cell(done.request.key, 1, {})])
     results = tk.results(store)
     assert results.frame()["choice"].tolist() == [0, 1, 2]
@@ -207,9 +209,8 @@ def test_shows_itself_in_a_notebook_and_a_terminal(results):
 
 
 def test_long_tables_say_what_they_leave_out(results):
-    from toolkit import report
 
-    assert "… and 2 more rows" in report.table(results.frame(), rows=10)
+    assert "… and 2 more rows" in html_table(results.frame(), rows=10)
 
 
 def test_records_are_plain_json(results, tmp_path):

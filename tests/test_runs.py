@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import toolkit as tk
-from toolkit.completion import Completion, Usage
-from toolkit.runs import gather
-from toolkit.store import Answer, Store
+from toolkit.analysis.determinism.repeats import gather
+from toolkit.core.completion import Completion, Usage
+from toolkit.store.rows import StoredCompletion
+from toolkit.store.store import Store
 
 LETTERS = [bytes([i]) for i in range(128)]
 OTHER = [bytes([127 - i]) for i in range(128)]
@@ -41,13 +42,13 @@ def gathered(answers, vocabularies=None, across=ACROSS, table=lambda t: t):
     for asked, name, made in answers:
         spelt = (vocabularies or {}).get(name)
         record = system(name, "letters" if spelt is None else name)
-        store.begin("s", record, LETTERS if spelt is None else spelt or None)
+        store.begin_run("s", record, LETTERS if spelt is None else spelt or None)
         request = tk.Request.chat(asked, temperature=0).resolve({})
         repeat = again[asked, name] = again.get((asked, name), -1) + 1
         choices = made if isinstance(made, tuple) else (made,)
         tokens = sum(len(c.text) for c in choices)
         done = Completion(request, choices, Usage(1, tokens), "by-hand", record.id, "x", 1.0)
-        store.add([Answer(done, repeat)])
+        store.add([StoredCompletion(done, repeat)])
         rows += [
             {
                 "request": request.key,
@@ -330,9 +331,9 @@ def test_no_margin_past_the_end(run, step):
 def test_arrays_of_the_store_are_those_of_its_completions(made, db):
     store = Store(db)
     record = system("a")
-    store.begin("s", record, LETTERS)
+    store.begin_run("s", record, LETTERS)
     done = dataclasses.replace(made(n=2, top_logprobs=3), system_fingerprint=record.id)
-    store.add([Answer(done, repeat) for repeat in range(2)])
+    store.add([StoredCompletion(done, repeat) for repeat in range(2)])
     found = store.arrays([done.request.key, "unknown"])
     assert set(found) == {(done.request.key, record.id, r, c) for r in range(2) for c in range(2)}
     for (_, _, repeat, index), arrays in found.items():

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.sampling import FIELDS, NEUTRAL, Sampling
+from toolkit.core.sampling import FIELDS, NEUTRAL, Sampling
 
 BAD = [
     ({"temperature": 3}, "temperature must be a number from 0 to 2, got 3: 0 is greedy"),

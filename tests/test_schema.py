@@ -6,7 +6,9 @@ import pytest
 from pydantic import BaseModel, Field
 
 import toolkit as tk
-from toolkit.schema import pointer, response_format, strict, strict_violations
+from toolkit.structured.json_schema import make_strict, pointer
+from toolkit.structured.response_format import response_format
+from toolkit.structured.strict_schema import strict_violations
 
 
 class Step(BaseModel):
@@ -122,7 +124,7 @@ def test_strict_does_not_touch_values():
         "type": "object",
         "properties": {"default": {"const": {"default": 1}}, "e": {"enum": [{"type": "object"}]}},
     }
-    made = strict(schema)
+    made = make_strict(schema)
     assert made["properties"] == schema["properties"]
     assert made["required"] == ["default", "e"]
 
@@ -210,7 +212,7 @@ def test_pointers_are_escaped_as_the_standard_says():
 
 
 def test_the_order_of_properties_is_part_of_what_is_asked():
-    from toolkit.request import Request
+    from toolkit.core.request import Request
 
     one, other = ({"type": "object", "properties": {n: {} for n in names}} for names in ("ab", "ba"))
     keys = {Request.chat("x", response_format=f).key for f in (None, one, other)}

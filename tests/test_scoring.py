@@ -8,11 +8,11 @@ from transformers import AutoTokenizer
 
 import toolkit as tk
 from toolkit import models
-from toolkit.choice import Choice
-from toolkit.request import Request
-from toolkit.scoring import _windows
-from toolkit.scoring import given as given_part
-from toolkit.tokenizer import Tokenizer
+from toolkit.core.choice import Choice
+from toolkit.core.request import Request
+from toolkit.engines.scoring import _windows
+from toolkit.engines.scoring import given as given_part
+from toolkit.tokenizers.huggingface import Tokenizer
 
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Capital of France?"}]
 LONG = (

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from toolkit.sensitivity import sensitivity
+from toolkit.analysis.sensitivity import sensitivity
 
 # Two items, three orders; at temperature 1 one answer moves. Worked by hand below.
 ROWS = [

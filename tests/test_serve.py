@@ -22,30 +22,23 @@ import psutil
 import pytest
 
 import toolkit as tk
-from toolkit import __main__ as command
 from toolkit import models
-from toolkit.engines import group, launch
-from toolkit.engines.guard import Guard
-from toolkit.engines.record import Record, folder
-from toolkit.engines.spec import Spec
-from toolkit.engines.telling import telling
-from toolkit.fingerprint import Fingerprint
-from toolkit.request import Request
-from toolkit.serve import (
-    _NO_FLAG,
-    OPENAI,
-    Environment,
-    Server,
-    _environment,
-    _flags,
-    _forget_logs,
-    _record,
-    _start,
-    _told,
-)
-from toolkit.variant import Variant
+from toolkit._internal.files import toolkit_home
+from toolkit.cli import main as command
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.core.request import Request
+from toolkit.engines.variant import Variant
+from toolkit.engines.vllm.config import Spec
+from toolkit.serving import process_group, server_main
+from toolkit.serving.auth_middleware import ApiKeyMiddleware
+from toolkit.serving.client_environment import Environment
+from toolkit.serving.command_line import _NO_FLAG, OPENAI, command_line_flags
+from toolkit.serving.logs import delete_old_logs, log_excerpt
+from toolkit.serving.registry import ServerRecord, registry_folder
+from toolkit.serving.server import Server, _environment, _record, _start
+from toolkit.serving.tool_chat_template import with_tool_instructions
 
-MODULE = sys.modules["toolkit.serve"]
+MODULE = sys.modules["toolkit.serving.server"]
 """`toolkit.serve` itself is the function."""
 KEY = "sk-test-0123456789"
 SMALL = {"kv_cache_memory_bytes": 512 << 20, "max_model_len": 2048}
@@ -59,7 +52,7 @@ def own_home(tmp_path_factory):
     """Records and logs of its own, so that servers of whoever runs the tests are left alone."""
     home = tmp_path_factory.mktemp("home")
     models.path()
-    (home / "models").symlink_to(models.home() / "models")
+    (home / "models").symlink_to(toolkit_home() / "models")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOOLKIT_HOME", str(home))
         patch.delenv("VLLM_API_KEY", raising=False)
@@ -224,7 +217,7 @@ def test_web_pages_are_not_let_in(server):
 @pytest.mark.slow
 def test_the_key_is_shown_nowhere(server, own_home):
     seen = subprocess.run(["ps", "-eo", "args", "ww"], capture_output=True, text=True, check=True).stdout
-    assert "toolkit.engines.launch" in seen
+    assert "toolkit.serving.server_main" in seen
     shown = [seen, server.log.read_text(), repr(server), repr(server.environment), repr(server._record)]
     assert not [text for text in shown if KEY in text]
     holding = [p for p in own_home.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
@@ -260,7 +253,7 @@ def test_another_process_finds_it(server):
 @pytest.mark.slow
 def test_a_port_that_is_taken_is_told(server):
     with pytest.raises(
-        tk.EngineError, match=rf"port {server.port} cannot be had \(Address already in use\): give"
+        tk.EngineError, match=rf"port {server.port} is not available \(Address already in use\): give"
     ):
         tk.serve(port=server.port, **SMALL)
     assert [s.pid for s in tk.servers()] == [server.pid]
@@ -293,7 +286,7 @@ def test_stopped_with_all_of_its_processes(server):
     assert running(own) == []
     assert tk.servers() == []
     assert not server.alive
-    assert list(folder().glob("*.*")) == [folder() / ".lock"]
+    assert list(registry_folder().glob("*.*")) == [registry_folder() / ".lock"]
     server.stop()  # twice is fine
 
 
@@ -335,12 +328,16 @@ def test_the_command_runs_until_it_is_interrupted(own_home):
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ({"host": "0.0.0.0"}, ValueError, r"host='0\.0\.0\.0' lets other machines ask: give an api_key"),
-        ({"host": "::"}, ValueError, "lets other machines ask"),
-        ({"host": "example.org"}, ValueError, "lets other machines ask"),
-        ({"host": ""}, ValueError, "lets other machines ask"),
-        ({"host": "127.0.0.1 "}, ValueError, "lets other machines ask"),
-        ({"host": "no such host", "api_key": KEY}, ValueError, "'no such host' is no address"),
+        (
+            {"host": "0.0.0.0"},
+            ValueError,
+            r"host='0\.0\.0\.0' accepts requests from other machines: give an api_key",
+        ),
+        ({"host": "::"}, ValueError, "accepts requests from other machines"),
+        ({"host": "example.org"}, ValueError, "accepts requests from other machines"),
+        ({"host": ""}, ValueError, "accepts requests from other machines"),
+        ({"host": "127.0.0.1 "}, ValueError, "accepts requests from other machines"),
+        ({"host": "no such host", "api_key": KEY}, ValueError, "'no such host' is not a valid address"),
         ({"api_key": "two words"}, ValueError, "api_key must be of visible ASCII characters"),
         ({"api_key": "ключ"}, ValueError, "api_key must be of visible ASCII characters"),
         ({"api_key": 12345}, TypeError, "api_key must be text, got int"),
@@ -369,15 +366,15 @@ def test_bad_arguments(own_home, monkeypatch, given, error, message):
     with pytest.raises(error, match=message) as caught:
         tk.serve(**given)
     assert not [key for key in ("two words", "12345") if key in str(caught.value)]
-    assert list(folder().glob("*.json")) == []
+    assert list(registry_folder().glob("*.json")) == []
 
 
 def test_a_key_of_the_environment_counts(own_home, monkeypatch):
     monkeypatch.setenv("VLLM_API_KEY", KEY)
     record = _record(Variant(), "0.0.0.0", None, None, ())
     assert record.api_key == KEY
-    assert KEY not in " ".join(_flags(record))
-    assert "--middleware=toolkit.engines.guard.Guard" in _flags(record)
+    assert KEY not in " ".join(command_line_flags(record))
+    assert "--middleware=toolkit.serving.auth_middleware.ApiKeyMiddleware" in command_line_flags(record)
 
 
 @pytest.mark.parametrize(
@@ -398,7 +395,9 @@ def test_a_key_of_its_own_environment_counts_before_that_of_this_process(
         monkeypatch.setenv("VLLM_API_KEY", here)
     record = _record(Variant(env=env), "127.0.0.1", None, given, ())
     assert (record.api_key, record.env) == (expected, {})
-    assert ("--middleware=toolkit.engines.guard.Guard" in _flags(record)) is bool(expected)
+    assert (
+        "--middleware=toolkit.serving.auth_middleware.ApiKeyMiddleware" in command_line_flags(record)
+    ) is bool(expected)
     assert _environment(record).get("VLLM_API_KEY") == expected
 
 
@@ -407,13 +406,13 @@ def test_the_token_of_the_hub_is_on_no_command_line(own_home, given):
     variant = Variant(arguments={k: v for k, v in given.items() if k != "env"}, env=given.get("env", {}))
     record = _record(variant, "127.0.0.1", None, None, ())
     assert record.env == {"HF_TOKEN": "hf_secret"}
-    assert "hf_secret" not in " ".join(_flags(record)) + repr(record)
+    assert "hf_secret" not in " ".join(command_line_flags(record)) + repr(record)
 
 
 def test_no_token_of_the_hub_is_none_of_this_machine_either(own_home):
     record = _record(Variant(arguments={"hf_token": False}), "127.0.0.1", None, None, ())
     assert record.env == {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
-    assert "hf-token" not in " ".join(_flags(record))
+    assert "hf-token" not in " ".join(command_line_flags(record))
 
 
 @pytest.fixture(scope="module")
@@ -443,7 +442,7 @@ def test_vllm_reads_the_command_line_as_the_arguments_that_were_given(own_home, 
     from vllm.engine.arg_utils import AsyncEngineArgs
 
     record = _record(Variant(arguments=given), "127.0.0.1", 8123, None, ["gpt-4o"])
-    read = parser.parse_args(_flags(record))
+    read = parser.parse_args(command_line_flags(record))
     assert (read.host, read.port, read.allowed_origins) == ("127.0.0.1", 8123, [])
     assert read.served_model_name == ["SmolLM2-135M-Instruct", "gpt-4o"]
     found, bare = AsyncEngineArgs.from_cli_args(read), AsyncEngineArgs(record.path)
@@ -468,12 +467,12 @@ def test_vllm_reads_every_argument_that_is_yes_or_no(own_home, parser, value):
     ]
     assert len(names) > 40
     record = _record(Variant(arguments=dict.fromkeys(names, value)), "127.0.0.1", 8123, None, ())
-    read = parser.parse_args(_flags(record))
+    read = parser.parse_args(command_line_flags(record))
     assert [name for name in names if getattr(read, name) is not value] == []
 
 
 def test_every_other_argument_has_its_flag(parser):
-    from toolkit.engines.spec import engine_arguments
+    from toolkit.engines.vllm.engine_args import engine_arguments
 
     flags = {flag for action in parser._actions for flag in action.option_strings}
     lacking = {name for name in engine_arguments() if "--" + name.replace("_", "-") not in flags}
@@ -500,7 +499,7 @@ def test_equal_records_are_found_and_others_not(own_home):
     def made(host="127.0.0.1", port=None, api_key=None, aliases=(), **variant):
         return _record(Variant(**variant), host, port, api_key, aliases)
 
-    from toolkit.serve import _serves
+    from toolkit.serving.server import _serves
 
     there = made(port=8123)
     assert _serves(there, made())
@@ -521,7 +520,9 @@ def a_record(pid=0, born="", log="/nowhere", **more):
         "api_key": None,
         "env": {},
     }
-    return Record(log=log, pid=pid, born=born, output=group.file(log) or "", **empty, **own)
+    return ServerRecord(
+        log=log, pid=pid, born=born, output=process_group.inode_key(log) or "", **empty, **own
+    )
 
 
 def test_a_process_that_got_the_number_of_a_dead_server_is_not_taken_for_it(own_home):
@@ -533,11 +534,11 @@ def test_a_process_that_got_the_number_of_a_dead_server_is_not_taken_for_it(own_
         assert tk.servers() == []
         assert not record.file.exists()
         assert other.poll() is None  # nor is it ended
-        assert a_record(other.pid, group.born(other.pid)).alive
+        assert a_record(other.pid, process_group.process_identity(other.pid)).alive
     finally:
         other.kill()
         other.wait()
-    assert not a_record(other.pid, group.born(other.pid) or "").alive
+    assert not a_record(other.pid, process_group.process_identity(other.pid) or "").alive
 
 
 @pytest.mark.parametrize(("begin", "ended"), [("server.__enter__()", True), ("server", False)])
@@ -545,11 +546,12 @@ def test_at_the_end_of_the_interpreter_a_with_block_ends_its_server(own_home, tm
     log = tmp_path / "log"
     with log.open("w") as output:
         process = subprocess.Popen(["sleep", "60"], stdout=output, start_new_session=True)
-    record = a_record(process.pid, group.born(process.pid), str(log))
+    record = a_record(process.pid, process_group.process_identity(process.pid), str(log))
     record.write()
     code = f"""if True:
-        from toolkit.engines.record import Record
-        from toolkit.serve import Path, Server
+        from toolkit.serving.registry import ServerRecord as Record
+        from pathlib import Path
+        from toolkit.serving.server import Server
         server = Server(Record.read(Path({str(record.file)!r})), ours=True)
         {begin}
         assert server.alive"""
@@ -570,7 +572,7 @@ def test_what_a_dead_server_has_left_running_is_ended_with_its_record(own_home, 
     while not log.read_text().endswith("\n"):
         time.sleep(0.02)
     left = psutil.Process(int(log.read_text()))
-    a_record(leader.pid, group.born(leader.pid), str(log)).write()
+    a_record(leader.pid, process_group.process_identity(leader.pid), str(log)).write()
     leader.kill()
     leader.communicate()
     assert left.is_running()
@@ -590,7 +592,7 @@ def test_records_of_other_machines_are_left_alone(own_home):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"id": 1}', '{"names": []}'])
 def test_what_is_no_record_is_passed_over(own_home, text):
-    file = folder() / "broken.json"
+    file = registry_folder() / "broken.json"
     file.write_text(text)
     assert tk.servers() == []
     file.unlink()
@@ -601,11 +603,11 @@ def test_what_ignores_an_interrupt_is_killed_with_its_children(tmp_path):
     log = tmp_path / "log"
     with log.open("w") as output:
         leader = subprocess.Popen([sys.executable, "-c", code], stdout=output, start_new_session=True)
-    while len(group.members(leader.pid, group.file(log))) < 2:
+    while len(process_group.members(leader.pid, process_group.inode_key(log))) < 2:
         time.sleep(0.02)
-    assert group.members(leader.pid, group.file("/")) == []
-    own = [psutil.Process(pid) for pid in group.members(leader.pid, group.file(log))]
-    assert group.end(leader.pid, group.file(log), 0.2) == []
+    assert process_group.members(leader.pid, process_group.inode_key("/")) == []
+    own = [psutil.Process(pid) for pid in process_group.members(leader.pid, process_group.inode_key(log))]
+    assert process_group.end(leader.pid, process_group.inode_key(log), 0.2) == []
     assert leader.wait() == -signal.SIGKILL
     assert running(own) == []
 
@@ -617,11 +619,11 @@ def test_a_told_log_begins_with_the_cause_of_the_last_start(tmp_path):
     log.write_text(
         f"{old}--- started b\n{prefix}ValueError: too small\n" + "line\n" * 20 + "RuntimeError: see above\n"
     )
-    told = _told(log)
+    told = log_excerpt(log)
     assert told.startswith(f"ValueError: too small\nIts log, {log}, ends:\nline")
     assert told.endswith("line\nRuntimeError: see above")
     assert "yesterday" not in told
-    assert _told(tmp_path / "none") == f"It has left no log at {tmp_path / 'none'}"
+    assert log_excerpt(tmp_path / "none") == f"It has left no log at {tmp_path / 'none'}"
 
 
 def test_an_environment_hides_its_key_where_it_is_kept():
@@ -675,7 +677,7 @@ def test_the_guard(monkeypatch, scope, expected):
 
     key = scope.pop("key", None)
     headers = [(b"authorization", key.encode("latin-1"))] if key else []
-    asyncio.run(Guard(app)({"headers": headers, **scope}, None, send))
+    asyncio.run(ApiKeyMiddleware(app)({"headers": headers, **scope}, None, send))
     assert (said[0].get("status") or said[0]["code"]) == expected
 
 
@@ -710,7 +712,7 @@ def test_a_served_model_is_told_of_tools_in_the_same_words(turns, known):
     shown = tokenizer.hf.apply_chat_template(
         sent,
         tools=[one.to_openai() for one in request.tools] or None,
-        chat_template=telling(tokenizer),
+        chat_template=with_tool_instructions(tokenizer),
         add_generation_prompt=True,
         tokenize=False,
     )
@@ -723,15 +725,15 @@ def test_one_of_several_templates_is_left_to_vllm():
         "default": tokenizer.hf.chat_template,
         "tool_use": "{{ messages }}{{ tools }}",
     }
-    assert telling(tokenizer) is None
-    assert "--chat-template" not in launch._of_family(tokenizer)
+    assert with_tool_instructions(tokenizer) is None
+    assert "--chat-template" not in server_main._tool_call_flags(tokenizer)
 
 
 @pytest.mark.parametrize(("more", "said"), [("", True), ("[TOOL_CALLS]", False)])
 def test_the_log_says_when_the_form_of_calls_is_a_guess(capsys, more, said):
     tokenizer = Spec.of(models.DEFAULT, {}).tokenizer()
     tokenizer.hf.chat_template = "{{ messages }}{{ tools }}" + more
-    launch._of_family(tokenizer)
+    server_main._tool_call_flags(tokenizer)
     assert ("hermes is a guess" in capsys.readouterr().out) is said
 
 
@@ -748,7 +750,7 @@ def test_the_log_says_when_the_form_of_calls_is_a_guess(capsys, more, said):
     ],
 )
 def test_engine_arguments_of_the_command(words, expected):
-    assert command._arguments(words) == expected
+    assert command._engine_arguments(words) == expected
 
 
 @pytest.mark.parametrize(
@@ -807,14 +809,14 @@ def test_a_vllm_whose_server_has_no_main_is_run_as_its_module_would():
         run_server=lambda arguments: f"server of {arguments}",
         uvloop=SimpleNamespace(run=lambda server: done.append(f"ran {server}")),
     )
-    launch._run(older)
+    server_main._run(older)
     assert done == ["set up", "validated arguments", "ran server of arguments"]
 
 
 def test_a_port_that_is_held_is_given_to_no_other_program_but_to_vllm():
-    from toolkit.serve import _bound
+    from toolkit.serving.address import bound_socket
 
-    with _bound("127.0.0.1", 0) as held, socket.socket() as other, socket.socket() as server:
+    with bound_socket("127.0.0.1", 0) as held, socket.socket() as other, socket.socket() as server:
         port = held.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
             other.bind(("127.0.0.1", port))
@@ -858,7 +860,7 @@ def standing_in(monkeypatch):
 def a_server(**more):
     """One that was just started."""
     record = a_record(**{"port": 0, **more})
-    return Server(_start(replace(record, log=str(models.home() / "logs" / f"serve-{record.id}.log"))))
+    return Server(_start(replace(record, log=str(toolkit_home() / "logs" / f"serve-{record.id}.log"))))
 
 
 @pytest.mark.parametrize("kind", ["plain", "symlink", "relative", "log deleted", "log renamed"])
@@ -893,9 +895,9 @@ def test_a_server_that_cannot_be_stopped_is_told_and_stays_known(home, standing_
 def test_a_dead_server_is_known_until_all_of_it_has_ended(home, monkeypatch):
     record = a_record(2**22 + 1, "another boot 17")
     record.write()
-    monkeypatch.setattr(group, "end", lambda *_: [1])
+    monkeypatch.setattr(process_group, "end", lambda *_: [1])
     assert tk.servers() == []
-    assert Record.read(record.file) == record
+    assert ServerRecord.read(record.file) == record
 
 
 def test_a_second_notebook_stops_the_server_that_the_first_has_started_again(home, monkeypatch, standing_in):
@@ -925,8 +927,8 @@ def test_the_port_of_a_server_that_loads_is_taken(home, monkeypatch, standing_in
         a_server(id="89abcdef", port=server.port)
     assert [s.pid for s in tk.servers()] == [server.pid]
     ports = iter([server.port, server.port, 0])
-    bound = MODULE._bound
-    monkeypatch.setattr(MODULE, "_bound", lambda host, port: bound(host, next(ports)))
+    bound = MODULE.bound_socket
+    monkeypatch.setattr(MODULE, "bound_socket", lambda host, port: bound(host, next(ports)))
     assert a_server(id="89abcdef").port != server.port
     assert next(ports, None) is None
 
@@ -959,7 +961,7 @@ def test_what_answers_at_its_port_before_it_is_ready_is_not_taken_for_it(home, s
     waiting.start()
     waiting.join(0.6)
     assert waiting.is_alive()
-    server._record.note(Fingerprint({}))
+    server._record.write_fingerprint(Fingerprint({}))
     waiting.join(10)
     assert not waiting.is_alive()
     assert server.fingerprint == Fingerprint({})
@@ -968,7 +970,7 @@ def test_what_answers_at_its_port_before_it_is_ready_is_not_taken_for_it(home, s
 def test_a_server_that_fell_silent_is_told_with_the_way_to_it(home, monkeypatch, standing_in):
     monkeypatch.setattr(MODULE, "_SILENT", 0.1)
     server = a_server()
-    server._record.note(Fingerprint({}))
+    server._record.write_fingerprint(Fingerprint({}))
     with pytest.raises(
         tk.EngineError, match=r"does not answer: it is among toolkit\.servers\(\), and its restart"
     ):
@@ -980,7 +982,7 @@ def test_a_server_that_dies_while_it_loads_is_forgotten(home, standing_in):
     killed(server)
     with pytest.raises(tk.EngineError, match="the server of m did not start"):
         server._wait()
-    assert not list(folder().glob("*.json"))
+    assert not list(registry_folder().glob("*.json"))
 
 
 def test_a_client_of_a_dead_server_is_refused_with_the_way_on(home, standing_in):
@@ -1001,5 +1003,5 @@ def test_logs_of_servers_that_may_run_are_kept(home):
     elsewhere = a_record(1, "-", log=f"/elsewhere/logs/{names[0]}")
     elsewhere.write()
     elsewhere.file.write_text(json.dumps({**asdict(elsewhere), "machine": "elsewhere"}))
-    _forget_logs(logs / names[1])  # of one that is started again
+    delete_old_logs(logs / names[1])  # of one that is started again
     assert sorted(set(names) - {log.name for log in logs.iterdir()}) == names[2:4]

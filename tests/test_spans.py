@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import toolkit as tk
-from toolkit.choice import Choice
-from toolkit.spans import spans
+from toolkit.analysis.spans import spans
+from toolkit.core.choice import Choice
 
 
 def cut(parts, text=None, **fields):

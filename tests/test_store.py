@@ -7,10 +7,12 @@ import threading
 import numpy as np
 import pytest
 
-from toolkit import store as store_module
-from toolkit.fingerprint import Fingerprint
-from toolkit.request import Request
-from toolkit.store import Answer, Cell, Grade, Store, StoreBusy, StoreError
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.core.request import Request
+from toolkit.errors import StoreBusy, StoreError
+from toolkit.store import store as store_module
+from toolkit.store.rows import Cell, Grade, StoredCompletion
+from toolkit.store.store import Store
 
 FINGERPRINT = Fingerprint({"model": "by-hand", "tokenizer": "t", "generation_config": {}})
 
@@ -22,9 +24,9 @@ def filled(db, made):
 
     store = Store(db)
     vocabulary = [b"", b"\x00\xff", "é".encode(), b"x" * 300] + [b"t"] * 100
-    store.begin("s", FINGERPRINT, vocabulary)
+    store.begin_run("s", FINGERPRINT, vocabulary)
     completion = dataclasses.replace(made(top_logprobs=2, n=2), system_fingerprint=FINGERPRINT.id)
-    store.add([Answer(completion, 0, 1)])
+    store.add([StoredCompletion(completion, 0, 1)])
     return store, completion, vocabulary
 
 
@@ -60,7 +62,7 @@ def test_empty_arrays_keep_their_length(db, made, steps, options, shape):
     completion = made(steps=steps, **options)
     store.add_engine(Fingerprint({"model": "by-hand"}), None)
     store._db.execute("UPDATE fingerprints SET id = ?", (completion.system_fingerprint,))
-    store.add([Answer(completion, 0)])
+    store.add([StoredCompletion(completion, 0)])
     again = store.completion(completion.request.key, completion.system_fingerprint, 0)
     assert again.top_ids.shape == shape
     assert len(again.logprobs) == steps
@@ -75,7 +77,7 @@ def test_the_same_completion_is_never_stored_twice(filled, made):
     import dataclasses
 
     store, completion, _ = filled
-    store.add([Answer(dataclasses.replace(completion, id="later"), 0, 2)])
+    store.add([StoredCompletion(dataclasses.replace(completion, id="later"), 0, 2)])
     assert store.completion(completion.request.key, FINGERPRINT.id, 0).id == completion.id
     assert store.stored(FINGERPRINT.id) == {completion.request.key: {0}}
 
@@ -83,8 +85,8 @@ def test_the_same_completion_is_never_stored_twice(filled, made):
 def test_every_failed_attempt_is_kept_beside_the_completion(db, made):
     store = Store(db)
     for error in ("first", "second"):
-        store.add([Answer(made(error=error), 0)])
-    store.add([Answer(made(), 0)])
+        store.add([StoredCompletion(made(error=error), 0)])
+    store.add([StoredCompletion(made(), 0)])
     assert [row[0] for row in store.query("SELECT error FROM failures")[1]] == ["first", "second"]
     assert store.stored("fp_0000000000") == {made().request.key: {0}}
 
@@ -151,11 +153,11 @@ def test_a_full_disk_keeps_what_was_finished_for_the_next_run(db, made):
     store = Store(db)
     ((pages,),) = store.query("PRAGMA page_count")[1]
     store._db.execute(f"PRAGMA max_page_count = {pages + 1}")  # SQLite reports it as it does a full disk
-    answers = [Answer(made(text="x" * 5000, seed=i), 0) for i in range(20)]
+    answers = [StoredCompletion(made(text="x" * 5000, seed=i), 0) for i in range(20)]
     with pytest.raises(StoreError, match=r"the disk is full: .* cannot grow\. Free space and run again"):
         store.add(answers)
     assert store.query("SELECT count(*) FROM completions")[1] == [(0,)]
-    store.keep(answers)
+    store.hold_unsaved(answers)
     again = Store(db)
     assert again.query("SELECT count(*) FROM completions")[1] == [(20,)]
     assert store_module._unsaved == {}
@@ -166,9 +168,9 @@ def test_a_file_that_another_process_holds_is_waited_for(db, made):
     held = sqlite3.connect(db, isolation_level=None, check_same_thread=False)
     held.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreBusy, match="is locked by another process"):
-        store.add([Answer(made(), 0)], patience=0.1)
+        store.add([StoredCompletion(made(), 0)], patience=0.1)
     threading.Timer(0.5, held.rollback).start()
-    store.add([Answer(made(), 0)], patience=10)
+    store.add([StoredCompletion(made(), 0)], patience=10)
     assert store.query("SELECT count(*) FROM completions")[1] == [(1,)]
 
 
@@ -183,15 +185,16 @@ def test_others_read_while_one_writes(db, made):
 
 WRITER = """
 import sys
-from toolkit.choice import Choice
-from toolkit.completion import Completion, Usage
-from toolkit.request import Request
-from toolkit.store import Answer, Store
+from toolkit.core.choice import Choice
+from toolkit.core.completion import Completion, Usage
+from toolkit.core.request import Request
+from toolkit.store.rows import StoredCompletion
+from toolkit.store.store import Store
 store = Store(sys.argv[1])
 for seed in range(100):
     asked = Request.chat("Hi", seed=seed).resolve({})
     done = Completion(asked, (Choice(0, "x", "stop"),), Usage(), "m", "fp_0", "id", 0.0)
-    store.add([Answer(done, 0)])
+    store.add([StoredCompletion(done, 0)])
     print(seed, flush=True)
 """
 
@@ -246,11 +249,11 @@ ADDED = {
 def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
     import dataclasses
 
-    from toolkit.tools import ToolCall
+    from toolkit.structured.tools import ToolCall
 
     with Store(db) as store:
-        store.begin("s", FINGERPRINT, [b"t"])
-        store.add([Answer(dataclasses.replace(made(), system_fingerprint=FINGERPRINT.id), 0, 1)])
+        store.begin_run("s", FINGERPRINT, [b"t"])
+        store.add([StoredCompletion(dataclasses.replace(made(), system_fingerprint=FINGERPRINT.id), 0, 1)])
     with sqlite3.connect(db) as bare:
         for table, column in (pair for since, pairs in ADDED.items() if since >= version for pair in pairs):
             bare.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
@@ -267,13 +270,13 @@ def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
         with Store(db) as store:
             assert store.completion(made().request.key, FINGERPRINT.id, 0).notes == {}
             assert store.query("SELECT * FROM took")[1] == [(1, FINGERPRINT.id)]
-            store.add([Answer(new, 0, 1)])
+            store.add([StoredCompletion(new, 0, 1)])
             again = store.completion(new.request.key, FINGERPRINT.id, 0)
             assert (again.notes, again.tool_calls) == (new.notes, new.tool_calls)
             assert again.request.response_format == new.request.response_format
             usage = dataclasses.replace(new.usage, prompt_tokens=7, completion_tokens=3)
             failed = dataclasses.replace(made(error="broke"), system_fingerprint=FINGERPRINT.id, usage=usage)
-            store.add([Answer(failed, 1, 1)])
+            store.add([StoredCompletion(failed, 1, 1)])
             assert store.query("SELECT prompt_tokens, completion_tokens FROM failures")[1][-1] == (7, 3)
             assert store.grade(new.request.key, FINGERPRINT.id, 0, thumb=1).thumb == 1
 
@@ -330,14 +333,14 @@ def test_only_stored_answers_are_graded(filled, place):
 
 def test_a_copy_in_memory_takes_no_grade_that_would_be_lost(made):
     store = Store(":memory:")
-    store.add([Answer(made(), 0)])
+    store.add([StoredCompletion(made(), 0)])
     with pytest.raises(StoreError, match=r"a copy without a file to keep a grade in: .* toolkit\.results"):
         store.grade(made().request.key, "fp_0000000000", 0, thumb=1)
 
 
 GRADER = """
 import sys
-from toolkit.store import Store
+from toolkit.store.store import Store
 store = Store(sys.argv[1])
 for score in range(40):
     store.grade(sys.argv[2], sys.argv[3], 0, 0, **{sys.argv[4]: score if sys.argv[4] == "score" else f"{score}"})
@@ -352,7 +355,7 @@ def test_several_processes_grade_one_answer_while_another_writes(filled, made):
         subprocess.Popen([sys.executable, "-c", GRADER, store.path, *own, part]) for part in ("score", "note")
     ]
     for seed in range(40):
-        store.add([Answer(made(seed=seed), 0)])
+        store.add([StoredCompletion(made(seed=seed), 0)])
     assert [grader.wait(60) for grader in graders] == [0, 0]
     assert [without_time(grade) for grade in store.grades().values()] == [(None, 39.0, "39")]
 

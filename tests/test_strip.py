@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit import strip
-from toolkit.logprobs import BY
+from toolkit.analysis.logprobs import BY
+from toolkit.display import colored_tokens
 
 
 class Page(HTMLParser):
@@ -47,7 +47,7 @@ HOSTILE = [
 
 
 def test_text_of_a_model_is_escaped():
-    page = Page(strip.page([strip.text(told(*HOSTILE), "probability")], "probability", 1))
+    page = Page(colored_tokens.page([colored_tokens.text(told(*HOSTILE), "probability")], "probability", 1))
     assert page.tags == {"div", "span", "small"}
     assert page.texts == HOSTILE
     assert page.titles == [f"{piece!r}: of {number}" for number, piece in enumerate(HOSTILE)]
@@ -55,14 +55,14 @@ def test_text_of_a_model_is_escaped():
 
 @given(st.lists(st.text(st.characters(exclude_characters="\r\x00")), max_size=6))
 def test_of_any_text_a_page_shows_all(pieces):
-    page = Page(strip.text(told(*pieces), "surprisal"))
+    page = Page(colored_tokens.text(told(*pieces), "surprisal"))
     assert [text.replace("⏎\n", "\n") for text in page.texts] == pieces
     assert all("\n" not in title for title in page.titles)
     assert page.tags <= {"div", "span"}
 
 
 def test_the_end_of_a_line_is_shown_and_kept():
-    page = strip.text(told("a\n\n", "  ", "\tb"), "rank")
+    page = colored_tokens.text(told("a\n\n", "  ", "\tb"), "rank")
     assert Page(page).texts == ["a⏎\n⏎\n", "  ", "\tb"]
     assert "white-space:pre-wrap" in page
 
@@ -83,14 +83,14 @@ def test_the_end_of_a_line_is_shown_and_kept():
     ],
 )
 def test_strength(by, values, expected):
-    assert strip.strength(np.array(values, np.float64), by).tolist() == expected
+    assert colored_tokens.strength(np.array(values, np.float64), by).tolist() == expected
 
 
 def test_there_is_a_strength_and_a_legend_for_each_colouring():
-    assert tuple(strip._LEGEND) == BY
+    assert tuple(colored_tokens._LEGEND) == BY
     for by in BY:
-        assert strip.strength(np.array([0.5]), by).shape == (1,)
-        assert f"colour by {by}: {by} " in strip.page([], by, 0)
+        assert colored_tokens.strength(np.array([0.5]), by).shape == (1,)
+        assert f"colour by {by}: {by} " in colored_tokens.page([], by, 0)
 
 
 def test_a_piece_is_as_strong_as_its_most_surprising_token():
@@ -99,19 +99,19 @@ def test_a_piece_is_as_strong_as_its_most_surprising_token():
         ("a", np.array([1.0]), ""),
         ("b", np.array([np.nan]), ""),
     ]
-    assert Page(strip.text(parts, "probability")).alphas == [0.6, 0, 0]  # 0.75 of its strength
+    assert Page(colored_tokens.text(parts, "probability")).alphas == [0.6, 0, 0]  # 0.75 of its strength
 
 
 def test_a_long_text_is_cut_and_what_is_left_is_counted_in_tokens():
     parts = [("x", np.array([0.5]), "")] * 4001 + [("🎉", np.array([0.5] * 4), "")]
-    page = strip.text(parts, "probability")
+    page = colored_tokens.text(parts, "probability")
     assert len(Page(page).texts) == 4000
     assert page.endswith(" … and 5 more tokens</div>")
-    assert "more" not in strip.text(parts[:4000], "probability")
+    assert "more" not in colored_tokens.text(parts[:4000], "probability")
 
 
 def test_what_is_too_long_for_a_token_is_cut():
-    page = Page(strip.text(told("long" * 250_000), "rank"))
+    page = Page(colored_tokens.text(told("long" * 250_000), "rank"))
     assert page.texts == ["long" * 250 + "…"]
     assert len(page.titles[0]) < 1100
 
@@ -120,6 +120,6 @@ def test_what_is_too_long_for_a_token_is_cut():
     ("total", "more"), [(20, ""), (21, "… and 1 more texts"), (5020, "… and 5,000 more texts")]
 )
 def test_texts_that_are_left_out_are_counted(total, more):
-    page = strip.page(["<div>t</div>"] * strip.TEXTS, "rank", total)
+    page = colored_tokens.page(["<div>t</div>"] * colored_tokens.TEXTS, "rank", total)
     assert more in page
     assert ("more texts" in page) == bool(more)

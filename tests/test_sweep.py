@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 import toolkit as tk
-from toolkit.store import Store, StoreError
+from toolkit.errors import StoreError
+from toolkit.store.store import Store
 
 CAPITAL = "What is the capital of {country}?"
 ROWS = [{"country": "France"}, {"country": "Japan"}]
@@ -132,7 +133,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(engine, db):
     store = Store(db)
     sweep = tk.sweep("Hi", tk.grid(seed=range(30), max_tokens=24, top_logprobs=20))
     sweep.plan(engine, store).define(store)
-    store.begin("s", engine.fingerprint, engine.vocabulary)
+    store.begin_run("s", engine.fingerprint, engine.vocabulary)
     ((pages,),) = store.query("PRAGMA page_count")[1]
     store._db.execute(f"PRAGMA max_page_count = {pages + 6}")
     with pytest.raises(
@@ -148,12 +149,12 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(engine, db):
 
 SWEPT = """
 import sys, threading, toolkit as tk
-from toolkit.recorder import Recorder
-show = Recorder._show
+from toolkit.experiments.completion_writer import CompletionWriter
+show = CompletionWriter._show
 def said(self):  # what the progress bar counts, on a pipe
     show(self)
     print(self._bar.n, flush=True)
-Recorder._show = said
+CompletionWriter._show = said
 long = tk.grid(seed=range(1000, 1040), max_tokens=120, ignore_eos=True)
 cells = tk.grid(seed=range(120), max_tokens=4) + long
 results = tk.sweep("Tell a story.", cells).run(tk.load(sys.argv[2], kv_cache_memory_bytes=64 << 20), sys.argv[1])

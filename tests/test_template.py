@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.template import Template
+from toolkit.prompts.template import Template
 
 ROW = {"text": "{ok}", "thing": "film", "n": 3, "items": ["a", "b"]}
 

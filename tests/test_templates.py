@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit import models
-from toolkit.request import Request
-from toolkit.tokenizer import Tokenizer
+from toolkit.core.request import Request
+from toolkit.tokenizers.huggingface import Tokenizer
 
 TEMPLATES = Path(__file__).parent / "templates"
 DEFAULT = "default"

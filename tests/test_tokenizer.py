@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from toolkit import models
-from toolkit.engines.driver import parse_calls
-from toolkit.messages import fold_system
-from toolkit.request import Request
-from toolkit.tokenizer import Tokenizer
-from toolkit.tools import tool
+from toolkit.core.request import Request
+from toolkit.engines.vllm.tool_calls import parse_calls
+from toolkit.errors import ModelError
+from toolkit.prompts.messages import fold_system
+from toolkit.structured.tools import tool
+from toolkit.tokenizers.huggingface import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +64,14 @@ def test_the_bytes_of_the_tokens_are_the_bytes_of_the_text(ours, text):
 
 
 def test_many_conversations_do_not_grow_the_memory_for_ever(ours, monkeypatch):
-    monkeypatch.setattr("toolkit.tokenizer._REMEMBERED", 8)
+    monkeypatch.setattr("toolkit.tokenizers.huggingface._CACHE_SIZE", 8)
     for i in range(50):
         ours.encode(Request(prompt=f"text {i}"))
-    assert len(ours._encoded) <= 8
+    assert len(ours._cache) <= 8
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
-    with pytest.raises(models.ModelError, match="has no tokenizer that transformers can load"):
+    with pytest.raises(ModelError, match="has no tokenizer that transformers can load"):
         Tokenizer(str(tmp_path))
 
 

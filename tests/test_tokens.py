@@ -9,7 +9,7 @@ from tokenizers import models as kinds
 from transformers import PreTrainedTokenizerFast
 
 import toolkit as tk
-from toolkit.encoding import encoding
+from toolkit.tokenizers.tiktoken import encoding
 
 DEFAULT = tk.models.DEFAULT
 

@@ -4,8 +4,8 @@ import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
 
 import toolkit as tk
+from toolkit.widgets.base import visible
 from toolkit.widgets.tokens import TokensView
-from toolkit.widgets.view import visible
 
 OTHER = "o200k_base"
 TEXT = (

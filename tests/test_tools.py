@@ -6,7 +6,15 @@ import pytest
 from pydantic import BaseModel, Field
 
 import toolkit as tk
-from toolkit.tools import ToolCall, calls_schema, required_calls, run, tool, tool_choice, tools
+from toolkit.structured.tools import (
+    ToolCall,
+    calls_schema,
+    required_calls,
+    run_call,
+    tool,
+    tool_choice,
+    tools,
+)
 
 
 def weather(city: str, unit: Literal["C", "F"] = "C", days: int = 1) -> dict:
@@ -169,7 +177,7 @@ def test_results_of_any_kind_are_told(result, text, ok):
     def give() -> Any:
         return result
 
-    told, well = run(ToolCall("1", "give", "{}"), [tool(give)])
+    told, well = run_call(ToolCall("1", "give", "{}"), [tool(give)])
     assert (told[: len(text)], well) == (text, ok)
 
 
@@ -244,10 +252,10 @@ def test_required_calls_are_read(text, choice, calls):
     ],
 )
 def test_a_call_is_run_or_told_what_is_wrong(name, arguments, result, ok):
-    assert run(ToolCall("1", name, arguments), KNOWN) == (result, ok)
+    assert run_call(ToolCall("1", name, arguments), KNOWN) == (result, ok)
 
 
 def test_a_described_tool_cannot_be_run():
     described = tool(tool(add).to_openai())
-    text, ok = run(ToolCall("1", "add", '{"a": 1, "b": 2}'), [described])
+    text, ok = run_call(ToolCall("1", "add", '{"a": 1, "b": 2}'), [described])
     assert (ok, text) == (False, "error: TypeError: add is only described: there is no function to run")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toolkit as tk
-from toolkit.choice import Choice
+from toolkit.core.choice import Choice
 
 LETTERS = [bytes([i]) for i in range(128)]
 
@@ -156,8 +156,8 @@ def test_of_completions_all_choices(made):
         (lambda made: made(), ValueError, "has no log probabilities: ask with logprobs=True"),
         (lambda made: made(error="too long"), ValueError, "is an error and has no tokens.*too long"),
         (lambda made: [], ValueError, "there is no completion: give at least one"),
-        (lambda made: "text", TypeError, "logprobs are those of a completion, a choice or many of them"),
-        (lambda made: 5, TypeError, "logprobs are those of a completion, a choice or many of them"),
+        (lambda made: "text", TypeError, "logprobs takes a completion, a choice or an iterable of them"),
+        (lambda made: 5, TypeError, "logprobs takes a completion, a choice or an iterable of them"),
     ],
 )
 def test_wrong_use_is_refused(made, what, error, message):

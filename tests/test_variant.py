@@ -1,8 +1,8 @@
 import pytest
 
 import toolkit as tk
-from toolkit.engines.spec import device
-from toolkit.fingerprint import Fingerprint
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.engines.vllm.hardware import device
 
 
 @pytest.mark.parametrize(

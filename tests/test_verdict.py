@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import TypedDict
 
-from toolkit.schema import response_format
-from toolkit.verdict import parsed, verdict
+from toolkit.structured.response_format import response_format
+from toolkit.structured.verdict import parsed, verdict
 
 
 class Person(BaseModel):

@@ -8,7 +8,7 @@ import pytest
 from browser import HOSTILE, mount, shot, unharmed
 from playwright.sync_api import expect
 
-from toolkit.widgets.view import View, assets, plain, said, visible
+from toolkit.widgets.base import View, assets, model_text_html, plain, visible
 
 
 class Echo(View):
@@ -40,7 +40,7 @@ class Echo(View):
         return visible(self.texts[i])
 
     def html(self):
-        return "".join(map(said, self.texts))
+        return "".join(map(model_text_html, self.texts))
 
     def text(self):
         return "\n".join(map(visible, self.texts))
@@ -165,7 +165,7 @@ def test_an_error_is_shown_as_any_text(error, told):
 def test_it_is_told_news(page):
     widget = Echo(["a"])
     mount(page, widget)
-    widget.tell("news", 5)
+    widget.notify("news", 5)
     page.get_by_text("news: 5").wait_for()
 
 

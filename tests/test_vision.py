@@ -13,7 +13,7 @@ import http.server, io, json, sys, threading
 from pathlib import Path
 from PIL import Image
 import toolkit as tk
-from toolkit.request import Request
+from toolkit.core.request import Request
 from vision import build
 
 folder = Path(sys.argv[1])

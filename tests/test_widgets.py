@@ -11,8 +11,9 @@ from nbformat import write as written
 from nbformat.v4 import new_code_cell, new_notebook
 
 import toolkit as tk
-from toolkit.store import Answer, Cell, Store
-from toolkit.widgets import _VIEWS, _bundle
+from toolkit.store.rows import Cell, StoredCompletion
+from toolkit.store.store import Store
+from toolkit.widgets.display_hook import _VIEWS, _bundle
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -23,13 +24,13 @@ def stored(db, made):
     answers = [made(f"Answer at {t}.", temperature=t, top_logprobs=2) for t in (0.5, 1.0)]
     fingerprint = tk.Fingerprint({"model": "by-hand", "tokenizer": "t", "logprobs_mode": "raw_logprobs"})
     with Store(db) as store:
-        run = store.begin("s", fingerprint, [bytes([i]) for i in range(256)])
+        run = store.begin_run("s", fingerprint, [bytes([i]) for i in range(256)])
         named = [replace(a, system_fingerprint=fingerprint.id) for a in answers]
-        store.add([Answer(a, 0, run) for a in named])
+        store.add([StoredCompletion(a, 0, run) for a in named])
         store.define(
             "s", {"prompts": ["Hi"]}, [a.request for a in named], [Cell(a.request.key, 1, {}) for a in named]
         )
-        store.end(run, 1.0, None)
+        store.end_run(run, 1.0, None)
     return db
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 import toolkit as tk
 from toolkit import models
-from toolkit.request import Request
-from toolkit.tokenizer import Tokenizer
+from toolkit.core.request import Request
+from toolkit.tokenizers.huggingface import Tokenizer
 
 TURNS = [
     {"role": role, "content": f"{role} says number {i} of many things"}

@@ -10,7 +10,7 @@ import socket
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MODULES = ("ipykernel_launcher", "toolkit.engines.launch", "toolkit.engines.worker")
+MODULES = ("ipykernel_launcher", "toolkit.serving.server_main", "toolkit.engines.subprocess_main")
 PASSED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 # multiprocessing passes -B on, where the environment says the same.
 ARGUMENTS = sys.argv[2:] if sys.argv[1:2] == ["-B"] else sys.argv[1:]

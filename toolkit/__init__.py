@@ -7,48 +7,53 @@
 """
 
 from toolkit import examples, models, protocols
-from toolkit.calibration import Calibration, calibration
-from toolkit.cells import Cells, cases, grid, zipped
-from toolkit.choice import Choice, Token
-from toolkit.classify import Classification, classify
-from toolkit.comparison import Comparison
-from toolkit.completion import Completion, Delta, Usage
-from toolkit.conversation import Conversation
-from toolkit.count import Count, compare_tokenizers, count_many, count_tokens
-from toolkit.determinism import Determinism
-from toolkit.engine import Engine, EngineError, NotTold, RequestError, connect, load
-from toolkit.explain import Explanation, explain_difference
-from toolkit.explore import explore
-from toolkit.fingerprint import Fingerprint
-from toolkit.fork import Fork, fork
-from toolkit.gallery import gallery
-from toolkit.image import image
-from toolkit.ladder import Ladder, determinism_ladder
-from toolkit.logprobs import Logprobs, logprobs
-from toolkit.messages import fold_system
-from toolkit.microscope import Microscope, microscope
-from toolkit.models import ModelError
-from toolkit.plan import Plan
-from toolkit.price import Price, price_of_schema, removed_mass
-from toolkit.prices import LocalPrice, ModelPrice, PriceError, model_price, model_prices
-from toolkit.prompt import Prompt, Rendered
-from toolkit.request import Request
-from toolkit.results import Results, results
-from toolkit.sampling import Sampling
-from toolkit.schema import ResponseFormat, response_format, strict_violations
+from toolkit.analysis.calibration import Calibration, calibration
+from toolkit.analysis.determinism.report import Determinism
+from toolkit.analysis.fork import Fork, fork
+from toolkit.analysis.logprobs import Logprobs, logprobs
+from toolkit.analysis.microscope import Microscope, microscope
+from toolkit.analysis.token_counts import Count, compare_tokenizers, count_many, count_tokens
+from toolkit.analysis.tokens import Tokens, tokens
+from toolkit.analysis.tree import Tree, tree
+from toolkit.chat.conversation import Conversation
+from toolkit.chat.tool_loop import ToolRun, run_tools
+from toolkit.core.choice import Choice, Token
+from toolkit.core.completion import Completion, Delta, Usage
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.core.request import Request
+from toolkit.core.sampling import Sampling
+from toolkit.engines.base import Engine
+from toolkit.engines.loading import connect, load
+from toolkit.engines.variant import Variant, variants
+from toolkit.errors import EngineError, ModelError, NotTold, PriceError, RequestError, StoreBusy, StoreError
+from toolkit.experiments.classify import Classification, classify
+from toolkit.experiments.determinism_ladder import determinism_ladder
+from toolkit.experiments.explain_difference import Explanation, explain_difference
+from toolkit.experiments.explore import explore
+from toolkit.experiments.grid import Cells, cases, grid, zipped
+from toolkit.experiments.ladder_report import Ladder
+from toolkit.experiments.plan import Plan
+from toolkit.experiments.schema_cost import Price, price_of_schema, removed_mass
+from toolkit.experiments.sweep import Sweep, sweep
+from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price, model_prices
+from toolkit.prompts.gallery import gallery
+from toolkit.prompts.images import image
+from toolkit.prompts.messages import fold_system
+from toolkit.prompts.prompt import Prompt, Rendered
+from toolkit.results.comparison import Comparison
+from toolkit.results.results import Results, results
 from toolkit.serve import Server, serve, servers
-from toolkit.store import Grade, Store, StoreBusy, StoreError
-from toolkit.sweep import Sweep, sweep
-from toolkit.tokens import Tokens, tokens
-from toolkit.toolrun import ToolRun, run_tools
-from toolkit.tools import Tool, ToolCall, tool
-from toolkit.tree import Tree, tree
-from toolkit.variant import Variant, variants
-from toolkit.verdict import Verdict, Violation, verdict
-from toolkit.widgets import few_shot, open_in_notebooks, playground
+from toolkit.store.rows import Grade
+from toolkit.store.store import Store
+from toolkit.structured.json_schema_check import Violation
+from toolkit.structured.response_format import ResponseFormat, response_format
+from toolkit.structured.strict_schema import strict_violations
+from toolkit.structured.tools import Tool, ToolCall, tool
+from toolkit.structured.verdict import Verdict, verdict
+from toolkit.widgets.display_hook import open_in_notebooks
+from toolkit.widgets.makers import few_shot, playground
 
 __version__ = "0.1.0"
-
 __all__ = [
     "Calibration",
     "Cells",

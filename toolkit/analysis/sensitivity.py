@@ -1,4 +1,4 @@
-"""Sensitivity: how much answers depend on what should not matter, such as the order of the examples."""
+"""Sensitivity: how much answers depend on what should not matter, such as the order of few-shot examples."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ def sensitivity(table: pd.DataFrame, over: str, by: Sequence[str], item: Sequenc
     """A row for each setting (`by`) of a table with a column `text`, and with `score` where answers are scored.
 
     values: how many values of `over` were tried. changed: the share of items (equal in all columns of `item`)
-    whose answer is not the same under all of them, 0 to 1. mean, sd, lowest, highest: of the mean scores of the
-    values (sd with n − 1), and spread, the highest minus the lowest (Lu et al., "Fantastically Ordered Prompts",
+    whose answer is not the same under all of them, 0 to 1. mean, sd, lowest, highest: of the values' mean scores
+    (sd with n − 1), and spread, the highest minus the lowest (Lu et al., "Fantastically Ordered Prompts",
     ACL 2022, report such spreads over orders of few-shot examples).
     """
     import pandas as pd
 
     table = table[table[over].notna()].assign(setting="all")
     keys = list(by) or ["setting"]
-    moved = table.groupby([*item], dropna=False)["text"].transform("nunique") > 1
-    # One row an item: it counts once, however many values were tried.
-    once = table.assign(changed=moved).drop_duplicates(list(item)).groupby(keys, dropna=False)
-    found = pd.DataFrame(
+    changed = table.groupby([*item], dropna=False)["text"].transform("nunique") > 1
+    # One row per item: each counts once, however many values were tried.
+    once = table.assign(changed=changed).drop_duplicates(list(item)).groupby(keys, dropna=False)
+    result = pd.DataFrame(
         {
             "values": table.groupby(keys, dropna=False)[over].nunique(),
             "items": once.size(),
@@ -34,7 +34,7 @@ def sensitivity(table: pd.DataFrame, over: str, by: Sequence[str], item: Sequenc
     if "score" in table:
         means = table.groupby([*keys, over], dropna=False)["score"].mean()
         groups = means.groupby(level=list(range(len(keys))), dropna=False)
-        found["mean"], found["sd"] = groups.mean(), groups.std()
-        found["lowest"], found["highest"] = groups.min(), groups.max()
-        found["spread"] = found["highest"] - found["lowest"]
-    return found
+        result["mean"], result["sd"] = groups.mean(), groups.std()
+        result["lowest"], result["highest"] = groups.min(), groups.max()
+        result["spread"] = result["highest"] - result["lowest"]
+    return result

@@ -1,4 +1,4 @@
-"""Diff: what a text has that another has not, in words or in any other pieces."""
+"""Diff: the differences of two texts, in words or other pieces."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
-_LETTER = "[\u3040-\u30ff\u3400-\u9fff]"
-_WORD = re.compile(rf"\s+|{_LETTER}|(?:(?!{_LETTER})\w)+|[^\w\s]")
-"""White space, words and signs; of scripts that put no spaces, single letters."""
+_UNSPACED = "[\u3040-\u30ff\u3400-\u9fff]"
+_WORD = re.compile(rf"\s+|{_UNSPACED}|(?:(?!{_UNSPACED})\w)+|[^\w\s]")
+"""White space, words and punctuation; single letters of scripts without spaces."""
 _EDGE = 60
-"""Characters that stay at each end of a long stretch that is left out."""
-
+"""Characters that are kept at each end of a long omitted stretch."""
 Piece = tuple[str, str, bool]
-"""What it is (an op of a `Diff`, or "gap": a remark on what is left out), the text, and whether a search found it."""
+"""(kind, text, hit): an op of a `Diff` or "gap" (a note on omitted text), its text, whether a search matched it."""
 
 
 @dataclass(frozen=True)
 class Diff:
-    """What turns one text into another."""
+    """The edits that turn one text into another."""
 
     ops: tuple[tuple[str, str], ...]
-    """(op, text), in order: "equal" is in both, "delete" in the first alone, "insert" in the second alone, "rest" is
-    what of the second was not compared, since the two are too long."""
+    """(op, text), in order: "equal" is in both, "delete" only in the first, "insert" only in the second, "rest" is
+    the part of the second that was not compared, since the texts are too long."""
     whole: bool
-    """Whether all was compared; what of the first was not is in no op."""
+    """Whether everything was compared; the uncompared part of the first text is in no op."""
 
 
 def words(text: str) -> list[str]:
-    """A text in words, signs and white space; joined they are the text.
+    """Splits a text into words, punctuation and white space; joined they are the text.
 
     >>> words("It's 5 km.")
     ['It', "'", 's', ' ', '5', ' ', 'km', '.']
@@ -39,52 +38,52 @@ def words(text: str) -> list[str]:
 
 
 def diff(a: Sequence[str], b: Sequence[str], most: int = 3000) -> Diff:
-    """What turns a into b, both in pieces (`words`, or the texts of tokens). White space alone never holds two
-    changes apart.
+    """The edits that turn a into b, both in pieces (`words`, or the texts of tokens). White space alone never
+    separates two changes.
 
-    most: pieces of each that are compared, from the first difference on: time grows with their square.
+    most: pieces of each that are compared, from the first difference on: time is quadratic in it.
 
     >>> diff(words("a red fox"), words("a quick fox")).ops
     (('equal', 'a '), ('delete', 'red'), ('insert', 'quick'), ('equal', ' fox'))
     """
-    head = _alike(zip(a, b, strict=False))
-    tail = _alike(zip(reversed(a[head:]), reversed(b[head:]), strict=False))
+    head = _common_prefix(zip(a, b, strict=False))
+    tail = _common_prefix(zip(reversed(a[head:]), reversed(b[head:]), strict=False))
     end_a, end_b = len(a) - tail, len(b) - tail
     cut = max(end_a, end_b) - head > most
     if cut:
         end_a, end_b = min(end_a, head + most), min(end_b, head + most)
     changes = _changes(a[head:end_a], b[head:end_b])
     rest = ("rest" if cut else "equal", "".join(b[end_b:]))
-    found = filter(itemgetter(1), [("equal", "".join(b[:head])), *changes, rest])
-    ops = ((op, "".join(text for _, text in same)) for op, same in groupby(found, itemgetter(0)))
+    nonempty = filter(itemgetter(1), [("equal", "".join(b[:head])), *changes, rest])
+    ops = ((op, "".join(text for _, text in group)) for op, group in groupby(nonempty, itemgetter(0)))
     return Diff(tuple(ops), not cut)
 
 
-def _alike(pairs: Iterable[tuple[str, str]]) -> int:
-    """How many pairs are equal, from the first on."""
+def _common_prefix(pairs: Iterable[tuple[str, str]]) -> int:
+    """The number of leading pairs that are equal."""
     count = 0
-    for one, other in pairs:
-        if one != other:
+    for first, second in pairs:
+        if first != second:
             break
         count += 1
     return count
 
 
 def _changes(a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[str, str]]:
-    # Words alone are matched: white space would find a match anywhere.
+    # Only words are matched: white space would match anywhere.
     in_a, in_b = ([i for i, piece in enumerate(pieces) if not piece.isspace()] for pieces in (a, b))
-    pairs = _common([a[i] for i in in_a], [b[j] for j in in_b])
+    pairs = _common_subsequence([a[i] for i in in_a], [b[j] for j in in_b])
     from_a = from_b = 0
     for i, j in [*((in_a[m], in_b[n]) for m, n in pairs), (len(a), len(b))]:
-        yield from _between(a[from_a:i], b[from_b:j])
+        yield from _replacement(a[from_a:i], b[from_b:j])
         yield "equal", "".join(a[i : i + 1])
         from_a, from_b = i + 1, j + 1
 
 
-def _between(a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What turns a into b, which have white space alone in common."""
-    head = _alike(zip(a, b, strict=False))
-    tail = _alike(zip(reversed(a[head:]), reversed(b[head:]), strict=False))
+def _replacement(a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The edits that turn a into b, which have only white space in common."""
+    head = _common_prefix(zip(a, b, strict=False))
+    tail = _common_prefix(zip(reversed(a[head:]), reversed(b[head:]), strict=False))
     end_a, end_b = len(a) - tail, len(b) - tail
     yield "equal", "".join(b[:head])
     yield "delete", "".join(a[head:end_a])
@@ -92,19 +91,19 @@ def _between(a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[str, str]]:
     yield "equal", "".join(b[end_b:])
 
 
-def _common(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:
-    """Places in a and b of a longest common subsequence (Hyyrö 2004: a row of the usual table is one number, whose
-    bits are 0 where the next piece of a makes it longer). difflib would leave frequent words out, and so show all
-    between two changes of a repetitive text as changed; told not to, it takes a minute."""
-    places: dict[str, int] = {}
+def _common_subsequence(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:
+    """Positions in a and b of a longest common subsequence (Hyyrö 2004: a row of the usual table is one integer,
+    whose bits are 0 where the next piece of a makes it longer). difflib would ignore frequent words, and so show
+    everything between two changes of a repetitive text as changed; without that heuristic it takes a minute."""
+    masks: dict[str, int] = {}
     for i, piece in enumerate(a):
-        places[piece] = places.get(piece, 0) | 1 << i
-    every = (1 << len(a)) - 1
-    rows = [every]
+        masks[piece] = masks.get(piece, 0) | 1 << i
+    full = (1 << len(a)) - 1
+    rows = [full]
     for piece in b:
-        fits = rows[-1] & places.get(piece, 0)
-        rows.append(((rows[-1] + fits) | (rows[-1] - fits)) & every)
-    found = []
+        matches = rows[-1] & masks.get(piece, 0)
+        rows.append(((rows[-1] + matches) | (rows[-1] - matches)) & full)
+    pairs = []
     i, j = len(a), len(b)
     while i and j:
         if rows[j] >> (i - 1) & 1:
@@ -113,56 +112,56 @@ def _common(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:
             j -= 1
         else:
             i, j = i - 1, j - 1
-            found.append((i, j))
-    return found[::-1]
+            pairs.append((i, j))
+    return pairs[::-1]
 
 
 def marked(ops: Iterable[tuple[str, str]], spans: Iterable[tuple[int, int]]) -> list[Piece]:
-    """The ops of a diff as pieces, those within some spans of the second text marked. Spans: (from, to) in
-    characters, in order, without overlaps."""
+    """The ops of a diff as pieces, with those inside some spans of the second text marked as hits. spans: (from, to)
+    in characters, in order, without overlaps."""
     edges = [edge for span in spans for edge in span]
-    found: list[Piece] = []
-    at = place = 0  # characters of the second text so far; edges passed
+    pieces: list[Piece] = []
+    offset = passed = 0  # characters of the second text so far; number of edges passed
     for op, text in ops:
         if op == "delete":
-            found.append((op, text, False))
+            pieces.append((op, text, False))
             continue
-        done, end = 0, at + len(text)
-        while place < len(edges) and edges[place] <= end:
-            found.append((op, text[done : edges[place] - at], place % 2 == 1))
-            done, place = edges[place] - at, place + 1
-        found.append((op, text[done:], place % 2 == 1))
-        at = end
-    return [piece for piece in found if piece[1]]
+        start, stop = 0, offset + len(text)
+        while passed < len(edges) and edges[passed] <= stop:
+            pieces.append((op, text[start : edges[passed] - offset], passed % 2 == 1))
+            start, passed = edges[passed] - offset, passed + 1
+        pieces.append((op, text[start:], passed % 2 == 1))
+        offset = stop
+    return [piece for piece in pieces if piece[1]]
 
 
 def brief(pieces: Sequence[Piece], most: int, beyond: int = 0) -> list[Piece]:
-    """Pieces as a table has room for them: what is long and the same in both, or long and only in the first, is left
-    out but for its ends, and what is past `most` characters is cut; each time it is said how much.
+    """Pieces shortened for a table: long stretches that are equal or only in the first text are cut to their ends,
+    and text past `most` characters is cut; notes say how much was omitted.
 
-    beyond: characters that the second text has after the last piece.
+    beyond: characters of the second text after the last piece.
     """
-    telling = any(hit or op in ("delete", "insert") for op, _, hit in pieces)
-    found: list[Piece] = []
-    left = most
+    has_marks = any(hit or op in ("delete", "insert") for op, _, hit in pieces)
+    result: list[Piece] = []
+    remaining = most
     for place, (op, text, hit) in enumerate(pieces):
-        idle = op == "delete" or (telling and op == "equal" and not hit)
+        can_shorten = op == "delete" or (has_marks and op == "equal" and not hit)
         last = op == "equal" and place == len(pieces) - 1
-        for kind, shown, on in _ends(op, text, last) if idle else [(op, text, hit)]:
-            found.append((kind, shown if kind in ("gap", "delete") else shown[: max(0, left)], on))
-            left -= 0 if kind == "gap" else len(shown)
-        if left < 0:
+        for kind, part, is_hit in _shortened(op, text, last) if can_shorten else [(op, text, hit)]:
+            result.append((kind, part if kind in ("gap", "delete") else part[: max(0, remaining)], is_hit))
+            remaining -= 0 if kind == "gap" else len(part)
+        if remaining < 0:
             beyond += sum(len(text) for op, text, _ in pieces[place + 1 :] if op not in ("delete", "gap"))
-            beyond -= 0 if op == "delete" else left
+            beyond -= 0 if op == "delete" else remaining
             break
     cut = [("gap", f"… {beyond:,} more characters", False)] if beyond else []
-    return [*(piece for piece in found if piece[1]), *cut]
+    return [*(piece for piece in result if piece[1]), *cut]
 
 
-def _ends(op: str, text: str, last: bool) -> list[Piece]:
-    """The ends of a long text; of the last one only that which it begins with."""
+def _shortened(op: str, text: str, last: bool) -> list[Piece]:
+    """The ends of a long text, with a note between them; only the beginning if it is the last piece."""
     if len(text) <= 3 * _EDGE:
         return [(op, text, False)]
     before, after = text[:_EDGE], "" if last else text[-_EDGE:]
-    gone = len(text) - len(before) - len(after)
-    return [(op, before, False), ("gap", f"⋯ {gone:,} characters ⋯", False), (op, after, False)]
+    omitted = len(text) - len(before) - len(after)
+    return [(op, before, False), ("gap", f"⋯ {omitted:,} characters ⋯", False), (op, after, False)]

@@ -1,4 +1,4 @@
-"""Tokens: a text as the tokens that a model reads it in."""
+"""Tokens: a text split into the tokens that a model reads."""
 
 from __future__ import annotations
 
@@ -11,54 +11,57 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.choice import Ints
-from toolkit.coder import Coder, Longs, coder
-from toolkit.engine import Engine
-from toolkit.findings import many
-from toolkit.messages import encodable
+from toolkit._internal.text import plural
+from toolkit._internal.validation import encodable
+from toolkit.analysis.tokenizer_lookup import find_tokenizer
+from toolkit.core.choice import Ints
+from toolkit.engines.base import Engine
+from toolkit.tokenizers.text_tokenizer import Longs, TextTokenizer
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN = 2000
-"""Pieces of a text that are shown: mostly of one token each."""
+
+_MAX_PIECES = 2000
+"""Pieces of a text that a notebook cell shows; most are one token."""
 _SHADES = ("0,114,178,.25", "230,159,0,.25")
-"""Okabe and Ito's blue and orange; see-through, so that light and dark text stays readable on them."""
+"""Okabe and Ito's blue and orange; transparent, so that light and dark text stays readable on them."""
 
 
 def tokens(text: str, model: str | Engine | None = None) -> Tokens:
-    """A text by itself, cut into tokens.
+    """Splits a text into tokens, without a chat template or added special tokens.
 
-    model: as for `count_tokens`. The names of special tokens are ordinary text to OpenAI's encodings, and those
-    tokens to all others.
+    model: as for `count_tokens`. OpenAI's encodings read the names of special tokens as ordinary text; all others
+    read them as those tokens.
 
-    Raises TypeError for what is no text, ValueError and ModelError as `count_tokens` does.
+    Raises TypeError unless `text` is a string, ValueError and ModelError as `count_tokens` does.
 
     >>> tokens("ChatGPT is great!", "gpt-4")
     Chat|G|PT| is| great|!
     """
     if not isinstance(text, str):
         raise TypeError(f"text must be a string, got {text!r}: toolkit.count_tokens counts messages")
-    return _cut(text, coder(model))
+    return _tokenize(text, find_tokenizer(model))
 
 
-def _cut(text: str, found: Coder) -> Tokens:
-    ids = found.ids(encodable("text", text))
-    parts = tuple(found.token_bytes(ids))
-    return Tokens(text, ids, parts, *_offsets(text, parts, found), found.name, found)
+def _tokenize(text: str, tokenizer: TextTokenizer) -> Tokens:
+    ids = tokenizer.ids(encodable("text", text))
+    parts = tuple(tokenizer.token_bytes(ids))
+    return Tokens(text, ids, parts, *_offsets(text, parts, tokenizer), tokenizer.name, tokenizer)
 
 
-def _offsets(text: str, parts: tuple[bytes, ...], found: Coder) -> tuple[Longs, Longs]:
-    """First and last characters by the tokens' bytes, where they make up the text; else as the tokenizer has them: it
-    drops or changes white space, say, and what it leaves out goes to the token after it."""
+def _offsets(text: str, parts: tuple[bytes, ...], tokenizer: TextTokenizer) -> tuple[Longs, Longs]:
+    """(T,) first characters of the tokens and (T,) the ends of their last, from the tokens' bytes where these join to
+    the text. Else from the tokenizer's offsets (it may drop or change white space, for example): characters that it
+    skips go to the token after them."""
     raw = text.encode()
     if b"".join(parts) == raw:
         ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
         starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
-        # Which character each byte belongs to: all but the first of one begin with the bits 10.
-        of_byte = np.cumsum((np.frombuffer(raw, np.uint8) & 0xC0) != 0x80) - 1
-        return of_byte[starts], of_byte[ends - 1] + 1
-    first, last = found.offsets(text)
+        # The character of each byte: all bytes of a character but its first begin with the bits 10.
+        characters = np.cumsum((np.frombuffer(raw, np.uint8) & 0xC0) != 0x80) - 1
+        return characters[starts], characters[ends - 1] + 1
+    first, last = tokenizer.offsets(text)
     last = np.maximum.accumulate(last)
     last[-1:] = len(text)
     return np.minimum(first, np.concatenate([[0], last[:-1]])), last
@@ -72,32 +75,33 @@ class Tokens:
     ids: Ints
     """(T,)"""
     bytes: tuple[bytes, ...]
-    """Of each token; joined they are the text, unless the tokenizer changes it."""
+    """Bytes of each token; joined they are the text, unless the tokenizer changes it."""
     first: Longs
-    """(T,) the first character of each token in the text; that of which it has a part, where it is no whole one."""
+    """(T,) index in the text of each token's first character, which may belong to it only in part."""
     last: Longs
-    """(T,) the character after its last one."""
+    """(T,) index after its last character."""
     tokenizer: str
-    """In words."""
-    coder: Coder
-    """What cut the text."""
+    """Description of the tokenizer."""
+    coder: TextTokenizer
+    """The tokenizer that split the text."""
 
     def cut(self, text: str) -> Tokens:
-        """Another text, cut by the same tokenizer. Raises ValueError for a text that is not valid Unicode."""
-        return _cut(text, self.coder)
+        """Splits another text with the same tokenizer. Raises ValueError for a text that is not valid Unicode."""
+        return _tokenize(text, self.coder)
 
     def same(self, other: Tokens) -> npt.NDArray[np.bool_]:
-        """(T,) which of these tokens begin and end where one of the other's does; of those that make up a character
-        together all or none. Raises ValueError where the other is of another text."""
+        """(T,) which of these tokens begin and end where a token of the other does; tokens that share a character are
+        all True or all False. Raises ValueError if the other has another text."""
         if self.text != other.text:
             raise ValueError("the tokens are of two texts: cut the same one with both tokenizers")
-        cuts = set(other._cuts())
-        return np.repeat([cut in cuts for cut in self._cuts()], [b - a for a, b, _ in self.pieces]).astype(
-            np.bool_
-        )
+        edges = set(other._boundaries())
+        return np.repeat(
+            [edge in edges for edge in self._boundaries()], [b - a for a, b, _ in self.pieces]
+        ).astype(np.bool_)
 
-    def _cuts(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-        """Of each piece its first character, the one after its last, and where its tokens part the bytes of one."""
+    def _boundaries(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+        """For each piece its first character, the one after its last, and the byte lengths of all its tokens but the
+        last."""
         for a, b, _ in self.pieces:
             yield int(self.first[a]), int(self.last[b - 1]), tuple(map(len, self.bytes[a : b - 1]))
 
@@ -106,24 +110,24 @@ class Tokens:
 
     @cached_property
     def pieces(self) -> list[tuple[int, int, str]]:
-        """(first token, end, text) of each shortest run of tokens that is whole characters: mostly of one token."""
+        """(first token, end, text) of each shortest run of tokens that is whole characters; most are one token."""
         if not len(self):
             return []
-        # A run ends where the next token begins behind all characters so far.
+        # A run ends where the next token begins after all characters so far.
         ends = np.append(np.flatnonzero(self.first[1:] >= self.last[:-1]) + 1, len(self)).tolist()
         runs = zip([0, *ends[:-1]], ends, strict=True)
         return [(a, b, self.text[self.first[a] : self.last[b - 1]]) for a, b in runs]
 
     def counts(self) -> list[str]:
-        """How many tokens, characters and bytes there are, in words."""
+        """The numbers of tokens, characters and bytes, as phrases."""
         size = len(self.text.encode())
         numbers = {"token": len(self), "character": len(self.text), "byte": size}
         each = [f"{size / len(self):.1f} bytes a token"] if len(self) else []
-        return [*(many(n, noun) for noun, n in numbers.items()), *each]
+        return [*(plural(n, noun) for noun, n in numbers.items()), *each]
 
     def frame(self) -> pd.DataFrame:
         """A row for each token: position, id, text (bytes that are only part of a character show as U+FFFD), bytes,
-        first, last (characters)."""
+        first and last (in characters)."""
         import pandas as pd
 
         columns = {
@@ -136,32 +140,32 @@ class Tokens:
         }
         return pd.DataFrame(columns)
 
-    def _rest(self) -> str:
-        shown = self.pieces[:_SHOWN]
-        left = len(self) - (shown[-1][1] if shown else 0)
-        return f" … and {left:,} more tokens" if left else ""
+    def _omitted(self) -> str:
+        pieces = self.pieces[:_MAX_PIECES]
+        remaining = len(self) - (pieces[-1][1] if pieces else 0)
+        return f" … and {remaining:,} more tokens" if remaining else ""
 
     def __repr__(self) -> str:
-        return "|".join(text for _, _, text in self.pieces[:_SHOWN]) + self._rest()
+        return "|".join(text for _, _, text in self.pieces[:_MAX_PIECES]) + self._omitted()
 
     def _repr_html_(self) -> str:
         return self._html(np.zeros(len(self), np.bool_))
 
     def beside(self, other: Tokens) -> str:
-        """These tokens as HTML; those that the other does not have are dotted. Raises as `same` does."""
+        """These tokens as HTML; those that the other lacks have a dotted underline. Raises as `same` does."""
         return self._html(~self.same(other))
 
-    def _html(self, apart: npt.NDArray[np.bool_]) -> str:
+    def _html(self, dotted: npt.NDArray[np.bool_]) -> str:
         marks = "".join(
-            self._mark(i, *piece, apart[piece[0]]) for i, piece in enumerate(self.pieces[:_SHOWN])
+            self._mark(i, *piece, dotted[piece[0]]) for i, piece in enumerate(self.pieces[:_MAX_PIECES])
         )
         caption = f"{len(self):,} tokens, {len(self.text):,} characters; {self.tokenizer}"
         style = "white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;line-height:1.8"
-        return f'<div><div style="{style}">{marks}{self._rest()}</div><small>{html.escape(caption)}</small></div>'
+        return f'<div><div style="{style}">{marks}{self._omitted()}</div><small>{html.escape(caption)}</small></div>'
 
-    def _mark(self, number: int, first: int, end: int, text: str, apart: bool) -> str:
-        told = "; ".join(f"{self.ids[i]} {self.bytes[i]!r}" for i in range(first, end))
-        dots = ";border-bottom:2px dotted currentColor" if apart else ""
+    def _mark(self, number: int, first: int, end: int, text: str, dotted: bool) -> str:
+        tooltip = "; ".join(f"{self.ids[i]} {self.bytes[i]!r}" for i in range(first, end))
+        dots = ";border-bottom:2px dotted currentColor" if dotted else ""
         style = f"background:rgba({_SHADES[number % 2]});border-radius:2px{dots}"
-        shown = html.escape(text).replace("\n", "⏎\n")
-        return f'<span style="{style}" title="{html.escape(told)}">{shown}</span>'
+        content = html.escape(text).replace("\n", "⏎\n")
+        return f'<span style="{style}" title="{html.escape(tooltip)}">{content}</span>'

@@ -1,4 +1,4 @@
-"""Conversation: many turns with an engine, with editing, forking and the tokens of each turn."""
+"""Conversation: a multi-turn chat with an engine, with editing, forking and the tokens of each turn."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.completion import Completion, Delta, Usage
-from toolkit.engine import Engine, RequestError
-from toolkit.messages import Message, Messages, copied, messages, plain_text, view
-from toolkit.prompt import Rendered
-from toolkit.request import Request
-from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
-from toolkit.window import fit
+from toolkit.core.completion import Completion, Delta, Usage
+from toolkit.core.request import Request
+from toolkit.core.sampling import DEFAULT_MAX_TOKENS, Sampling
+from toolkit.engines.base import Engine
+from toolkit.errors import RequestError
+from toolkit.prompts.context_window import fit
+from toolkit.prompts.messages import Message, Messages, copy_messages, messages, plain_text
+from toolkit.prompts.messages_html import view
+from toolkit.prompts.prompt import Rendered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,20 +24,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exchange:
-    """What was said, and what the model answered."""
+    """A turn: the user's message and the model's answer."""
 
     said: Mapping[str, Any]
     """The user's message."""
     answer: str
     finish_reason: str
     usage: Usage
-    """Prompt tokens are those of the whole conversation until then: each turn sends it again."""
+    """Prompt tokens include all earlier turns, since each turn sends the whole conversation."""
     system_fingerprint: str
     dropped: int = 0
-    """Messages of earlier exchanges that were not sent, since the window had no room for them."""
+    """Number of messages of earlier exchanges that were left out to fit the context window."""
     seconds: float | None = None
     completion: Completion | None = None
-    """The whole answer, with its arrays; not in a file."""
+    """The completion, with its arrays; not saved to files."""
 
     @property
     def messages(self) -> Messages:
@@ -52,11 +54,11 @@ class Exchange:
 
 
 class Conversation:
-    """A conversation with an engine: `say` sends everything said so far and one message more.
+    """A conversation with an engine: `say` sends all messages so far and a new one.
 
-    before: messages that stand before all turns, such as a system message; a string is a system message.
-    strategy: "refuse" a turn that does not fit the context window, or leave out the oldest "turns" (they stay in
-    the record). sampling: for every turn; `say` may set others.
+    before: messages before all turns, such as a system message; a string is a system message. strategy: "refuse" a
+    turn that does not fit the context window, or leave the oldest "turns" out of the request (the conversation keeps
+    them). sampling: the sampling parameters of every turn; `say` may override them.
 
     >>> talk = Conversation(engine, "Answer in one word.")  # doctest: +SKIP
     >>> talk.say("What is the capital of France?").text  # doctest: +SKIP
@@ -73,83 +75,83 @@ class Conversation:
         if strategy not in ("refuse", "turns"):
             raise ValueError(f"strategy must be refuse or turns, got {strategy!r}")
         self.engine = engine
-        given = [{"role": "system", "content": before}] if isinstance(before, str) and before else before
-        self.before: Messages = messages(list(given)) if given else ()
+        prefix = [{"role": "system", "content": before}] if isinstance(before, str) and before else before
+        self.before: Messages = messages(list(prefix)) if prefix else ()
         self.strategy = strategy
         self.sampling = Sampling(**sampling)
         self._exchanges: tuple[Exchange, ...] = ()
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
-        """All turns so far, the oldest first."""
+        """All turns so far, oldest first."""
         return self._exchanges
 
     @property
     def messages(self) -> Messages:
-        """Everything said so far, as it would be sent."""
-        return copied((*self.before, *(m for e in self._exchanges for m in e.messages)))
+        """All messages so far, including `before`."""
+        return copy_messages((*self.before, *(m for e in self._exchanges for m in e.messages)))
 
     @property
     def usage(self) -> Usage:
-        """The tokens of all turns together: what they would be billed as."""
+        """The tokens of all turns together, as they would be billed."""
         return sum((e.usage for e in self._exchanges), Usage())
 
     def say(
         self, text: str | Sequence[Mapping[str, Any]], response_format: Any = None, **sampling: Any
     ) -> Completion:
-        """Says something (text, or content parts) and gives the answer, in a form if need be. A turn that fails or is
-        interrupted leaves the conversation as it was.
+        """Sends a user message (text, or content parts) and returns the completion, constrained to `response_format`
+        if there is one. A turn that fails or is interrupted leaves the conversation unchanged.
 
-        Raises ValueError when it does not fit the context window, RequestError when it cannot be answered.
+        Raises ValueError when the turn does not fit the context window, RequestError when it fails.
         """
-        said, request = self._request(text, sampling, response_format)
+        message, request = self._request(text, sampling, response_format)
         (completion,) = self.engine.generate([request])
         if completion.error is not None:
             raise RequestError(completion.error)
-        self._add(said, completion)
+        self._add(message, completion)
         return completion
 
     def stream(
         self, text: str | Sequence[Mapping[str, Any]], response_format: Any = None, **sampling: Any
     ) -> Iterator[Delta]:
-        """Like `say`, piece by piece; the turn counts once the last piece has come."""
-        said, request = self._request(text, sampling, response_format)
+        """Like `say`, streamed; the turn is added with the last delta."""
+        message, request = self._request(text, sampling, response_format)
         for delta in self.engine.stream_request(request):
             if delta.completion is not None:
-                self._add(said, delta.completion)
+                self._add(message, delta.completion)
             yield delta
 
     def edit(self, turn: int, text: str | Sequence[Mapping[str, Any]], **sampling: Any) -> Completion:
-        """Says something else at a turn (0 is the first, -1 the last) and forgets what came after it.
+        """Replaces the message of a turn (0 is the first, -1 the last) and removes all later turns.
 
-        `fork` first to keep what was there. Raises IndexError for a turn that is not there.
+        `fork` first to keep them. Raises IndexError for a turn that does not exist.
         """
-        kept = self._exchanges
-        if not -len(kept) <= turn < len(kept):
-            raise IndexError(f"there is no turn {turn}: the conversation has {len(kept)}")
-        place = range(len(kept))[turn]
-        self._exchanges = kept[:place]
+        exchanges = self._exchanges
+        if not -len(exchanges) <= turn < len(exchanges):
+            raise IndexError(f"there is no turn {turn}: the conversation has {len(exchanges)}")
+        index = range(len(exchanges))[turn]
+        self._exchanges = exchanges[:index]
         try:
             return self.say(text, **sampling)
         except BaseException:
-            self._exchanges = kept
+            self._exchanges = exchanges
             raise
 
     def undo(self) -> Exchange:
-        """Takes the last turn back and gives it. Raises IndexError when there is none."""
+        """Removes the last turn and returns it. Raises IndexError when there is none."""
         if not self._exchanges:
             raise IndexError("there is no turn to undo: the conversation is empty")
         self._exchanges, last = self._exchanges[:-1], self._exchanges[-1]
         return last
 
     def fork(self) -> Conversation:
-        """A conversation of its own that begins with all that was said in this one."""
+        """An independent conversation that begins with all turns of this one."""
         other = Conversation(self.engine, self.before, self.strategy, **self.sampling.given())
         other._exchanges = self._exchanges
         return other
 
     def frame(self) -> pd.DataFrame:
-        """A row for each turn: what was said and answered, tokens, why it ended, seconds."""
+        """A row for each turn: message, answer, finish reason, tokens, seconds, fingerprint."""
         import pandas as pd
 
         rows = [
@@ -183,33 +185,36 @@ class Conversation:
 
     @classmethod
     def load(cls, engine: Engine, path: str | Path) -> Conversation:
-        """Goes on with a conversation that `save` wrote, on any engine."""
+        """Continues a conversation that `save` wrote, on any engine. Raises ValueError for any other file."""
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
-            talk = cls(engine, data["before"], data["strategy"], **data["sampling"])
-            talk._exchanges = tuple(
+            conversation = cls(engine, data["before"], data["strategy"], **data["sampling"])
+            conversation._exchanges = tuple(
                 Exchange(**{**e, "usage": Usage(**e["usage"])}) for e in data["exchanges"]
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is no conversation that was saved here: {error!r}") from None
-        return talk
+        return conversation
 
-    def _request(self, text: Any, sampling: Mapping[str, Any], form: Any) -> tuple[dict[str, Any], Request]:
-        (said,) = messages([{"role": "user", "content": text}])
+    def _request(
+        self, text: Any, sampling: Mapping[str, Any], response_format: Any
+    ) -> tuple[dict[str, Any], Request]:
+        """The message of a new turn, and its request."""
+        (message,) = messages([{"role": "user", "content": text}])
         settings = self.sampling.with_(**sampling)
 
         def build(kept: Mapping[str, Any]) -> Messages:
-            return (*self.before, *(m for exchange in kept["turns"] for m in exchange), said)
+            return (*self.before, *(m for exchange in kept["turns"] for m in exchange), message)
 
         reserve = settings.max_tokens or DEFAULT_MAX_TOKENS
         turns = {"turns": [e.messages for e in self._exchanges]}
         kept, dropped, tokens = fit(build, turns, self.engine, reserve, self.strategy)
         rendered = Rendered(build(kept), dropped=dropped, prompt_tokens=tokens)
-        return said, Request.chat(rendered, response_format=form, **settings.given())
+        return message, Request.chat(rendered, response_format=response_format, **settings.given())
 
-    def _add(self, said: dict[str, Any], completion: Completion) -> None:
+    def _add(self, message: dict[str, Any], completion: Completion) -> None:
         exchange = Exchange(
-            said=said,
+            said=message,
             answer=completion.text,
             finish_reason=completion.finish_reason,
             usage=completion.usage,

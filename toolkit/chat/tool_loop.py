@@ -1,4 +1,4 @@
-"""Tool run: a model and its tools in turn, until it answers in words."""
+"""Tool loop: calls a model and its tools in turn, until it answers in words."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from toolkit.completion import Completion, Usage
-from toolkit.engine import Engine, RequestError
-from toolkit.messages import Message, Messages, messages, view
-from toolkit.prompt import Rendered
-from toolkit.tools import ToolCall, run, tools
+from toolkit.core.completion import Completion, Usage
+from toolkit.engines.base import Engine
+from toolkit.errors import RequestError
+from toolkit.prompts.messages import Message, Messages, messages
+from toolkit.prompts.messages_html import view
+from toolkit.prompts.prompt import Rendered
+from toolkit.structured.tools import ToolCall, run_call, tools
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ToolStep:
-    """What the model said, and what its calls gave."""
+    """A completion, and the results of its tool calls."""
 
     completion: Completion
     results: tuple[tuple[ToolCall, str, bool], ...]
-    """(call, what it gave as text, whether it went well), in the order of the calls."""
+    """(call, its result as text, whether it succeeded), in the order of the calls."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,13 @@ class ToolRun:
     before: Messages
     steps: tuple[ToolStep, ...]
     finished: bool
-    """The model ended with an answer in words; False when the limit of turns, or of tokens, came first."""
+    """The model ended with an answer in words; False when the limit of turns or tokens was reached first."""
     error: str | None = None
-    """Why a later turn could not be asked."""
+    """The error of a later turn, if one failed."""
 
     @property
     def completion(self) -> Completion:
-        """The last one."""
+        """The last completion."""
         return self.steps[-1].completion
 
     @property
@@ -52,11 +54,11 @@ class ToolRun:
 
     @property
     def messages(self) -> Messages:
-        """The whole conversation, calls and results included."""
-        return (*self.before, *(m for step in self.steps for m in _said(step)))
+        """The whole conversation, including calls and results."""
+        return (*self.before, *(m for step in self.steps for m in _step_messages(step)))
 
     def frame(self) -> pd.DataFrame:
-        """A row for each call: step, name, arguments, result, whether it went well."""
+        """A row for each call: step, name, arguments, result, ok (whether it succeeded)."""
         import pandas as pd
 
         columns = ["step", "name", "arguments", "result", "ok"]
@@ -81,30 +83,30 @@ def run_tools(
     tool_choice: Any = "auto",
     **options: Any,
 ) -> ToolRun:
-    """Asks the model, runs the functions that it calls, tells it what they gave, and so on until it answers in words.
+    """Calls the model, runs the tools that it calls, sends it their results, and repeats until it answers in words.
 
-    functions: typed Python functions. turns: the most completions asked for. tool_choice: of the first turn; the
-    others are free to answer in words ("auto"), or a call that must be made would be made for ever. What goes wrong
-    in a call (no such function, arguments that do not fit, an exception) is told to the model as text.
+    functions: typed Python functions. turns: the maximum number of completions. tool_choice: for the first turn;
+    later turns use "auto", since a forced tool call would be repeated for ever. Errors in a call (no such function,
+    invalid arguments, an exception) are sent to the model as text.
 
-    Raises ValueError or TypeError for bad arguments, RequestError when the first turn cannot be answered. When a
-    later one cannot (a result may fill the window), the run ends there: `finished` is False, `error` says why.
+    Raises ValueError or TypeError for invalid arguments, RequestError when the first turn fails. When a later one
+    fails (a result may fill the context window), the run ends there: `finished` is False, `error` says why.
     """
     if isinstance(turns, bool) or not isinstance(turns, int) or turns < 1:
         raise ValueError(f"turns must be a whole number from 1 up, got {turns!r}")
-    known = tools(functions)
+    available = tools(functions)
     before = given.messages if isinstance(given, Rendered) else messages(given)
     steps: list[ToolStep] = []
     for turn in range(turns):
-        so_far = (*before, *(m for step in steps for m in _said(step)))
+        conversation = (*before, *(m for step in steps for m in _step_messages(step)))
         choice = tool_choice if turn == 0 else "auto"
         try:
-            completion = engine.chat(so_far, tools=known, tool_choice=choice, **options)
-        except RequestError as problem:
+            completion = engine.chat(conversation, tools=available, tool_choice=choice, **options)
+        except RequestError as error:
             if not steps:
                 raise
-            return ToolRun(before, tuple(steps), finished=False, error=str(problem))
-        steps.append(ToolStep(completion, tuple((c, *run(c, known)) for c in completion.tool_calls)))
+            return ToolRun(before, tuple(steps), finished=False, error=str(error))
+        steps.append(ToolStep(completion, tuple((c, *run_call(c, available)) for c in completion.tool_calls)))
         if not completion.tool_calls:
             break
     return ToolRun(
@@ -112,8 +114,8 @@ def run_tools(
     )
 
 
-def _said(step: ToolStep) -> Messages:
+def _step_messages(step: ToolStep) -> Messages:
     calls = [call.to_openai() for call in step.completion.tool_calls]
-    own = {"role": "assistant", "content": step.completion.text, **({"tool_calls": calls} if calls else {})}
+    reply = {"role": "assistant", "content": step.completion.text, **({"tool_calls": calls} if calls else {})}
     results = ({"role": "tool", "tool_call_id": call.id, "content": text} for call, text, _ in step.results)
-    return (own, *results)
+    return (reply, *results)

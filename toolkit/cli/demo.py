@@ -1,4 +1,4 @@
-"""The main job in one command: `python -m toolkit demo`."""
+"""A small sweep in one command: `python -m toolkit demo`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import toolkit as tk
 
 
 def demo(folder: Path) -> None:
-    """A sweep of the default model over questions, temperatures and seeds; saved, shown, and as a page."""
-    began = time.monotonic()
+    """Sweeps the default model over questions, temperatures and seeds; saves, prints and reports the results."""
+    start = time.monotonic()
     engine = tk.load()
     sweep = tk.sweep(
         "What is the capital of {country}? Answer in one sentence.",
@@ -23,4 +23,4 @@ def demo(folder: Path) -> None:
     print(results, "\n")
     print(results.summary().to_string(), "\n")
     page = results.to_html(folder / "demo.html", title="Capitals: temperature × seed")
-    print(f"run:    {store}\nreport: {page}\n{time.monotonic() - began:.1f} s")
+    print(f"run:    {store}\nreport: {page}\n{time.monotonic() - start:.1f} s")

@@ -1,4 +1,4 @@
-"""`python -m toolkit`: the commands that the Makefile and people call."""
+"""The command line of `python -m toolkit`, also used by the Makefile."""
 
 from __future__ import annotations
 
@@ -11,75 +11,84 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from toolkit.demo import demo
-from toolkit.engine import EngineError
-from toolkit.models import DEFAULT, ModelError
-from toolkit.serve import OPENAI, Server, serve
+from toolkit.cli.demo import demo
+from toolkit.errors import EngineError, ModelError
+from toolkit.models import DEFAULT
+from toolkit.serving.command_line import OPENAI
+from toolkit.serving.server import Server, serve
 
-_ELSEWHERE = {
+_SET_ELSEWHERE = {
     "api_key": "others can read a command line: set the environment variable VLLM_API_KEY to the key",
     "aliases": "write --alias NAME, once for each",
     "served_model_name": "write --alias NAME, once for each",
     "env": "set the variables before the command",
 }
-"""What is no engine argument here, and how it is said instead."""
+"""Names that are not options of the command line → how to set them instead."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m toolkit", description="A research toolkit around vLLM.")
     commands = parser.add_subparsers(dest="command", required=True)
-    shown = commands.add_parser("demo", help="run a small real sweep, save it and write a report")
-    shown.add_argument("--folder", type=Path, default=Path("runs"), help="where results go (default: runs)")
-    served = commands.add_parser(
+    demo_parser = commands.add_parser("demo", help="run a small real sweep, save it and write a report")
+    demo_parser.add_argument(
+        "--folder", type=Path, default=Path("runs"), help="where results go (default: runs)"
+    )
+    serve_parser = commands.add_parser(
         "serve",
         help="OpenAI's API on a model of this machine, until Ctrl-C",
-        epilog="All other options are vLLM's engine arguments, such as --max-model-len=4096. A key, which requests "
-        "must bring then, is read from the environment variable VLLM_API_KEY, where no other user can see it.",
+        epilog="All other options are vLLM's engine arguments, such as --max-model-len=4096. An API key that "
+        "requests must send is read from the environment variable VLLM_API_KEY, where no other user can see it.",
     )
-    served.add_argument("--model", default=DEFAULT, help=f"a folder or a hub id (default: {DEFAULT})")
-    served.add_argument("--host", default="127.0.0.1", help="who may ask (default: this machine only)")
-    served.add_argument("--port", type=int, help="default: a free one")
-    served.add_argument("--alias", action="append", default=[], metavar="NAME", help="one more model name")
-    served.add_argument("--openai", action="store_true", help="the names of OpenAI's models as aliases")
-    served.add_argument("--threads", type=int, help="of a CPU")
-    given, rest = parser.parse_known_args()
-    if given.command == "demo":
+    serve_parser.add_argument("--model", default=DEFAULT, help=f"a folder or a hub id (default: {DEFAULT})")
+    serve_parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
+    )
+    serve_parser.add_argument("--port", type=int, help="default: a free one")
+    serve_parser.add_argument(
+        "--alias", action="append", default=[], metavar="NAME", help="another name for the model"
+    )
+    serve_parser.add_argument(
+        "--openai", action="store_true", help="add the names of OpenAI's models as aliases"
+    )
+    serve_parser.add_argument("--threads", type=int, help="number of CPU threads")
+    options, rest = parser.parse_known_args()
+    if options.command == "demo":
         if rest:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        return demo(given.folder)
+        return demo(options.folder)
     try:
-        _serve(given, _arguments(rest))
+        _serve(options, _engine_arguments(rest))
     except (EngineError, ModelError, TypeError, ValueError) as error:
-        served.exit(1, f"{error}\n")
+        serve_parser.exit(1, f"{error}\n")
     except KeyboardInterrupt:
         print("stopped")
 
 
-def _serve(given: argparse.Namespace, arguments: dict[str, Any]) -> None:
-    """In the foreground, until it is interrupted or the server dies."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # the end of a service, or of the terminal
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+def _serve(options: argparse.Namespace, arguments: dict[str, Any]) -> None:
+    """Serves in the foreground, until interrupted or until the server dies."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a service is stopped, or a terminal closed
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored under nohup
             signal.signal(number, lambda *_: sys.exit(0))
-    aliases = [*given.alias, *(OPENAI if given.openai else ())]
-    own = {"host": given.host, "port": given.port, "threads": given.threads}
-    with serve(given.model, aliases=aliases, **own, **arguments) as server:
-        print(_introduced(server), flush=True)
+    aliases = [*options.alias, *(OPENAI if options.openai else ())]
+    server_options = {"host": options.host, "port": options.port, "threads": options.threads}
+    with serve(options.model, aliases=aliases, **server_options, **arguments) as server:
+        print(_startup_message(server), flush=True)
         while server.ours and server.alive:
             time.sleep(0.5)
-        server.fingerprint  # noqa: B018  # raises, with the end of the log, when it has died
+        server.fingerprint  # noqa: B018  # raises, with the end of the log, when the server has died
 
 
-def _introduced(server: Server) -> str:
-    found = server.environment
-    variables = found.hiding('"$VLLM_API_KEY"') if server.api_key else str(found)
+def _startup_message(server: Server) -> str:
+    environment = server.environment
+    variables = environment.hiding('"$VLLM_API_KEY"') if server.api_key else str(environment)
     state = "Ctrl-C stops it" if server.ours else "it has been running, and goes on"
     return f"{server.model} at {server.url}; {state}. Its log: {server.log}\n{variables}"
 
 
-def _arguments(rest: Sequence[str]) -> dict[str, Any]:
-    """Engine arguments as vLLM's own command line has them: --name=value, --name value, --name, --no-name. Raises
-    ValueError."""
-    found: dict[str, Any] = {}
+def _engine_arguments(rest: Sequence[str]) -> dict[str, Any]:
+    """Engine arguments in the syntax of vLLM's command line: --name=value, --name value, --name, --no-name. Raises
+    ValueError for anything else."""
+    arguments: dict[str, Any] = {}
     words = list(rest)
     while words:
         flag, has_value, text = words.pop(0).partition("=")
@@ -89,20 +98,16 @@ def _arguments(rest: Sequence[str]) -> dict[str, Any]:
         if not has_value and words and not words[0].startswith("--"):
             has_value, text = "=", words.pop(0)
         if has_value:
-            found[name] = _value(text)
+            arguments[name] = _parsed_value(text)
         else:
-            found[name.removeprefix("no_")] = not name.startswith("no_")
-    for name in found.keys() & _ELSEWHERE.keys():
-        raise ValueError(f"--{name.replace('_', '-')} is no option: {_ELSEWHERE[name]}")
-    return found
+            arguments[name.removeprefix("no_")] = not name.startswith("no_")
+    for name in arguments.keys() & _SET_ELSEWHERE.keys():
+        raise ValueError(f"--{name.replace('_', '-')} is no option: {_SET_ELSEWHERE[name]}")
+    return arguments
 
 
-def _value(text: str) -> Any:
+def _parsed_value(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
         return text
-
-
-if __name__ == "__main__":
-    main()

@@ -1,20 +1,22 @@
-"""The noun that travels: a Request becomes a Completion."""
+"""Completion: the response to a Request, with its token usage; and the pieces of a streamed one."""
 
 from __future__ import annotations
 
 import html
+import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from toolkit.choice import Choice, Floats, Ints, Token
-from toolkit.request import Request
-from toolkit.response import chat_choice, text_choice
-from toolkit.tools import ToolCall
-from toolkit.verdict import Verdict, parsed, verdict
+from toolkit.core.choice import Choice, Floats, Ints, Token
+from toolkit.core.openai_format import chat_choice, text_choice
+from toolkit.core.request import Request
+from toolkit.structured.tools import ToolCall
+from toolkit.structured.verdict import Verdict, parsed, verdict
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
-    """Prompt tokens whose attention was found in the engine's prefix cache; part of prompt_tokens."""
+    """Prompt tokens found in the engine's prefix cache; part of prompt_tokens."""
 
     @property
     def total_tokens(self) -> int:
@@ -47,44 +49,70 @@ class Usage:
 
 @dataclass(frozen=True, eq=False)
 class Completion:
-    """The answer to one Request: one or more choices, with what is needed to know where they came from.
+    """The response to one Request: one or more choices, and a record of the system that generated them.
 
     `text`, `finish_reason`, `token_ids`, `logprobs`, … are those of the first choice.
     """
 
     request: Request
-    """With every sampling parameter resolved."""
+    """The request, with every sampling parameter resolved."""
     choices: tuple[Choice, ...]
     usage: Usage
     model: str
     system_fingerprint: str
-    """`fp_…`, the id of the Fingerprint of the engine that answered."""
+    """`fp_…`, the ID of the Fingerprint of the engine that generated it."""
     id: str
     created: float
     """Unix time in seconds at which the completion was finished."""
     seconds: float | None = None
-    """From the request's arrival at the engine to its last token, waiting in the batch included."""
+    """From the request's arrival at the engine to its last token, including the wait in the batch."""
     first_token_seconds: float | None = None
     """From the request's arrival to its first token."""
     prompt_token_ids: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
-    """(P,) the ids that the model was given, chat template included; a prefix of the answer is part of the answer."""
+    """(P,) the token IDs of the prompt, chat template included; `Request.prefix` belongs to the choices instead."""
     position: int | None = None
-    """The request's place in the order in which its batch was given to the engine."""
+    """The request's position in its batch, in the order of submission to the engine."""
     error: str | None = None
-    """Why there is no answer; then there is one choice, without text, and finish_reason is "error"."""
+    """Why the request failed; there is then one choice, without text, and finish_reason is "error"."""
     prompt: Choice | None = None
-    """The prompt as a choice of its own (its text, tokens and log probabilities), when echo or prompt_logprobs asked
-    for it. No log probability belongs to its first token: NaN, with rank 0."""
+    """The prompt as a choice of its own (its text, tokens and log probabilities), when echo or prompt_logprobs
+    requested it. Its first token has no log probability: NaN, with rank 0."""
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """How the request was made and sent: few-shot examples, what was left out, roles that were renamed."""
+    """How the request was made and sent: few-shot examples, what was left out, renamed roles."""
+
+    @classmethod
+    def failed(
+        cls,
+        request: Request,
+        error: str,
+        *,
+        model: str,
+        system_fingerprint: str,
+        usage: Usage | None = None,
+        position: int | None = None,
+        id: str | None = None,
+        created: float | None = None,
+    ) -> Self:
+        """The completion of a request that failed: one choice without text. usage: the tokens it used."""
+        return cls(
+            request=request,
+            choices=(Choice(0, "", "error"),),
+            usage=usage or Usage(),
+            model=model,
+            system_fingerprint=system_fingerprint,
+            id=uuid.uuid4().hex if id is None else id,
+            created=time.time() if created is None else created,
+            position=position,
+            error=error,
+        )
 
     def choice(self, index: int) -> Choice:
-        """The choice of that index: not always the place in `choices`, of which an export may have kept a few.
+        """The choice with that index. It need not be its position in `choices`: an export may hold only some of them.
         Raises KeyError."""
-        found = {choice.index: choice for choice in self.choices}
-        if index not in found:
-            raise KeyError(f"no choice {index} here: there are {', '.join(map(str, found))}")
-        return found[index]
+        by_index = {choice.index: choice for choice in self.choices}
+        if index not in by_index:
+            raise KeyError(f"no choice {index} here: there are {', '.join(map(str, by_index))}")
+        return by_index[index]
 
     @property
     def text(self) -> str:
@@ -124,24 +152,25 @@ class Completion:
 
     @cached_property
     def schema_verdict(self) -> Verdict | None:
-        """Whether the first choice has the form that was asked for; None when none was."""
-        form = self.request.response_format
-        if form is None or self.error is not None or self.tool_calls:
+        """Whether the first choice conforms to the response format; None without one, for an error and for tool
+        calls."""
+        response_format = self.request.response_format
+        if response_format is None or self.error is not None or self.tool_calls:
             return None
-        return verdict(self.text, form, self.finish_reason)
+        return verdict(self.text, response_format, self.finish_reason)
 
     @property
     def parsed(self) -> Any:
-        """The answer as data: an instance of the type that was asked for, or plain data where a schema was; None
-        when it is not valid (`schema_verdict` says why)."""
-        form, found = self.request.response_format, self.schema_verdict
-        return parsed(found, form) if form and found else None
+        """The first choice as data: an instance of the requested type, or plain data for a schema; None when it is
+        not valid (`schema_verdict` says why)."""
+        response_format, outcome = self.request.response_format, self.schema_verdict
+        return parsed(outcome, response_format) if response_format and outcome else None
 
     @property
     def refusal(self) -> str | None:
-        """What a model says that gives no answer in the form asked for, but a refusal."""
-        found = self.schema_verdict
-        return found.reason if found is not None and found.status == "refused" else None
+        """The model's refusal, where it gave one instead of the response format; else None."""
+        outcome = self.schema_verdict
+        return outcome.reason if outcome is not None and outcome.status == "refused" else None
 
     def to_openai(self) -> dict[str, Any]:
         """The response as OpenAI's API gives it: chat.completion for messages, text_completion for a prompt.
@@ -169,14 +198,14 @@ class Completion:
     def __repr__(self) -> str:
         if self.error is not None:
             return f"Completion(error={self.error!r})"
-        more = f", {len(self.choices)} choices" if len(self.choices) > 1 else ""
-        return f"Completion({_said(self.choices[0])!r}, {self._summary()}{more})"
+        choices = f", {len(self.choices)} choices" if len(self.choices) > 1 else ""
+        return f"Completion({_display_text(self.choices[0])!r}, {self._summary()}{choices})"
 
     def _summary(self) -> str:
         tokens = f"{self.usage.prompt_tokens} + {self.usage.completion_tokens} tokens"
         seconds = "" if self.seconds is None else f", {self.seconds:.2f} s"
-        form = f", {self.schema_verdict.status}" if self.schema_verdict else ""
-        return f"{self.finish_reason}{form}, {tokens}{seconds}, {self.system_fingerprint}"
+        status = f", {self.schema_verdict.status}" if self.schema_verdict else ""
+        return f"{self.finish_reason}{status}, {tokens}{seconds}, {self.system_fingerprint}"
 
     def _repr_html_(self) -> str:
         if self.error is not None:
@@ -185,12 +214,12 @@ class Completion:
             "white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;margin:0 0 4px 0;padding-left:8px;"
             "border-left:3px solid #0072b2"
         )
-        texts = "".join(f'<div style="{style}">{html.escape(_said(c))}</div>' for c in self.choices)
+        texts = "".join(f'<div style="{style}">{html.escape(_display_text(c))}</div>' for c in self.choices)
         return f"<div>{texts}<small>{html.escape(self._summary())}</small></div>"
 
 
-def _said(choice: Choice) -> str:
-    """A choice's text and its calls, for people."""
+def _display_text(choice: Choice) -> str:
+    """A choice's text and its tool calls, for display."""
     calls = [f"→ {call.name}({call.arguments})" for call in choice.tool_calls]
     return "\n".join([*([choice.text] if choice.text or not calls else []), *calls])
 

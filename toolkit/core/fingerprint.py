@@ -1,4 +1,4 @@
-"""Fingerprint: what a system is made of, as a record with an id, so that two can be told apart in words."""
+"""Fingerprint: the components of a system as a record with an ID, and differences of two in words."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from toolkit.request import digest
+from toolkit._internal.hashing import digest
 
 COMPONENTS = {
     "engine": "kind of engine",
     "versions": "versions of the packages that compute",
     "model": "model's name",
-    "revision": "revision of the model that was asked for",
+    "revision": "requested revision of the model",
     "weights": "weights",
     "config": "model's configuration",
     "tokenizer": "tokenizer",
     "chat_template": "chat template",
-    "generation_config": "model's own sampling options",
+    "generation_config": "model's default sampling parameters",
     "dtype": "number format of weights and activations",
     "quantization": "quantization of the weights",
     "kv_cache_dtype": "number format of the KV cache; auto: as dtype",
@@ -29,58 +29,58 @@ COMPONENTS = {
     "compilation": "compilation mode; 0: none",
     "cudagraph_mode": "which steps run as CUDA graphs",
     "custom_ops": "which of vLLM's own operations run",
-    "attention_backend": "attention kernels; auto: chosen in a process of vLLM's own",
+    "attention_backend": "attention kernels; auto: chosen in vLLM's own process",
     "speculative": "speculative decoding",
     "lora": "LoRA",
     "prefix_caching": "prefix cache",
-    "chunked_prefill": "long prompts computed in parts",
-    "async_scheduling": "next step planned while one runs",
+    "chunked_prefill": "long prompts prefilled in chunks",
+    "async_scheduling": "next step scheduled while one runs",
     "max_num_seqs": "most sequences in a batch",
     "max_num_batched_tokens": "most tokens in a step",
-    "tensor_parallel_size": "devices that share each layer",
-    "pipeline_parallel_size": "devices that share the layers out",
-    "data_parallel_size": "copies of the model that share the requests",
-    "expert_parallel": "experts shared out over devices",
+    "tensor_parallel_size": "devices among which each layer is divided",
+    "pipeline_parallel_size": "devices among which the layers are divided",
+    "data_parallel_size": "copies of the model among which the requests are divided",
+    "expert_parallel": "experts distributed over devices",
     "batch_invariant": "vLLM's batch-invariant kernels",
-    "logprobs_mode": "which scores logprobs are",
-    "max_logprobs": "most logprobs for a token",
-    "structured_outputs_backend": "library that holds answers to a form",
-    "compact_json": "JSON without free white space",
+    "logprobs_mode": "which scores are reported as logprobs",
+    "max_logprobs": "most logprobs per token",
+    "structured_outputs_backend": "library that constrains output to a schema",
+    "compact_json": "JSON without optional white space",
     "options": "other engine arguments that were set",
-    "own_processes": "vLLM in processes of its own",
+    "own_processes": "vLLM in its own processes",
     "device": "hardware",
     "environment": "environment variables that change numbers",
 }
-"""What each component of an engine on this machine is, in words. A record that is remembered is of this form."""
+"""Descriptions of the components of a local engine. The names are part of the key of a cached fingerprint."""
 SERVED = {
     "url": "server's address",
-    "owned_by": "whose the model is, as the server says",
-    "root": "what the server says the model is",
+    "owned_by": "owner of the model, as the server reports it",
+    "root": "what the model is, as the server reports it",
     "version": "version of the server",
-    "system_fingerprint": "the server's own string; none: unknown, and so whether two answers came of one system",
+    "system_fingerprint": "the server's own string; none: unknown, and so whether two responses came from one system",
 }
-"""What a server has instead, in words."""
-_WORDS = {**COMPONENTS, **SERVED}
+"""Descriptions of the components that a server has instead."""
+_DESCRIPTIONS = {**COMPONENTS, **SERVED}
 ABSENT = "not there"
-"""Stands in a diff for what one of two fingerprints lacks."""
+"""The value in a diff of a component that one of two fingerprints lacks."""
 _HASHES = ("weights", "config", "tokenizer", "chat_template")
-_SHOWN = 8
-"""Digits of a hash that are shown."""
+_HASH_DIGITS = 8
+"""Digits of a hash that sentences contain."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """A record of named components that may change an output. Equal components give an equal id.
+    """A record of named components that may change an output. Equal components give an equal ID.
 
-    An equal id never proves equal outputs, as with OpenAI's `system_fingerprint`
+    An equal ID never proves equal outputs, as with OpenAI's `system_fingerprint`
     (https://cookbook.openai.com/examples/reproducible_outputs_with_the_seed_parameter).
     """
 
     components: Mapping[str, Any]
-    """Plain data by name; all of it goes into the id. `COMPONENTS` says what each is."""
+    """Plain data by name; all of it goes into the ID. `COMPONENTS` describes each."""
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """What is worth recording but says nothing of the output: paths, vLLM's own string, and the `arguments` that an
-    engine like this one is made with; not in the id."""
+    """Recorded, but without effect on the output, so not in the ID: paths, vLLM's own string, and the `arguments` to
+    make an engine like this one."""
 
     @cached_property
     def id(self) -> str:
@@ -89,11 +89,11 @@ class Fingerprint:
 
     @property
     def known(self) -> bool:
-        """False for a server that says nothing of its system: then equal fingerprints are not known to be of one."""
+        """False for a server that reports nothing about its system: equal fingerprints may hide two systems."""
         return self.components.get("engine") != "server" or bool(self.components.get("system_fingerprint"))
 
     def diff(self, other: Fingerprint) -> Difference:
-        """The components that differ. Empty if, and only if, the ids are equal."""
+        """The components that differ. Empty if, and only if, the IDs are equal."""
         return Difference(_differences(self.components, other.components))
 
     def to_json(self) -> dict[str, Any]:
@@ -118,40 +118,43 @@ class Fingerprint:
         return "\n".join([self.id, *lines])
 
     def _repr_html_(self) -> str:
-        rows = ((name, _WORDS.get(name, ""), value) for name, value in self.components.items())
+        rows = ((name, _DESCRIPTIONS.get(name, ""), value) for name, value in self.components.items())
         return f"<table><caption><code>{self.id}</code></caption>{''.join(map(_row, rows))}</table>"
 
 
 class Difference(dict[str, tuple[Any, Any]]):
-    """What two fingerprints differ in: name → (here, there). Parts of a component are named with dots
-    (`device.threads`); `ABSENT` stands for what one of them lacks."""
+    """The components in which two fingerprints differ: name → (here, there). Parts of a component are named with dots
+    (`device.threads`); `ABSENT` is the value of a component that one of them lacks."""
 
     def sentence(self) -> str:
-        """The difference in words, with hashes shortened, and of two lists only what the other has not."""
+        """The difference in words: hashes are shortened, and of two lists only the items that differ are named."""
         if not self:
             return "these 2 fingerprints are equal"
-        parts = [f"{_called(name)} ({', '.join(_said(name, *pair))})" for name, pair in self.items()]
-        listed = " and ".join([*([", ".join(parts[:-1])] if parts[1:] else []), parts[-1]])
-        return f"these 2 fingerprints differ in {listed}"
+        parts = [
+            f"{_component(name)} ({', '.join(_value_texts(name, *pair))})" for name, pair in self.items()
+        ]
+        enumeration = " and ".join([*([", ".join(parts[:-1])] if parts[1:] else []), parts[-1]])
+        return f"these 2 fingerprints differ in {enumeration}"
 
     __str__ = sentence
 
-    def told(self) -> list[tuple[str, str, str, str]]:
-        """Of each component that differs its name, what it is, and what it is here and there, in words."""
+    def describe_changes(self) -> list[tuple[str, str, str, str]]:
+        """For each component that differs: its name, its description, and its two values, as text."""
         return [
-            (name, _WORDS.get(name.partition(".")[0], ""), *_said(name, *pair)) for name, pair in self.items()
+            (name, _DESCRIPTIONS.get(name.partition(".")[0], ""), *_value_texts(name, *pair))
+            for name, pair in self.items()
         ]
 
     def _repr_html_(self) -> str:
         if not self:
             return f"<p>{self.sentence()}</p>"
         head = "<tr><th>component</th><th>what it is</th><th>here</th><th>there</th></tr>"
-        rows = ((name, _WORDS.get(name.partition(".")[0], ""), *pair) for name, pair in self.items())
+        rows = ((name, _DESCRIPTIONS.get(name.partition(".")[0], ""), *pair) for name, pair in self.items())
         return f"<table>{head}{''.join(map(_row, rows))}</table>"
 
 
 def leaves(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested mappings, each with its whole name: `device.threads`."""
+    """The values of nested mappings, each with its full name: `device.threads`."""
     for name, value in record.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{name}.")
@@ -160,42 +163,42 @@ def leaves(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _differences(
-    here: Mapping[str, Any], there: Mapping[str, Any], prefix: str = ""
+    first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    for name in {**here, **there}:
-        a, b = here.get(name, ABSENT), there.get(name, ABSENT)
+    for name in {**first, **second}:
+        a, b = first.get(name, ABSENT), second.get(name, ABSENT)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             yield from _differences(a, b, f"{prefix}{name}.")
-        elif digest(a) != digest(b):  # as the id tells them apart: 1 is not True, NaN is itself
+        elif digest(a) != digest(b):  # as in the ID: 1 is not True, NaN equals itself
             yield prefix + name, (a, b)
 
 
-def _called(name: str) -> str:
+def _component(name: str) -> str:
     return f"the {COMPONENTS[name]}" if name in _HASHES else name
 
 
-def _said(name: str, here: Any, there: Any) -> tuple[str, str]:
-    """Two values as a sentence says them."""
+def _value_texts(name: str, first: Any, second: Any) -> tuple[str, str]:
+    """A component's two values, as a sentence names them."""
     if name in _HASHES:
-        return _short(here), _short(there)
-    if isinstance(here, list) and isinstance(there, list):
-        only = [x for x in here if x not in there], [x for x in there if x not in here]
-        if any(only):  # else they differ in their order
-            return _spaced(only[0]), _spaced(only[1])
-    return _plainly(here), _plainly(there)
+        return _short_hash(first), _short_hash(second)
+    if isinstance(first, list) and isinstance(second, list):
+        unshared = [x for x in first if x not in second], [x for x in second if x not in first]
+        if any(unshared):  # else only their order differs
+            return _items_text(unshared[0]), _items_text(unshared[1])
+    return _value_text(first), _value_text(second)
 
 
-def _short(value: Any) -> str:
-    return _plainly(value) if value in (None, ABSENT) else str(value)[:_SHOWN]
+def _short_hash(value: Any) -> str:
+    return _value_text(value) if value in (None, ABSENT) else str(value)[:_HASH_DIGITS]
 
 
-def _spaced(items: list[Any]) -> str:
+def _items_text(items: list[Any]) -> str:
     return " ".join(map(str, items)) or "without"
 
 
-def _plainly(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
 def _row(values: tuple[Any, ...]) -> str:
-    return "<tr>" + "".join(f"<td>{html.escape(_plainly(value))}</td>" for value in values) + "</tr>"
+    return "<tr>" + "".join(f"<td>{html.escape(_value_text(value))}</td>" for value in values) + "</tr>"

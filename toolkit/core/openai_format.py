@@ -1,24 +1,24 @@
-"""Response: choices in the shape of OpenAI's API."""
+"""Choices in the response format of OpenAI's API."""
 
 from __future__ import annotations
 
 import codecs
 from typing import Any
 
-from toolkit.choice import UNLIKELY, UNNAMED, Choice, Token
+from toolkit.core.choice import UNLIKELY, UNNAMED, Choice, Token
 
 
 def chat_choice(choice: Choice, refusal: str | None) -> dict[str, Any]:
     """A choice of a chat completion."""
-    calls = {"tool_calls": [call.to_openai() for call in choice.tool_calls]} if choice.tool_calls else {}
-    silent = refusal is not None or (calls and not choice.text)
+    tool_calls = {"tool_calls": [call.to_openai() for call in choice.tool_calls]} if choice.tool_calls else {}
+    no_content = refusal is not None or (tool_calls and not choice.text)
     return {
         "index": choice.index,
         "message": {
             "role": "assistant",
-            "content": None if silent else choice.text,
+            "content": None if no_content else choice.text,
             "refusal": refusal,
-            **calls,
+            **tool_calls,
         },
         "logprobs": {"content": _chat_logprobs(choice), "refusal": None} if _has_logprobs(choice) else None,
         "finish_reason": choice.finish_reason,
@@ -26,28 +26,28 @@ def chat_choice(choice: Choice, refusal: str | None) -> dict[str, Any]:
 
 
 def _has_logprobs(choice: Choice) -> bool:
-    """Raises ValueError for those of unknown tokens: the shape has the token beside each."""
+    """Raises ValueError for log probabilities of unknown tokens: the format has the token beside each."""
     if choice.logprobs is None:
         return False
     if len(choice.logprobs) != len(choice.token_ids):
-        raise ValueError(f"OpenAI's shape names each token: {UNNAMED}")
+        raise ValueError(f"OpenAI's format names each token: {UNNAMED}")
     return True
 
 
 def _chat_logprobs(choice: Choice) -> list[dict[str, Any]]:
     def entry(token_id: int, logprob: float) -> dict[str, Any]:
         raw = choice.token_bytes(token_id)
-        return {"token": _spelt(raw), "logprob": _finite(logprob), "bytes": list(raw)}
+        return {"token": _token_text(raw), "logprob": _finite(logprob), "bytes": list(raw)}
 
     return [
         {**entry(t.id, t.logprob), "top_logprobs": [entry(i, p) for i, _, p in t.top]}
         for t in choice.tokens
-        if t.logprob is not None  # those of a prefix may not be known
+        if t.logprob is not None  # unknown for the tokens of some prefixes
     ]
 
 
 def text_choice(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
-    """A choice of a text completion, after the prompt where that was to be echoed."""
+    """A choice of a text completion, with the prompt's log probabilities in front where it was echoed."""
     return {
         "index": choice.index,
         "text": choice.text,
@@ -64,23 +64,24 @@ def _text_logprobs(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
         offsets.append(length)
         length += len(decoder.decode(token.bytes))
 
-    def alternatives(token: Token) -> dict[str, float] | None:
+    def top_logprobs(token: Token) -> dict[str, float] | None:
         if token.logprob is None:
             return None
-        # The API always lists the sampled token, so that there may be one more.
-        found = {_spelt(choice.token_bytes(i), "bytes:"): _finite(p) for i, _, p in token.top}
-        return {**found, _spelt(token.bytes, "bytes:"): _finite(token.logprob)}
+        # The API always lists the sampled token, so there may be one entry more.
+        top = {_token_text(choice.token_bytes(i), "bytes:"): _finite(p) for i, _, p in token.top}
+        return {**top, _token_text(token.bytes, "bytes:"): _finite(token.logprob)}
 
     return {
-        "tokens": [_spelt(t.bytes, "bytes:") for t in tokens],
+        "tokens": [_token_text(t.bytes, "bytes:") for t in tokens],
         "token_logprobs": [None if t.logprob is None else _finite(t.logprob) for t in tokens],
-        "top_logprobs": [alternatives(t) for t in tokens],
+        "top_logprobs": [top_logprobs(t) for t in tokens],
         "text_offset": offsets,
     }
 
 
-def _spelt(raw: bytes, mark: str = "") -> str:
-    """The bytes as text; of a part of a character as OpenAI writes it: after the mark, escaped unless ASCII."""
+def _token_text(raw: bytes, mark: str = "") -> str:
+    """The bytes as text. Bytes that are part of a character, as OpenAI writes them: `mark`, then each byte, escaped
+    unless it is ASCII."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -88,5 +89,5 @@ def _spelt(raw: bytes, mark: str = "") -> str:
 
 
 def _finite(logprob: float) -> float:
-    """JSON has no infinity."""
+    """The log probability, or `UNLIKELY` for −inf: JSON has no infinity."""
     return max(logprob, UNLIKELY)

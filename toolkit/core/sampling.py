@@ -2,104 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import functools
 import math
-import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+from toolkit._internal.validation import Real, Whole, named_fields_only
 
 DEFAULT_MAX_TOKENS = 256
-"""Tokens generated when nobody says otherwise; OpenAI's default (the rest of the window) lets a small model
-that never stops run for minutes."""
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The sentence for a name that does not exist: names the nearest one that does."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
-    return f"unknown {kind} {name!r}: {hint}"
-
-
-def named_fields_only(kind: str) -> Callable[[type[T]], type[T]]:
-    """Class decorator: an unknown keyword argument is refused with the nearest known name."""
-
-    def decorate(cls: type[T]) -> type[T]:
-        names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        build = cls.__init__
-
-        @functools.wraps(build)
-        def init(self: Any, *args: Any, **options: Any) -> None:
-            for name in options.keys() - names:
-                raise TypeError(unknown(kind, name, names))
-            build(self, *args, **options)
-
-        cls.__init__ = init  # type: ignore[method-assign]
-        return cls
-
-    return decorate
-
-
-@dataclass(frozen=True)
-class Real:
-    """A finite number in a range, of Python or NumPy (bool is not one); `open_low` leaves the lower end out."""
-
-    low: float
-    high: float
-    fix: str
-    open_low: bool = False
-
-    def __call__(self, name: str, value: object) -> float:
-        number = _finite(value)
-        if number is None or not self._inside(number):
-            raise ValueError(f"{name} must be a number {self._range()}, got {value!r}: {self.fix}")
-        return number
-
-    def _inside(self, value: float) -> bool:
-        return (value > self.low if self.open_low else value >= self.low) and value <= self.high
-
-    def _range(self) -> str:
-        low = f"above {self.low:g}" if self.open_low else f"from {self.low:g}"
-        if math.isinf(self.high):
-            return low if self.open_low else f"{low} up"
-        return f"{low} to {self.high:g}"
-
-
-def _finite(value: object) -> float | None:
-    """A number as a float; None for what is none, and for one that is not finite or too large."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A whole number in a range (bool is not one)."""
-
-    low: int
-    high: int | None
-    fix: str
-
-    def __call__(self, name: str, value: object) -> int:
-        # NumPy's integers have __index__ as well; floats have not, even whole ones.
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise ValueError(f"{name} must be a whole number, got {value!r}: {self.fix}")
-        number = value.__index__()
-        if number < self.low or (self.high is not None and number > self.high):
-            high = "up" if self.high is None else f"to {self.high}"
-            raise ValueError(
-                f"{name} must be a whole number from {self.low} {high}, got {value!r}: {self.fix}"
-            )
-        return int(number)
+"""The default of max_tokens; OpenAI's (the rest of the context window) lets a small model that never stops run
+for minutes."""
 
 
 def _flag(name: str, value: object) -> bool:
@@ -128,16 +40,15 @@ _bias = Real(-100, 100, "−100 bans the token, 100 forces it")
 
 
 def _logit_bias(name: str, value: object) -> tuple[tuple[int, float], ...]:
-    """Kept as sorted pairs, so that a Sampling is hashable; OpenAI's JSON has the ids as strings."""
+    """As sorted pairs, so that a Sampling is hashable; OpenAI's JSON has the IDs as strings."""
     pairs = value.items() if isinstance(value, Mapping) else value
     if isinstance(pairs, (str, bytes)) or not isinstance(pairs, Iterable):
         raise ValueError(f"{name} must map token ids to numbers from -100 to 100, got {value!r}")
-    found = {}
-    for key, bias in pairs:
-        found[_token_id(name, int(key) if isinstance(key, str) and key.isdigit() else key)] = _bias(
-            name, bias
-        )
-    return tuple(sorted(found.items()))
+    biases = {}
+    for key, number in pairs:
+        bias = _bias(name, number)
+        biases[_token_id(name, int(key) if isinstance(key, str) and key.isdigit() else key)] = bias
+    return tuple(sorted(biases.items()))
 
 
 _penalty = Real(-2, 2, "0 is off, 0.1 to 1 reduces repetition, up to 2 suppresses it")
@@ -165,7 +76,6 @@ _RULES: dict[str, Callable[[str, object], Any]] = {
     "include_stop_str_in_output": _flag,
     "skip_special_tokens": _flag,
 }
-
 NEUTRAL: dict[str, Any] = {
     "temperature": 1.0,
     "top_p": 1.0,
@@ -182,16 +92,15 @@ NEUTRAL: dict[str, Any] = {
     "logprobs": False,
     "n": 1,
 }
-"""What a field means when neither the caller nor the model's generation config sets it."""
-
+"""The value of a field that neither the caller nor the model's generation config sets."""
 _RANDOM_ONLY = ("seed", "top_p", "top_k", "min_p")
-"""Fields that change nothing at temperature 0, where the most likely token is always taken."""
+"""Fields without effect at temperature 0, where the most likely token is always taken."""
 
 
 @named_fields_only("sampling option")
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the next token is chosen and what is reported about it. Frozen, hashable, validated when made.
+    """How the next token is chosen and what is reported about it. Frozen, hashable, validated on creation.
 
     A field left at None is unset: the model's own generation config decides, then `NEUTRAL`. Ranges are
     OpenAI's (https://platform.openai.com/docs/api-reference/chat/create) where OpenAI has the field and
@@ -205,15 +114,15 @@ class Sampling:
     top_p: float | None = None
     """Above 0, up to 1: keep the most likely tokens that together have this probability."""
     frequency_penalty: float | None = None
-    """−2 to 2, subtracted from a token's logit once for each time it was generated already."""
+    """−2 to 2, subtracted from a token's logit once for each time it was already generated."""
     presence_penalty: float | None = None
-    """−2 to 2, subtracted once from the logit of every token generated already."""
+    """−2 to 2, subtracted once from the logit of every token already generated."""
     seed: int | None = None
     """0 to 2**63 − 1. With n > 1 the choices take seed, seed + 1, …"""
     n: int | None = None
     """Choices per request. More than 1 needs a temperature above 0."""
     max_tokens: int | None = None
-    """Most tokens to generate (default 256); fewer where the context window ends first."""
+    """Most tokens to generate (default 256); fewer if the context window ends first."""
     stop: tuple[str, ...] | None = None
     """Strings that end the text; a single string is accepted."""
     logprobs: bool | None = None
@@ -221,9 +130,9 @@ class Sampling:
     top_logprobs: int | None = None
     """Also those of the k most likely tokens at each step; implies logprobs."""
     prompt_logprobs: int | None = None
-    """Also report those of the prompt's tokens, and of the k most likely ones at each place, as `c.prompt`."""
+    """Also those of the prompt's tokens, and of the k most likely ones at each position, as `c.prompt`."""
     logit_bias: tuple[tuple[int, float], ...] | None = None
-    """{token id: −100 to 100}, added to the logits."""
+    """{token ID: −100 to 100}, added to the logits."""
     top_k: int | None = None
     """Keep the k most likely tokens; 0 keeps all."""
     min_p: float | None = None
@@ -231,11 +140,11 @@ class Sampling:
     repetition_penalty: float | None = None
     """Above 0, 1 is off: divides the logits of tokens seen in prompt or output."""
     min_tokens: int | None = None
-    """No end of text before this many tokens."""
+    """Tokens before which the text cannot end."""
     stop_token_ids: tuple[int, ...] | None = None
-    """Token ids that end the text."""
+    """Token IDs that end the text."""
     ignore_eos: bool | None = None
-    """Go on after the end-of-text token, up to max_tokens."""
+    """Continue after the end-of-text token, up to max_tokens."""
     bad_words: tuple[str, ...] | None = None
     """Words that are never generated."""
     allowed_token_ids: tuple[int, ...] | None = None
@@ -273,10 +182,10 @@ class Sampling:
         return Sampling(**{**self.given(), **changes})
 
     def resolve(self, defaults: Mapping[str, Any]) -> Sampling:
-        """All that decides the output made explicit: unset fields from `defaults` (the model's generation
-        config), then `NEUTRAL`; what cannot matter made neutral (a seed at temperature 0)."""
-        own = {name: value for name, value in defaults.items() if name in _RULES}
-        values = {**NEUTRAL, **own, **self.given()}
+        """Everything that decides the output, made explicit: unset fields from `defaults` (the model's generation
+        config), then `NEUTRAL`; fields without effect (a seed at temperature 0) become neutral."""
+        model_defaults = {name: value for name, value in defaults.items() if name in _RULES}
+        values = {**NEUTRAL, **model_defaults, **self.given()}
         if values["temperature"] == 0:
             values |= {name: NEUTRAL.get(name) for name in _RANDOM_ONLY}
         return Sampling(**values)
@@ -292,5 +201,5 @@ FIELDS = tuple(_RULES)
 
 
 def rule(name: str) -> Callable[[str, object], Any]:
-    """The rule of a field: checks a value, called as rule(name, value). `Real` and `Whole` know their range."""
+    """The rule that checks a field's value, called as rule(name, value). `Real` and `Whole` have a range."""
     return _RULES[name]

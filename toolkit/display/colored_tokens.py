@@ -1,4 +1,4 @@
-"""Strip: tokens in a row, coloured, as HTML. Every text of a model is escaped."""
+"""Tokens coloured by a value, as HTML. All model text is escaped."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 Doubles = npt.NDArray[np.float64]
-
 TEXTS = 20
-"""Texts that a page of strips shows."""
-_PIECES = 4000
-"""Pieces of one text that are shown: mostly of one token each."""
-_CHARACTERS = 1000
-"""Characters of one piece that are shown: no token is longer, but what is no token may come as one."""
+"""Most texts on a page of coloured tokens."""
+_MAX_PIECES = 4000
+"""Most pieces shown of one text; a piece is mostly one token."""
+_MAX_CHARACTERS = 1000
+"""Most characters shown of one piece: no token is longer, but a piece need not be a token."""
 _COLOUR = "213,94,0"
-"""Okabe and Ito's vermillion: one hue, so that only its strength has to be told apart; see-through, so that the light
-or dark text of a notebook's theme stays readable on it."""
+"""Okabe and Ito's vermillion: one hue, so that only its strength varies; transparent, so that the text of a light or
+dark theme stays readable on it."""
 _LEGEND = {
     "probability": "probability 1 plain, 0 full",
     "rank": "rank 1 plain, 100 and over full",
@@ -28,35 +27,35 @@ _LEGEND = {
 
 
 def strength(values: Doubles, by: str) -> Doubles:
-    """How strongly to colour: 0 for the expected, 1 for the most surprising; 0 where nothing is known."""
+    """How strongly to colour each value: 0 for the expected, 1 for the most surprising; 0 for unknown values."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Doubles = {
+        strengths: Doubles = {
             "probability": 1 - values,
             "rank": np.log10(np.maximum(values, 1)) / 2,
             "surprisal": values / 8,
             "entropy": values / 4,
         }[by]
-    return np.asarray(np.clip(np.nan_to_num(found), 0, 1))
+    return np.asarray(np.clip(np.nan_to_num(strengths), 0, 1))
 
 
-def text(told: Sequence[tuple[str, Doubles, str]], by: str) -> str:
-    """A text from (piece, its tokens' values, what to say of it)."""
-    marks = "".join(_mark(piece, values, title, by) for piece, values, title in told[:_PIECES])
-    left = sum(len(values) for _, values, _ in told[_PIECES:])
-    rest = f" … and {left:,} more tokens" if left else ""
+def text(pieces: Sequence[tuple[str, Doubles, str]], by: str) -> str:
+    """A text from (piece, its tokens' values, its tooltip)."""
+    marks = "".join(_mark(piece, values, title, by) for piece, values, title in pieces[:_MAX_PIECES])
+    omitted = sum(len(values) for _, values, _ in pieces[_MAX_PIECES:])
+    rest = f" … and {omitted:,} more tokens" if omitted else ""
     style = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.8;margin:0 0 .6em 0"
     return f'<div style="{style}">{marks}{rest}</div>'
 
 
 def _mark(piece: str, values: Doubles, title: str, by: str) -> str:
     alpha = 0.75 * float(strength(values, by).max(initial=0))
-    piece = piece if len(piece) <= _CHARACTERS else f"{piece[:_CHARACTERS]}…"
-    shown = html.escape(piece).replace("\n", "⏎\n")
+    piece = piece if len(piece) <= _MAX_CHARACTERS else f"{piece[:_MAX_CHARACTERS]}…"
+    escaped = html.escape(piece).replace("\n", "⏎\n")
     style = f"background:rgba({_COLOUR},{alpha:.2f});border-radius:2px;box-shadow:inset 0 -1px 0 #8884"
-    return f'<span style="{style}" title="{html.escape(f"{piece!r}: {title}")}">{shown}</span>'
+    return f'<span style="{style}" title="{html.escape(f"{piece!r}: {title}")}">{escaped}</span>'
 
 
 def page(texts: Iterable[str], by: str, total: int) -> str:
-    """Texts one below the other, with what the colour means."""
+    """Texts one below the other, with a legend of the colour."""
     rest = f"<p>… and {total - TEXTS:,} more texts</p>" if total > TEXTS else ""
     return f"<div>{''.join(texts)}{rest}<small>colour by {by}: {_LEGEND[by]}</small></div>"

@@ -1,4 +1,4 @@
-"""Report: a sweep as one self-contained HTML page. Every text of a model is escaped."""
+"""HTML tables, and a sweep as one self-contained HTML page. All model text is escaped."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.jsonable import is_missing
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_ROWS = 1000
-"""Rows of the table that a page shows; more make it slow to open."""
 
-_SHORT = 24
-"""Characters of a value that is not broken over lines."""
+_MAX_ROWS = 1000
+"""Most rows of a table on a page; more make it slow to open."""
+_MAX_UNBROKEN = 24
+"""Most characters of a value that stays on one line."""
 _CELL = "padding:2px 6px;vertical-align:top;overflow-wrap:anywhere;max-width:38em"
-
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
@@ -34,11 +35,11 @@ small { color: GrayText; }
 """
 
 
-def table(frame: pd.DataFrame, rows: int = _ROWS) -> str:
-    """A frame as an escaped HTML table; what is past `rows` is counted below it."""
-    # Styles are written into each cell: notebooks that are not trusted drop everything else.
+def html_table(frame: pd.DataFrame, rows: int = _MAX_ROWS) -> str:
+    """A frame as an escaped HTML table of at most `rows` rows; the number of others is given below it."""
+    # Styles are inline in each cell: untrusted notebooks drop all others.
     head = "".join(
-        f'<th style="{_CELL};{_side(*frame.iloc[:, i])};white-space:nowrap">{html.escape(str(name))}</th>'
+        f'<th style="{_CELL};{_alignment(*frame.iloc[:, i])};white-space:nowrap">{html.escape(str(name))}</th>'
         for i, name in enumerate(frame.columns)
     )
     body = "".join(
@@ -48,30 +49,30 @@ def table(frame: pd.DataFrame, rows: int = _ROWS) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
 
-def wide(page: str) -> str:
-    """HTML that moves within its box where the page is too narrow for it."""
+def scrolling(page: str) -> str:
+    """HTML that scrolls sideways where the page is too narrow for it."""
     return f'<div style="overflow-x:auto">{page}</div>'
 
 
 def _cell(value: Any) -> str:
-    """Short values stay on one line, or narrow columns would break words; long ones break anywhere."""
-    text = _show(value)
-    wrap = "white-space:nowrap" if len(text) <= _SHORT and "\n" not in text else "white-space:pre-wrap"
-    return f'<td style="{_CELL};{_side(value)};{wrap}">{html.escape(text)}</td>'
+    """A table cell. Short values stay on one line, or narrow columns would break words; long ones break anywhere."""
+    text = _value_text(value)
+    wrap = "white-space:nowrap" if len(text) <= _MAX_UNBROKEN and "\n" not in text else "white-space:pre-wrap"
+    return f'<td style="{_CELL};{_alignment(value)};{wrap}">{html.escape(text)}</td>'
 
 
-def _side(*values: Any) -> str:
-    """Numbers below each other, and their heading, stand at the right."""
-    known = [value for value in values if not is_missing(value)]
-    numbers = known and all(isinstance(v, Number) and not isinstance(v, (bool, np.bool_)) for v in known)
-    return f"text-align:{'right' if numbers else 'left'}"
+def _alignment(*values: Any) -> str:
+    """The CSS that aligns numbers and their heading to the right, all else to the left."""
+    present = [value for value in values if not is_missing(value)]
+    numeric = present and all(isinstance(v, Number) and not isinstance(v, (bool, np.bool_)) for v in present)
+    return f"text-align:{'right' if numeric else 'left'}"
 
 
-def page(
+def html_page(
     title: str,
     counts: str,
     summary: pd.DataFrame,
-    shown: pd.DataFrame,
+    completions: pd.DataFrame,
     figure: Figure,
     fingerprints: Mapping[str, Mapping[str, Any]],
 ) -> str:
@@ -81,47 +82,35 @@ def page(
     source = base64.b64encode(picture.getvalue()).decode()
     alt = "completion tokens and agreement of the answers, by setting"
     records = "".join(
-        f"<details><summary><code>{html.escape(name)}</code></summary>{_record(parts)}</details>"
-        for name, parts in fingerprints.items()
+        f"<details><summary><code>{html.escape(name)}</code></summary>{_components_table(components)}</details>"
+        for name, components in fingerprints.items()
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head>
 <body><h1>{html.escape(title)}</h1><p>{html.escape(counts)}</p>
 <figure><img alt="{alt}" src="data:image/png;base64,{source}"></figure>
-<h2>By setting</h2>{table(summary.reset_index())}
-<h2>Completions</h2>{table(shown)}
+<h2>By setting</h2>{html_table(summary.reset_index())}
+<h2>Completions</h2>{html_table(completions)}
 <h2>Fingerprints</h2>{records}
 <small>Made by toolkit. An equal fingerprint does not prove equal output.</small>
 </body></html>
 """
 
 
-def _record(parts: Mapping[str, Any]) -> str:
+def _components_table(components: Mapping[str, Any]) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>"
-        for name, value in parts.items()
+        for name, value in components.items()
     )
     return f"<table>{rows}</table>"
 
 
-def _show(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if is_missing(value):
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def short(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its fractions in three digits, however small they are."""
+def three_digits(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its floats rounded to three significant digits."""
     return frame.map(lambda value: float(f"{value:.3g}") if isinstance(value, float) else value)
-
-
-def cut(text: str, most: int) -> str:
-    """A text that says what is left out of it."""
-    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)"
-
-
-def is_missing(value: Any) -> bool:
-    """None, NaN or pandas' NA; a text never is."""
-    import pandas as pd
-
-    return value is None or (not isinstance(value, (str, tuple)) and bool(pd.isna(value)))

@@ -1,1 +1,14 @@
-"""The engines behind `toolkit.engine`: each turns requests into completions."""
+"""The engine interface and its implementations (vLLM, servers); scoring and branching on any engine."""
+
+__all__ = [
+    "base",
+    "branching",
+    "loading",
+    "openai_api",
+    "protocol",
+    "scoring",
+    "subprocess",
+    "subprocess_main",
+    "variant",
+    "vllm",
+]

@@ -1,4 +1,4 @@
-"""Branching: another token at a step of an answer, and what the model makes of it."""
+"""Branching: another token at a step of a completion, and how the model continues."""
 
 from __future__ import annotations
 
@@ -10,134 +10,145 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.choice import ARRAYS, Choice
-from toolkit.completion import Completion, Usage
-from toolkit.messages import encodable
-from toolkit.request import Request
-from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
+from toolkit._internal.validation import encodable
+from toolkit.core.choice import ARRAYS, Choice
+from toolkit.core.completion import Completion, Usage
+from toolkit.core.request import Request
+from toolkit.core.sampling import DEFAULT_MAX_TOKENS, Sampling
 
 if TYPE_CHECKING:
-    from toolkit.engine import Engine
-
-_ANEW = ("frequency_penalty", "presence_penalty", "seed")
-"""Settings that vLLM counts from the first token it generates itself: in a branch from the fork on."""
+    from toolkit.engines.protocol import Generates
 
 
-def branch(engine: Engine, completion: Completion, at: int, token: str | int, choice: int = 0) -> Completion:
+_RESTARTED = ("frequency_penalty", "presence_penalty", "seed")
+"""Settings that vLLM applies from the first token it generates itself: in a branch, from the fork on."""
+
+
+def branch(
+    engine: Generates, completion: Completion, at: int, token: str | int, choice: int = 0
+) -> Completion:
     """See `Engine.branch`."""
-    (found,) = branches(engine, [(completion, choice, at, token)])
-    return found
+    (branched,) = branches(engine, [(completion, choice, at, token)])
+    return branched
 
 
-def branches(engine: Engine, forks: list[tuple[Completion, int, int, str | int]]) -> list[Completion]:
+def branches(engine: Generates, forks: list[tuple[Completion, int, int, str | int]]) -> list[Completion]:
     """Many branches as one batch: (completion, choice, step, token) each. Raises ValueError or RequestError."""
-    from toolkit.engine import RequestError
+    from toolkit.errors import RequestError
 
-    made = [_Branch(engine, *fork) for fork in forks]
-    requests = {b.request.key: b.request for b in made if b.end is None}
-    found = {c.request.key: c for c in engine.generate(requests.values())}
-    for completion in found.values():
+    prepared = [_Branch(engine, *fork) for fork in forks]
+    requests = {b.request.key: b.request for b in prepared if b.ending is None}
+    completions = {c.request.key: c for c in engine.generate(requests.values())}
+    for completion in completions.values():
         if completion.error is not None:
             raise RequestError(completion.error)
-    return [b.joined(found[b.request.key]) if b.end is None else b.at_its_end() for b in made]
+    return [
+        b.merged(completions[b.request.key]) if b.ending is None else b.ended_completion() for b in prepared
+    ]
 
 
 class _Branch:
     def __init__(
-        self, engine: Engine, completion: Completion, choice: int, at: int, token: str | int
+        self, engine: Generates, completion: Completion, choice: int, at: int, token: str | int
     ) -> None:
-        self.parent, self.at, self.ends = completion, at, engine.ends
-        found = _choice(completion, choice, at)
+        self.parent, self.at, self.end_ids = completion, at, engine.ends
+        original = _branchable_choice(completion, choice, at)
         if completion.system_fingerprint != engine.fingerprint.id and (
-            found.vocabulary is None or found.vocabulary() != engine.vocabulary
+            original.vocabulary is None or original.vocabulary() != engine.vocabulary
         ):
             raise ValueError(
                 f"the completion of {completion.model!r} has another tokenizer than {engine.model!r}: branch it with "
                 "the engine that made it"
             )
-        self.choice = replace(found, vocabulary=lambda: engine.vocabulary)
-        self.token_ids = _ids(engine, self.choice, at, token)
-        self.prefix = (*found.token_ids[:at].tolist(), *self.token_ids)
-        # Limits are those of the whole; after the answer's end, where nothing may be left, they count anew.
-        self.after = at == len(found.token_ids)
-        self.counted = len(self.token_ids) if self.after else len(self.prefix) - found.given
-        self.left = (completion.request.sampling.max_tokens or DEFAULT_MAX_TOKENS) - self.counted
-        self.request = self._asked().resolve(engine.defaults)
+        self.choice = replace(original, vocabulary=lambda: engine.vocabulary)
+        self.token_ids = _token_ids(engine, self.choice, at, token)
+        self.prefix = (*original.token_ids[:at].tolist(), *self.token_ids)
+        # Limits apply to the whole; after its end, where nothing may remain, they start again.
+        self.after_end = at == len(original.token_ids)
+        self.counted_tokens = len(self.token_ids) if self.after_end else len(self.prefix) - original.given
+        self.remaining_tokens = (
+            completion.request.sampling.max_tokens or DEFAULT_MAX_TOKENS
+        ) - self.counted_tokens
+        self.request = self._branch_request().resolve(engine.defaults)
 
-    def _asked(self) -> Request:
+    def _branch_request(self) -> Request:
         """The parent's request with the new beginning."""
-        asked = self.parent.request
-        given = asked.sampling.given() | {"n": 1, "max_tokens": max(1, self.left)}
-        if given.get("min_tokens"):
-            given["min_tokens"] = min(max(0, given["min_tokens"] - self.counted), given["max_tokens"])
-        given.pop("prompt_logprobs", None)
-        if self._place is None and asked.sampling.logprobs:  # the log probability of the token is to be found
-            given["prompt_logprobs"] = asked.sampling.top_logprobs or 0
-        return replace(asked, prefix=self.prefix, sampling=Sampling(**given))
+        request = self.parent.request
+        settings = request.sampling.given() | {"n": 1, "max_tokens": max(1, self.remaining_tokens)}
+        if settings.get("min_tokens"):
+            settings["min_tokens"] = min(
+                max(0, settings["min_tokens"] - self.counted_tokens), settings["max_tokens"]
+            )
+        settings.pop("prompt_logprobs", None)
+        if self._top_index is None and request.sampling.logprobs:  # for the token's log probability
+            settings["prompt_logprobs"] = request.sampling.top_logprobs or 0
+        return replace(request, prefix=self.prefix, sampling=Sampling(**settings))
 
     @cached_property
-    def end(self) -> tuple[str, str | int | None, str] | None:
-        """finish_reason, stop_reason and text, where the token ends the answer; None where the model goes on."""
+    def ending(self) -> tuple[str, str | int | None, str] | None:
+        """finish_reason, stop_reason and text, if the token ends the completion; None if the model continues."""
         sampling, last = self.request.sampling, self.prefix[-1]
-        ends = last in self.ends and not sampling.ignore_eos
-        if ends or last in (sampling.stop_token_ids or ()):
-            shown = self.prefix if sampling.include_stop_str_in_output else self.prefix[:-1]
-            return "stop", None if ends else last, self._text(shown)
+        is_end = last in self.end_ids and not sampling.ignore_eos
+        if is_end or last in (sampling.stop_token_ids or ()):
+            kept = self.prefix if sampling.include_stop_str_in_output else self.prefix[:-1]
+            return "stop", None if is_end else last, self._text(kept)
         # The last character before the fork may be complete only after it.
-        text, before = self._text(self.prefix), len(self._text(self.prefix[: self.at]).rstrip("\ufffd"))
+        text, offset = self._text(self.prefix), len(self._text(self.prefix[: self.at]).rstrip("\ufffd"))
         for stop in () if sampling.min_tokens else sampling.stop or ():
-            begin = text.find(stop, max(0, before - len(stop) + 1))
+            begin = text.find(stop, max(0, offset - len(stop) + 1))
             if begin >= 0:
                 end = begin + len(stop) if sampling.include_stop_str_in_output else begin
                 return "stop", stop, text[:end]
-        return None if self.left > 0 else ("length", None, text)
+        return None if self.remaining_tokens > 0 else ("length", None, text)
 
     def _text(self, token_ids: tuple[int, ...]) -> str:
-        named = self.request.sampling.skip_special_tokens is False
-        shown = (i for i in token_ids if named or i not in self.ends)
-        return b"".join(map(self.choice.token_bytes, shown)).decode("utf-8", "replace")
+        keep_special = self.request.sampling.skip_special_tokens is False
+        visible = (i for i in token_ids if keep_special or i not in self.end_ids)
+        return b"".join(map(self.choice.token_bytes, visible)).decode("utf-8", "replace")
 
     @property
-    def _place(self) -> int | None:
-        """Where the token stands among the most likely ones of its step; None where it does not."""
+    def _top_index(self) -> int | None:
+        """The token's index among the most likely ones of its step; None if it is not among them."""
         c = self.choice
         if len(self.token_ids) > 1 or c.top_ids is None or self.at >= len(c.top_ids):
             return None
         assert c.top_logprobs is not None
-        known = (c.top_ids[self.at] == self.token_ids[0]) & ~np.isnan(c.top_logprobs[self.at])
-        return next(iter(np.flatnonzero(known).tolist()), None)
+        matches = (c.top_ids[self.at] == self.token_ids[0]) & ~np.isnan(c.top_logprobs[self.at])
+        return next(iter(np.flatnonzero(matches).tolist()), None)
 
-    def joined(self, found: Completion) -> Completion:
-        """The branch with the log probabilities of what came before the fork, where they are known."""
-        (own,) = found.choices
-        if own.logprobs is not None and self.choice.logprobs is not None:
-            head = self._head()
-            known = np.flatnonzero(~np.isnan(head["logprobs"]))
-            arrays = {name: getattr(own, name).copy() for name in head}
+    def merged(self, completion: Completion) -> Completion:
+        """The branch with the log probabilities of the part before the fork, where they are known."""
+        (choice,) = completion.choices
+        if choice.logprobs is not None and self.choice.logprobs is not None:
+            head = self._arrays_to_fork()
+            known_steps = np.flatnonzero(~np.isnan(head["logprobs"]))
+            arrays = {name: getattr(choice, name).copy() for name in head}
             for name, array in arrays.items():
-                array[known] = head[name][known]
-            own = replace(own, **arrays)
-        return replace(found, choices=(own,), prompt=self.parent.prompt, notes=self._notes(found))
+                array[known_steps] = head[name][known_steps]
+            choice = replace(choice, **arrays)
+        return replace(
+            completion, choices=(choice,), prompt=self.parent.prompt, notes=self._notes(completion)
+        )
 
-    def at_its_end(self) -> Completion:
-        """A branch whose token ends the answer: there is nothing to ask."""
-        assert self.end is not None
-        reason, stop, text = self.end
-        echoed = self.parent.prompt.text if self.parent.request.echo and self.parent.prompt else ""
-        own = replace(
+    def ended_completion(self) -> Completion:
+        """A branch whose token ends the completion: nothing is generated."""
+        assert self.ending is not None
+        reason, stop, text = self.ending
+        prompt_text = self.parent.prompt.text if self.parent.request.echo and self.parent.prompt else ""
+        choice = replace(
             self.choice,
             index=0,
-            text=echoed + text,
+            text=prompt_text + text,
             finish_reason=reason,
             stop_reason=stop,
             given=len(self.prefix),
             tool_calls=(),
-            **self._head(),
+            **self._arrays_to_fork(),
         )
         return replace(
             self.parent,
             request=self.request,
-            choices=(own,),
+            choices=(choice,),
             usage=Usage(),
             id=uuid.uuid4().hex,
             created=time.time(),
@@ -147,32 +158,32 @@ class _Branch:
             notes=self._notes(self.parent),
         )
 
-    def _head(self) -> dict[str, Any]:
-        """The arrays up to the fork and of the token that is taken there."""
-        c, place, taken = self.choice, self._place, len(self.token_ids)
-        known = {n: a for n in ARRAYS if (a := getattr(c, n)) is not None}
-        if place is None:
-            found = {n: _and_unknown(a[: self.at], taken) for n, a in known.items()}
+    def _arrays_to_fork(self) -> dict[str, Any]:
+        """The choice's arrays up to the fork, then those of the token chosen there."""
+        c, top_index, token_count = self.choice, self._top_index, len(self.token_ids)
+        available = {n: a for n in ARRAYS if (a := getattr(c, n)) is not None}
+        if top_index is None:
+            arrays = {n: _padded_with_unknown(a[: self.at], token_count) for n, a in available.items()}
         else:
-            found = {n: a[: self.at + 1].copy() for n, a in known.items()}
-            found["logprobs"][-1] = found["top_logprobs"][-1, place]
-            found["ranks"][-1] = 1 + (found["top_logprobs"][-1] > found["logprobs"][-1]).sum()
-        return {**found, "token_ids": np.array(self.prefix, np.int32)}
+            arrays = {n: a[: self.at + 1].copy() for n, a in available.items()}
+            arrays["logprobs"][-1] = arrays["top_logprobs"][-1, top_index]
+            arrays["ranks"][-1] = 1 + (arrays["top_logprobs"][-1] > arrays["logprobs"][-1]).sum()
+        return {**arrays, "token_ids": np.array(self.prefix, np.int32)}
 
-    def _notes(self, found: Completion) -> dict[str, Any]:
+    def _notes(self, completion: Completion) -> dict[str, Any]:
         text = b"".join(map(self.choice.token_bytes, self.token_ids)).decode("utf-8", "replace")
-        given = self.request.sampling.canonical()
-        anew = [name for name in _ANEW if name in given] + ["max_tokens"] * self.after
+        settings = self.request.sampling.canonical()
+        restarted = [name for name in _RESTARTED if name in settings] + ["max_tokens"] * self.after_end
         note = {"of": self.parent.id, "choice": self.choice.index, "at": self.at, "token": text}
-        return {**found.notes, "branch": {**note, **({"counted anew": anew} if anew else {})}}
+        return {**completion.notes, "branch": {**note, **({"counted anew": restarted} if restarted else {})}}
 
 
-def _and_unknown(array: Any, steps: int) -> Any:
+def _padded_with_unknown(array: Any, steps: int) -> Any:
     empty = np.nan if array.dtype == np.float32 else 0
     return np.concatenate([array, np.full((steps, *array.shape[1:]), empty, array.dtype)])
 
 
-def _choice(completion: Completion, index: int, at: int) -> Choice:
+def _branchable_choice(completion: Completion, index: int, at: int) -> Choice:
     if completion.error is not None:
         raise ValueError(f"this completion is an error and has no tokens: {completion.error}")
     if not 0 <= index < len(completion.choices):
@@ -180,31 +191,32 @@ def _choice(completion: Completion, index: int, at: int) -> Choice:
     choice = completion.choices[index]
     if not hasattr(at, "__index__") or not 0 <= at <= len(choice.token_ids):
         raise IndexError(
-            f"at must be 0 to {len(choice.token_ids)}, the number of the answer's tokens, got {at}"
+            f"at must be 0 to {len(choice.token_ids)}, the number of the completion's tokens, got {at}"
         )
     if completion.request.constraint is not None:
         raise ValueError(
-            "an answer held to a form cannot be branched: the grammar would start anew at the fork"
+            "a completion constrained by response_format or a forced tool call cannot be branched: the grammar would "
+            "restart at the fork"
         )
     if completion.request.suffix is not None or completion.request.has_images:
         raise ValueError(
-            "an answer to images, or before a suffix, cannot be branched: it cannot begin with a prefix"
+            "a completion of a request with images or a suffix cannot be branched: it cannot begin with a prefix"
         )
     return choice
 
 
-def _ids(engine: Engine, choice: Choice, at: int, token: str | int) -> tuple[int, ...]:
-    """The ids of the token: as text, one of the most likely at that step, or else as the tokenizer has it."""
+def _token_ids(engine: Generates, choice: Choice, at: int, token: str | int) -> tuple[int, ...]:
+    """The token's IDs: a text is one of the most likely tokens at that step, or else tokenized."""
     if isinstance(token, str):
         raw = encodable("token", token).encode()
         if choice.top_ids is not None and at < len(choice.top_ids):
             for token_id in choice.top_ids[at].tolist():
                 if choice.token_bytes(token_id) == raw:
                     return (token_id,)
-        found = engine.encode(Request(prompt=(0,), prefix=token))[1:] if token else ()
-        if not found:
+        token_ids = engine.encode(Request(prompt=(0,), prefix=token))[1:] if token else ()
+        if not token_ids:
             raise ValueError(f"the tokenizer has no tokens for {token!r}: give a token's text or id")
-        return found
+        return token_ids
     if isinstance(token, bool) or not hasattr(token, "__index__") or not 0 <= token < len(engine.vocabulary):
         raise ValueError(f"token must be text or an id from 0 to {len(engine.vocabulary) - 1}, got {token!r}")
     return (int(token),)

@@ -1,4 +1,4 @@
-"""Scoring: the log probabilities of texts that are given, not generated."""
+"""Scoring: the log probabilities of given texts (teacher forcing)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.choice import ARRAYS, Choice, mode_of_prompt
-from toolkit.messages import Message
-from toolkit.prompt import Rendered
-from toolkit.request import Request
-from toolkit.sampling import Sampling
+from toolkit.core.choice import ARRAYS, Choice, mode_of_prompt
+from toolkit.core.request import Request
+from toolkit.core.sampling import Sampling
+from toolkit.prompts.messages import Message
+from toolkit.prompts.prompt import Rendered
 
 if TYPE_CHECKING:
-    from toolkit.engine import Engine
+    from toolkit.engines.protocol import Generates
+
 
 Text = str | Sequence[int]
 
 
 def score(
-    engine: Engine,
+    engine: Generates,
     prompt: Text | Rendered | Sequence[Message] | None,
     continuations: Sequence[Text],
     top_logprobs: int = 0,
@@ -37,7 +38,7 @@ def score(
             raise ValueError(f"there is nothing to score in {text!r}: give each continuation some text")
     if prompt is None or (isinstance(prompt, str) and not prompt):
         return _documents(engine, texts, top_logprobs)
-    return list(scored(engine, [to_score(prompt, text, top_logprobs) for text in texts]))
+    return list(score_requests(engine, [to_score(prompt, text, top_logprobs) for text in texts]))
 
 
 def to_score(prompt: Text | Rendered | Sequence[Message], text: Text, top_logprobs: int = 0) -> Request:
@@ -45,32 +46,32 @@ def to_score(prompt: Text | Rendered | Sequence[Message], text: Text, top_logpro
     # vLLM must generate something; what it is does not matter.
     sampling = Sampling(temperature=0, max_tokens=1, top_logprobs=top_logprobs, prompt_logprobs=top_logprobs)
     if isinstance(prompt, Rendered) or (
-        isinstance(prompt, (list, tuple)) and any(isinstance(one, Mapping) for one in prompt)
+        isinstance(prompt, (list, tuple)) and any(isinstance(message, Mapping) for message in prompt)
     ):
         return Request.chat(prompt, prefix=text, **sampling.given())
     return Request(prompt=prompt, prefix=text, sampling=sampling)  # type: ignore[arg-type]  # ids become tuples
 
 
-def scored(engine: Engine, requests: Iterable[Request]) -> Iterator[Choice]:
-    """The prefix of each request, with its log probabilities, in their order. Raises RequestError for one that the
+def score_requests(engine: Generates, requests: Iterable[Request]) -> Iterator[Choice]:
+    """The prefix of each request as a choice with log probabilities, in order. Raises RequestError for one that the
     engine refuses."""
-    from toolkit.engine import RequestError
+    from toolkit.errors import RequestError
 
-    asked = [request.resolve(engine.defaults) for request in requests]
-    found = {}
-    for completion in engine.generate({request.key: request for request in asked}.values()):
+    resolved = [request.resolve(engine.defaults) for request in requests]
+    choices = {}
+    for completion in engine.generate({request.key: request for request in resolved}.values()):
         if completion.error is not None:
             raise RequestError(completion.error)
         if not completion.choices[0].given:
             raise ValueError(
                 f"the tokenizer has no tokens for {completion.request.prefix!r}: there is nothing to score"
             )
-        found[completion.request.key] = given(completion.choices[0])
-    return (found[request.key] for request in asked)
+        choices[completion.request.key] = given(completion.choices[0])
+    return (choices[request.key] for request in resolved)
 
 
 def given(choice: Choice) -> Choice:
-    """The tokens of a choice that were given, as a choice of their own."""
+    """The given (not generated) tokens of a choice, as a choice of their own."""
     arrays = {n: a[: choice.given] for n in ARRAYS if (a := getattr(choice, n)) is not None}
     raw = b"".join(map(choice.token_bytes, arrays["token_ids"].tolist()))
     return replace(
@@ -84,30 +85,30 @@ def given(choice: Choice) -> Choice:
     )
 
 
-def _documents(engine: Engine, texts: Sequence[Text], top_logprobs: int) -> list[Choice]:
-    """Texts with nothing before them, in windows where they are longer than one."""
-    ids = [engine.encode(Request(prompt=text)) for text in texts]  # type: ignore[arg-type]  # ids become a tuple there
-    for text, own in zip(texts, ids, strict=True):
-        if not own or max(own) >= len(engine.vocabulary):
+def _documents(engine: Generates, texts: Sequence[Text], top_logprobs: int) -> list[Choice]:
+    """Scores texts without a prompt, in several windows where they are longer than the context window."""
+    encoded = [engine.encode(Request(prompt=text)) for text in texts]  # type: ignore[arg-type]  # becomes a tuple
+    for text, token_ids in zip(texts, encoded, strict=True):
+        if not token_ids or max(token_ids) >= len(engine.vocabulary):
             raise ValueError(f"the tokenizer does not know the tokens of {text!r}: there is nothing to score")
-    asked = [
+    requests_of_texts = [
         [
-            to_score(own[first:begin], own[begin:end], top_logprobs)
-            for first, begin, end in _windows(len(own), size)
+            to_score(token_ids[first:begin], token_ids[begin:end], top_logprobs)
+            for first, begin, end in _windows(len(token_ids), size)
         ]
-        for own in ids
+        for token_ids in encoded
         for size in [engine.window - 1]  # a token must be generated
     ]
-    parts = scored(engine, [request for requests in asked for request in requests])
+    parts = score_requests(engine, [request for requests in requests_of_texts for request in requests])
     return [
-        _joined(engine, own, [next(parts) for _ in requests], top_logprobs)
-        for own, requests in zip(ids, asked, strict=True)
+        _joined(engine, token_ids, [next(parts) for _ in requests], top_logprobs)
+        for token_ids, requests in zip(encoded, requests_of_texts, strict=True)
     ]
 
 
 def _windows(tokens: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """(first token, first one scored, end) of windows of at most `size` tokens: each token but the first is scored
-    once, after at least half a window of those before it where there are so many."""
+    """(first token, first scored token, end) of windows of at most `size` tokens: each token but the first is scored
+    once, after at least half a window of preceding tokens where there are so many."""
     begin = 1
     while begin < tokens:
         first = 0 if begin == 1 else begin - size // 2
@@ -116,8 +117,8 @@ def _windows(tokens: int, size: int) -> Iterator[tuple[int, int, int]]:
         begin = end
 
 
-def _joined(engine: Engine, ids: Sequence[int], parts: list[Choice], top: int) -> Choice:
-    """The scored parts of a text after its first token, of which nothing is known."""
+def _joined(engine: Generates, ids: Sequence[int], parts: list[Choice], top: int) -> Choice:
+    """The scored parts of a text after its first token, which has no log probability."""
     width = parts[0].top_ids.shape[1] if parts and parts[0].top_ids is not None else max(top, 0)
     shapes = {
         "token_ids": (1,),

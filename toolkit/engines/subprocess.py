@@ -1,9 +1,9 @@
-"""Apart: work with an engine in a process of its own, since much of a system cannot change in one that runs: threads,
-environment, and what vLLM keeps once it is loaded.
+"""Work with an engine in a process of its own, since much cannot change in a running process: threads, environment,
+and what vLLM keeps once it is loaded.
 
-The two talk over a pipe: the work and its result by cloudpickle (functions and classes of a notebook as well), and
-what is printed there appears here. An interrupt here is passed on, so that what is finished is written there; a
-parent that is gone interrupts its child (`engines.worker`).
+Parent and child talk over pipes: the work and its result by cloudpickle (a notebook's functions and classes too), and
+what the child prints appears in the parent. The parent passes an interrupt on, so that the child writes what is
+finished; a child whose parent has ended interrupts itself (`engines.subprocess_main`).
 """
 
 from __future__ import annotations
@@ -18,75 +18,77 @@ from typing import Any, TypeVar, cast
 
 import cloudpickle
 
-from toolkit import engine as engines
-from toolkit.engine import EngineError
-from toolkit.engines.process import fresh
-from toolkit.engines.spec import device
-from toolkit.variant import Variant
+from toolkit.engines import loading
+from toolkit.engines.variant import Variant
+from toolkit.engines.vllm.environment import subprocess_env
+from toolkit.engines.vllm.hardware import device
+from toolkit.errors import EngineError
 
 T = TypeVar("T")
-
-_PATIENCE = 60.0
+_EXIT_TIMEOUT = 60.0
 """Seconds that an interrupted process has to write what is finished."""
 
 
-def apart(variant: Variant, function: Callable[..., T], *args: Any) -> T:
-    """function(engine, *args) with the engine of a variant, in a process of its own that ends with it. Both must be
-    such that cloudpickle takes them; a store is given by its path.
+def run_in_subprocess(variant: Variant, function: Callable[..., T], *args: Any) -> T:
+    """function(engine, *args) with the engine of a variant, in a process of its own that ends with the call. Function
+    and arguments must be picklable by cloudpickle; pass a store by its path.
 
-    On a GPU, which has no room for two engines, the one loaded here is closed first.
+    On a GPU, which has no room for two engines, the engine loaded in this process is closed first.
 
     Raises what the function raises, EngineError when the process dies, and KeyboardInterrupt once the process has
     ended after an interrupt.
     """
     work = cloudpickle.dumps((variant, function, args))
-    if device()["kind"] == "cuda" and engines._loaded is not None:
-        engines._loaded.close()
-    here, there = os.pipe(), os.pipe()
+    if device()["kind"] == "cuda" and loading._loaded is not None:
+        loading._loaded.close()
+    to_parent, to_child = os.pipe(), os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "toolkit.engines.worker", str(there[0]), str(here[1])],
-        pass_fds=(there[0], here[1]),
+        [sys.executable, "-m", "toolkit.engines.subprocess_main", str(to_child[0]), str(to_parent[1])],
+        pass_fds=(to_child[0], to_parent[1]),
         env=_environment(variant),
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # else a terminal's or a kernel's interrupt would reach it as well, a second time
     )
-    os.close(there[0])
-    os.close(here[1])
-    with Connection(here[0], writable=False) as incoming, Connection(there[1], readable=False) as outgoing:
+    os.close(to_child[0])
+    os.close(to_parent[1])
+    with (
+        Connection(to_parent[0], writable=False) as incoming,
+        Connection(to_child[1], readable=False) as outgoing,
+    ):
         try:
             outgoing.send_bytes(work)
-            return cast("T", _listen(process, incoming, variant))
+            return cast("T", _receive_result(process, incoming, variant))
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
-            _drain(incoming)
+            _relay_remaining_output(incoming)
             raise
         finally:
-            _end(process)
+            _wait_or_kill(process)
 
 
 def _environment(variant: Variant) -> dict[str, str]:
     threads = {} if variant.threads is None else {"OMP_NUM_THREADS": str(variant.threads)}
-    return fresh({**threads, **variant.env})
+    return subprocess_env({**threads, **variant.env})
 
 
-def _listen(process: subprocess.Popen[bytes], incoming: Connection, variant: Variant) -> Any:
+def _receive_result(process: subprocess.Popen[bytes], incoming: Connection, variant: Variant) -> Any:
     bars: dict[int, Any] = {}
     try:
         while True:
-            kind, value = _next(process, incoming, variant)
+            kind, value = _receive(process, incoming, variant)
             if kind == "result":
                 return value
             if kind == "error":
-                error, where = value
-                error.add_note(f"in the process of the variant {variant}:\n{where}")
+                error, trace = value
+                error.add_note(f"in the process of the variant {variant}:\n{trace}")
                 raise error
-            _show(kind, value, bars)
+            _relay_output(kind, value, bars)
     finally:
         for bar in bars.values():
             bar.close()
 
 
-def _next(process: subprocess.Popen[bytes], incoming: Connection, variant: Variant) -> tuple[str, Any]:
+def _receive(process: subprocess.Popen[bytes], incoming: Connection, variant: Variant) -> tuple[str, Any]:
     try:
         return cast("tuple[str, Any]", cloudpickle.loads(incoming.recv_bytes()))
     except (EOFError, ConnectionError):
@@ -95,8 +97,8 @@ def _next(process: subprocess.Popen[bytes], incoming: Connection, variant: Varia
         raise EngineError(f"the process of the variant {variant} died ({cause})") from None
 
 
-def _show(kind: str, value: Any, bars: dict[int, Any]) -> None:
-    """What the process prints, and its progress bars."""
+def _relay_output(kind: str, value: Any, bars: dict[int, Any]) -> None:
+    """Shows what the process prints, and its progress bars."""
     if kind in ("out", "err"):
         stream = sys.stdout if kind == "out" else sys.stderr
         stream.write(value)
@@ -114,20 +116,20 @@ def _show(kind: str, value: Any, bars: dict[int, Any]) -> None:
         bars.pop(value).close()
 
 
-def _drain(incoming: Connection) -> None:
-    """Shows what an interrupted process still says."""
-    while incoming.poll(_PATIENCE):
+def _relay_remaining_output(incoming: Connection) -> None:
+    """Shows what an interrupted process still prints."""
+    while incoming.poll(_EXIT_TIMEOUT):
         try:
             kind, value = cloudpickle.loads(incoming.recv_bytes())
         except (EOFError, ConnectionError):
             return
         if kind in ("out", "err"):
-            _show(kind, value, {})
+            _relay_output(kind, value, {})
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
     try:
-        process.wait(timeout=_PATIENCE)
+        process.wait(timeout=_EXIT_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -1,4 +1,4 @@
-"""Worker: the process that `apart` starts: one engine, one piece of work, its result."""
+"""The process that `run_in_subprocess` starts: one engine, one function call, its result."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import cloudpickle
 import tqdm.auto
 import tqdm.std
 
-from toolkit import engine as engines
+from toolkit.engines import loading
 
 Send = Callable[[str, Any], None]
-"""Tells the parent something of a kind: out, err, bar, tick, close, result, error."""
+"""Sends the parent a value of a kind: out, err, bar, tick, close, result, error."""
 
 
 class _Stream(io.TextIOBase):
@@ -37,8 +37,8 @@ class _Stream(io.TextIOBase):
         return True
 
 
-class _Paper(io.StringIO):
-    """Where a bar would be drawn. Bars are drawn on terminals only."""
+class _TerminalSink(io.StringIO):
+    """The file of a bar: it discards what is written, and passes for a terminal, as bars are drawn only on these."""
 
     def isatty(self) -> bool:
         return True
@@ -47,15 +47,15 @@ class _Paper(io.StringIO):
         return len(text)
 
 
-def _mirror(send: Send) -> Any:
-    """A progress bar that the parent draws, which knows whether it is a notebook."""
+def _forwarding_bar(send: Send) -> Any:
+    """The class of a progress bar that the parent draws, which knows whether it is a notebook."""
     ids = itertools.count()
 
     class Bar(tqdm.std.tqdm):  # type: ignore[type-arg]  # at run time it takes none
         def __init__(self, *args: Any, **options: Any) -> None:
             self.id = next(ids)
             send("bar", (self.id, options))
-            super().__init__(*args, **{**options, "file": _Paper(), "disable": False})
+            super().__init__(*args, **{**options, "file": _TerminalSink(), "disable": False})
 
         def display(self, msg: str | None = None, pos: int | None = None) -> None:
             send("tick", (self.id, self.n, self.postfix))
@@ -79,32 +79,32 @@ def main(incoming: Connection, outgoing: Connection) -> None:
             outgoing.send_bytes(cloudpickle.dumps((kind, value)))
 
     sys.stdout, sys.stderr = (_Stream(kind, send) for kind in ("out", "err"))
-    tqdm.auto.tqdm = _mirror(send)  # in this process, which is ours alone
+    tqdm.auto.tqdm = _forwarding_bar(send)  # in this process, which is ours alone
     work = incoming.recv_bytes()
-    threading.Thread(target=_watch, args=(incoming,), daemon=True).start()
+    threading.Thread(target=_interrupt_when_parent_ends, args=(incoming,), daemon=True).start()
     try:
         variant, function, args = cloudpickle.loads(work)
-        with engines.load(variant.model, **variant.arguments) as engine:
+        with loading.load(variant.model, **variant.arguments) as engine:
             result = function(engine, *args)
         send("result", result)
     except KeyboardInterrupt:
-        os._exit(130)  # all that was to be written is; vLLM's own end takes seconds
-    except BaseException as error:  # noqa: BLE001  # whatever it is, the parent is to raise it
-        where = traceback.format_exc()
+        os._exit(130)  # everything is written by now; vLLM's own shutdown takes seconds
+    except BaseException as error:  # noqa: BLE001  # the parent raises it, whatever it is
+        trace = traceback.format_exc()
         try:
-            send("error", (error, where))
+            send("error", (error, trace))
         except (TypeError, AttributeError, ValueError):  # an exception that cannot be pickled
-            send("error", (RuntimeError(f"{type(error).__name__}: {error}"), where))
+            send("error", (RuntimeError(f"{type(error).__name__}: {error}"), trace))
 
 
-def _watch(incoming: Connection) -> None:
-    """Interrupts the work when the parent is gone: the pipe closes, and nothing is ever sent after the work."""
+def _interrupt_when_parent_ends(incoming: Connection) -> None:
+    """Interrupts the work when the parent has ended: the pipe closes; nothing else is sent after the work."""
     try:
         incoming.recv_bytes()
     except (EOFError, OSError):
-        os.kill(os.getpid(), signal.SIGINT)  # a real one: it ends a call that waits
+        os.kill(os.getpid(), signal.SIGINT)  # a real signal: it also ends a blocking call
 
 
 if __name__ == "__main__":
-    inward, outward = map(int, sys.argv[1:])
-    main(Connection(inward, writable=False), Connection(outward, readable=False))
+    read_fd, write_fd = map(int, sys.argv[1:])
+    main(Connection(read_fd, writable=False), Connection(write_fd, readable=False))

@@ -1,4 +1,4 @@
-"""Classify: which of some labels a model gives to each row, by the probability of the label itself."""
+"""Classify: which of several labels a model gives to each row, by the probability of the label's text."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit import report
-from toolkit.calibration import Calibration, calibration
-from toolkit.engine import Engine
-from toolkit.plan import STORE, run
-from toolkit.prompt import Prompt
-from toolkit.request import Request
-from toolkit.scoring import given, to_score
-from toolkit.store import Store
-from toolkit.sweep import as_rows
+from toolkit.analysis.calibration import Calibration, calibration
+from toolkit.core.request import Request
+from toolkit.display.html import html_table
+from toolkit.engines.base import Engine
+from toolkit.engines.scoring import given, to_score
+from toolkit.experiments.plan import STORE, run
+from toolkit.experiments.sweep import as_rows
+from toolkit.prompts.prompt import Prompt
+from toolkit.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
 Doubles = npt.NDArray[np.float64]
 CONTENT_FREE = ("N/A", "", "[MASK]")
-"""Inputs that say nothing (Zhao et al. 2021)."""
+"""Inputs without content (Zhao et al. 2021)."""
 
 
 def classify(
@@ -41,35 +42,35 @@ def classify(
     """The probability of each label as the model's answer to each row: all labels are scored, nothing is generated.
 
     labels: the texts that an answer may begin with, as the model would write them, or {name: text}; one of several
-    tokens counts with the joint probability of them all. content_free: values for the prompt's variables that say
-    nothing, such as `CONTENT_FREE`; each label's probability is then divided by the mean of its probabilities there
-    (contextual calibration with W = diag(p_cf)⁻¹; Zhao et al., "Calibrate Before Use", arXiv 2102.09690). A row with
-    `expected` (the name of a label) can be right or wrong. What is scored goes into the store, and not asked again.
+    tokens has their joint probability. content_free: values without content for the prompt's variables, such as
+    `CONTENT_FREE`; each label's probability is then divided by the mean of its probabilities there (contextual
+    calibration with W = diag(p_cf)⁻¹; Zhao et al., "Calibrate Before Use", arXiv 2102.09690). A row with `expected`
+    (the name of a label) can be right or wrong. Scores go into the store, and are not computed again.
 
     Raises ValueError for bad labels and rows. A row that the engine refuses has an `error`.
 
     >>> tk.classify(engine, "Review: {text}\\nMood?", rows, ["positive", "negative"]).frame()  # doctest: +SKIP
     """
-    made = Prompt(prompt) if isinstance(prompt, str) else prompt
-    if not isinstance(made, Prompt):
+    template = Prompt(prompt) if isinstance(prompt, str) else prompt
+    if not isinstance(template, Prompt):
         raise TypeError(f"prompt must be text or a Prompt, got {prompt!r}")
-    texts = _labels(engine, labels)
+    texts = _label_texts(engine, labels)
     items = as_rows(rows)
-    empty = [dict.fromkeys(made.variables, text) for text in content_free]
-    shown = [made.render(row) for row in (*items, *empty)]
+    blanks = [dict.fromkeys(template.variables, text) for text in content_free]
+    prompts = [template.render(row) for row in (*items, *blanks)]
 
     def requests() -> Iterator[tuple[Request, dict[str, Any]]]:
-        for number, rendered in enumerate(shown):
+        for number, rendered in enumerate(prompts):
             for name, text in texts.items():
                 yield to_score(rendered, text).resolve(engine.defaults), {"row": number, "label": name}
 
-    body = {"prompts": [made.template], "rows": [dict(row) for row in (*items, *empty)], "repeats": 1}
-    found = {
-        c.request.key: (np.nan, c.error) if c.error else (_joint(given(c.choices[0]).logprobs), None)
+    body = {"prompts": [template.template], "rows": [dict(row) for row in (*items, *blanks)], "repeats": 1}
+    by_request = {
+        c.request.key: (np.nan, c.error) if c.error else (_joint_logprob(given(c.choices[0]).logprobs), None)
         for c in run(requests, 1, body, engine, store)
     }
-    scores = [found[request.key] for request, _ in requests()]
-    table = np.array([p for p, _ in scores], np.float64).reshape(len(shown), len(texts))
+    scores = [by_request[request.key] for request, _ in requests()]
+    table = np.array([p for p, _ in scores], np.float64).reshape(len(prompts), len(texts))
     errors = [
         next((e for _, e in scores[i : i + len(texts)] if e), None) for i in range(0, len(scores), len(texts))
     ]
@@ -81,28 +82,28 @@ def classify(
     )
 
 
-def _joint(logprobs: Any) -> float:
+def _joint_logprob(logprobs: Any) -> float:
     return float(logprobs.astype(np.float64).sum())
 
 
-def _labels(engine: Engine, labels: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+def _label_texts(engine: Engine, labels: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     if isinstance(labels, str) or not isinstance(labels, (Sequence, Mapping)):
         raise TypeError(f"labels must be a list of texts or a dict of names and texts, got {labels!r}")
-    found = dict(labels) if isinstance(labels, Mapping) else {text: text for text in labels}
-    if len(found) < 2 or len(found) < len(labels):
+    texts = dict(labels) if isinstance(labels, Mapping) else {text: text for text in labels}
+    if len(texts) < 2 or len(texts) < len(labels):
         raise ValueError(f"labels must be at least two different ones, got {labels!r}")
-    for name, text in found.items():
+    for name, text in texts.items():
         if not isinstance(text, str) or not text:
             raise ValueError(f"label {name!r} must be text that is not empty, got {text!r}")
-    ids = {name: engine.encode(Request(prompt=(0,), prefix=text))[1:] for name, text in found.items()}
-    for name, own in ids.items():
-        for other, longer in ids.items():
-            if name != other and longer[: len(own)] == own:
+    ids = {name: engine.encode(Request(prompt=(0,), prefix=text))[1:] for name, text in texts.items()}
+    for name, tokens in ids.items():
+        for other, other_tokens in ids.items():
+            if name != other and other_tokens[: len(tokens)] == tokens:
                 raise ValueError(
                     f"label {name!r} is how {other!r} begins, so both would count the same answers: end it with what "
                     'follows it, such as "\\n", or name it otherwise'
                 )
-    return found
+    return texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,12 +115,12 @@ class Classification:
     logprobs: Doubles
     """(R, L) log probability of each label's text as the beginning of the answer; NaN for a row with an error."""
     content_free: Doubles
-    """(C, L) that after prompts without content; C may be 0."""
+    """(C, L) the same after prompts without content; C may be 0."""
     errors: tuple[str | None, ...]
 
     @cached_property
     def uncalibrated(self) -> Doubles:
-        """(R, L) the labels' shares of what they cover together."""
+        """(R, L) the labels' shares of their joint mass."""
         return _shares(self.logprobs)
 
     @cached_property
@@ -127,50 +128,50 @@ class Classification:
         """(R, L) the same after contextual calibration, where there were prompts without content."""
         if not len(self.content_free):
             return self.uncalibrated
-        weighed = self.uncalibrated / _shares(self.content_free).mean(axis=0)
-        return np.asarray(weighed / weighed.sum(axis=1, keepdims=True))
+        weighted = self.uncalibrated / _shares(self.content_free).mean(axis=0)
+        return np.asarray(weighted / weighted.sum(axis=1, keepdims=True))
 
     @property
     def covered_mass(self) -> Doubles:
-        """(R,) the probability, 0 to 1, that the answer begins with any of the labels: where it is small the model
-        would rather say something else, and the shares mean little."""
+        """(R,) the probability, 0 to 1, that the answer begins with any of the labels: where it is small, the model
+        prefers other answers, and the shares mean little."""
         return np.asarray(np.exp(self.logprobs).sum(axis=1))
 
     def frame(self) -> pd.DataFrame:
         """A row for each row: its variables, predicted, confidence (the probability of the predicted label among the
         labels), margin (its distance to the next), covered_mass, p.<label> for each, and where rows have `expected`,
-        correct; with calibration also what would be predicted without it."""
+        correct; with calibration also uncalibrated, the prediction without it."""
         import pandas as pd
 
         shares = self.probabilities
-        known = ~np.isnan(shares).any(axis=1)
+        scored = ~np.isnan(shares).any(axis=1)
         best = np.sort(shares, axis=1)[:, ::-1]
-        predicted = self._best(shares)
+        predicted = self._predicted(shares)
         table = pd.DataFrame([{f"row.{name}": value for name, value in row.items()} for row in self.rows])
         table = table.assign(
             predicted=pd.Series(predicted, dtype=object),
-            confidence=np.where(known, best[:, 0], np.nan),
-            margin=np.where(known, best[:, 0] - best[:, 1], np.nan),
+            confidence=np.where(scored, best[:, 0], np.nan),
+            margin=np.where(scored, best[:, 0] - best[:, 1], np.nan),
             covered_mass=self.covered_mass,
             **{f"p.{label}": shares[:, i] for i, label in enumerate(self.labels)},
         )
         if len(self.content_free):
-            table["uncalibrated"] = self._best(self.uncalibrated)
+            table["uncalibrated"] = self._predicted(self.uncalibrated)
         if any("expected" in row for row in self.rows):
             expected = [row.get("expected") for row in self.rows]
             pairs = zip(predicted, expected, strict=True)
-            right = [None if p is None or e is None else p == e for p, e in pairs]
-            table["correct"] = pd.array(right, "boolean")
+            correct = [None if p is None or e is None else p == e for p, e in pairs]
+            table["correct"] = pd.array(correct, "boolean")
         if any(self.errors):
             table["error"] = list(self.errors)
         return table
 
-    def _best(self, shares: Doubles) -> list[str | None]:
+    def _predicted(self, shares: Doubles) -> list[str | None]:
         return [None if np.isnan(row).any() else self.labels[int(row.argmax())] for row in shares]
 
     def calibration(self, bins: int = 10, equal: str = "width") -> Calibration:
-        """How well the confidence says how often the prediction is right, over the rows with `expected` (see
-        `toolkit.calibration`; its `thresholds()` tells what is gained by leaving out the unsure).
+        """How well the confidence predicts how often the prediction is right, over the rows with `expected` (see
+        `toolkit.calibration`; its `thresholds()` shows what is gained by leaving out unsure rows).
 
         Raises ValueError without such rows.
         """
@@ -179,9 +180,9 @@ class Classification:
             raise ValueError(
                 "nothing says which label is right: give rows an `expected`, the name of a label"
             )
-        known = table[table["correct"].notna()]
+        judged = table[table["correct"].notna()]
         return calibration(
-            known["confidence"].to_numpy(), known["correct"].astype(bool).to_numpy(), bins, equal
+            judged["confidence"].to_numpy(), judged["correct"].astype(bool).to_numpy(), bins, equal
         )
 
     def confusion(self) -> pd.DataFrame:
@@ -193,13 +194,13 @@ class Classification:
         return table.reindex(index=[*self.labels], columns=[*self.labels], fill_value=0)
 
     def sentence(self) -> str:
-        """What was found, in words."""
+        """The result, in words."""
         table = self.frame()
         mass = np.nanmean(self.covered_mass)
         parts = [f"{len(table)} rows, {len(self.labels)} labels, covered mass {mass:.3f} on average"]
         if "correct" in table and table["correct"].notna().any():
-            known = table["correct"].dropna()
-            parts.append(f"{int(known.sum())} of {len(known)} right")
+            correct = table["correct"].dropna()
+            parts.append(f"{int(correct.sum())} of {len(correct)} right")
         failed = sum(error is not None for error in self.errors)
         return ", ".join([*parts, *([f"{failed} failed"] if failed else [])])
 
@@ -207,7 +208,7 @@ class Classification:
         return f"Classification({self.sentence()})\n{self.frame().to_string(max_rows=20, max_colwidth=40)}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.sentence())}</p>{report.table(self.frame(), rows=20)}"
+        return f"<p>{html.escape(self.sentence())}</p>{html_table(self.frame(), rows=20)}"
 
 
 def _shares(logprobs: Doubles) -> Doubles:

@@ -1,4 +1,4 @@
-"""Explore: the likeliest roads that a model did not take, each followed to its end."""
+"""Explore: the likeliest beginnings that a model did not choose, each continued to its end."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.branching import branches
-from toolkit.choice import Choice
-from toolkit.completion import Completion
-from toolkit.engine import Engine
-from toolkit.messages import Message
-from toolkit.prompt import Rendered
-from toolkit.sampling import Whole
-from toolkit.tree import Tree
+from toolkit._internal.validation import Whole
+from toolkit.analysis.tree import Tree
+from toolkit.core.choice import Choice
+from toolkit.core.completion import Completion
+from toolkit.engines.base import Engine
+from toolkit.engines.branching import branches
+from toolkit.prompts.messages import Message
+from toolkit.prompts.prompt import Rendered
 
-_ROUND = 8
-"""Branches followed at once: a batch keeps the engine busy, and small ones keep to the best-first order."""
-Road = tuple[float, int, int, int]
-"""−log probability of a beginning that nothing has followed yet, the answer it leaves, the step, and the token."""
+_BATCH_SIZE = 8
+"""Branches generated at once: a batch keeps the engine busy, and a small one stays close to best-first order."""
+Candidate = tuple[float, int, int, int]
+"""A beginning not yet continued: −log probability, number of the completion it branches from, step, token."""
 
 
 def explore(
@@ -32,13 +32,13 @@ def explore(
     budget: int = 16,
     **options: Any,
 ) -> Tree:
-    """Answers that begin in the likeliest different ways: the model's own, then at each of the first `depth` steps
-    the `width` most likely tokens, by the probability of the whole beginning (best first), each followed to its end.
-    What an answer was given to begin with (prefix=, or a branch) stays, and steps count after it.
+    """Answers with the likeliest different beginnings: the model's own, then at each of the first `depth` steps the
+    `width` most likely tokens, by the probability of the whole beginning (best first), each continued to its end.
+    A prefix of the answer (prefix=, or a branch) stays, and steps count after it.
 
-    messages: what to ask, or a completion (with top_logprobs) to start from. budget: the most answers. options: as of
+    messages: the prompt, or a completion (with top_logprobs) to start from. budget: the most answers. options: as of
     `Engine.chat`; at temperature 0 (the default) each beginning has its likeliest greedy end, above it a sampled one.
-    Interrupted, it gives the tree so far.
+    When interrupted, it returns the tree so far.
 
     Raises ValueError for bad input and RequestError for what the engine refuses.
 
@@ -48,60 +48,70 @@ def explore(
         Whole(1, None, "it counts tokens or answers")(name, value)
     if "n" in options:
         raise TypeError("explore makes its own answers, up to budget: leave n out")
-    found = [_start(engine, messages, width, options)]
-    first = found[0].choices[0].given  # what was given stays
-    roads: list[Road] = []
-    _note(roads, found, first, width, first + depth)
+    completions = [_first_completion(engine, messages, width, options)]
+    first_step = completions[0].choices[0].given  # the prefix stays
+    candidates: list[Candidate] = []
+    _add_candidates(candidates, completions, first_step, width, first_step + depth)
     try:
-        _follow(engine, found, roads, width, first + depth, budget)
+        _search(engine, completions, candidates, width, first_step + depth, budget)
     except KeyboardInterrupt:
-        print(f"interrupted: the tree has {len(found)} of {budget} answers", file=sys.stderr)
-    return Tree(tuple(c.choices[0] for c in found))
+        print(f"interrupted: the tree has {len(completions)} of {budget} answers", file=sys.stderr)
+    return Tree(tuple(c.choices[0] for c in completions))
 
 
-def _start(engine: Engine, messages: Any, width: int, options: dict[str, Any]) -> Completion:
+def _first_completion(engine: Engine, messages: Any, width: int, options: dict[str, Any]) -> Completion:
     if isinstance(messages, Completion):
         if options:
             raise TypeError(f"a completion has its settings already: leave out {', '.join(options)}")
-        top = messages.request.sampling.top_logprobs
+        top_logprobs = messages.request.sampling.top_logprobs
         if messages.error is not None:
             raise ValueError(f"this completion is an error and has no tokens: {messages.error}")
-        if top is None or 0 <= top < width:
+        if top_logprobs is None or 0 <= top_logprobs < width:
             raise ValueError(
-                f"the completion lists {top or 0} tokens at each step, and width is {width}: ask with "
+                f"the completion lists {top_logprobs or 0} tokens at each step, and width is {width}: ask with "
                 f"top_logprobs={width}"
             )
         return messages
-    shown = max(width, options.pop("top_logprobs", 0) or 0)
-    return engine.chat(messages, **{"temperature": 0, **options, "top_logprobs": shown})
+    top_logprobs = max(width, options.pop("top_logprobs", 0) or 0)
+    return engine.chat(messages, **{"temperature": 0, **options, "top_logprobs": top_logprobs})
 
 
-def _follow(
-    engine: Engine, found: list[Completion], roads: list[Road], width: int, end: int, budget: int
+def _search(
+    engine: Engine,
+    completions: list[Completion],
+    candidates: list[Candidate],
+    width: int,
+    end: int,
+    budget: int,
 ) -> None:
     from tqdm.auto import tqdm
 
     with tqdm(total=budget, initial=1, desc=engine.model, unit="answer", disable=None) as bar:
-        while roads and len(found) < budget:
-            taken = [heapq.heappop(roads) for _ in range(min(_ROUND, budget - len(found), len(roads)))]
-            forks: list[Any] = [(found[number], 0, step, token) for _, number, step, token in taken]
-            for completion, (_, _, step, _) in zip(branches(engine, forks), taken, strict=True):
-                found.append(completion)
-                _note(roads, found, step + 1, width, end)
+        while candidates and len(completions) < budget:
+            batch = [
+                heapq.heappop(candidates)
+                for _ in range(min(_BATCH_SIZE, budget - len(completions), len(candidates)))
+            ]
+            forks: list[Any] = [(completions[number], 0, step, token) for _, number, step, token in batch]
+            for completion, (_, _, step, _) in zip(branches(engine, forks), batch, strict=True):
+                completions.append(completion)
+                _add_candidates(candidates, completions, step + 1, width, end)
                 bar.update()
 
 
-def _note(roads: list[Road], found: list[Completion], first: int, width: int, end: int) -> None:
-    """Notes the roads that leave the last answer after its own fork."""
-    choice: Choice = found[-1].choices[0]
+def _add_candidates(
+    candidates: list[Candidate], completions: list[Completion], first_step: int, width: int, end: int
+) -> None:
+    """Adds the branches off the last completion, from first_step on."""
+    choice: Choice = completions[-1].choices[0]
     assert choice.logprobs is not None
     assert choice.top_ids is not None
     assert choice.top_logprobs is not None
-    before = np.concatenate([[0.0], np.nancumsum(choice.logprobs, dtype=np.float64)])
-    for step in range(first, min(end, len(choice.token_ids))):
+    cumulative = np.concatenate([[0.0], np.nancumsum(choice.logprobs, dtype=np.float64)])
+    for step in range(first_step, min(end, len(choice.token_ids))):
         for token, logprob in zip(
             choice.top_ids[step, :width], choice.top_logprobs[step, :width], strict=True
         ):
             if token != choice.token_ids[step] and np.isfinite(logprob):
-                road = (-float(before[step] + logprob), len(found) - 1, step, int(token))
-                heapq.heappush(roads, road)
+                candidate = (-float(cumulative[step] + logprob), len(completions) - 1, step, int(token))
+                heapq.heappush(candidates, candidate)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from toolkit.examples import SHOTS
-from toolkit.sampling import FIELDS, Sampling, unknown
-from toolkit.schema import response_format
+from toolkit._internal.validation import unknown
+from toolkit.core.sampling import FIELDS, Sampling
+from toolkit.prompts.selectors import SHOTS
+from toolkit.structured.response_format import response_format
 
 AXES = (*FIELDS, "prompt", *SHOTS, "response_format")
-"""What may vary: every field of Sampling, the prompt, its few-shot examples, and the form of the answer."""
+"""What may vary: every field of Sampling, the prompt, its few-shot examples, and the response format."""
 
 
 class Cells:
@@ -48,23 +49,23 @@ def _values(name: str, values: Any) -> list[Any]:
     """One axis as a list of validated values; a single value is an axis of length one."""
     if name not in AXES:
         raise TypeError(unknown("axis", name, AXES))
-    # A selector or a form may be a dict, and a conversation is a list that is one prompt.
+    # A selector or a response format may be a dict, and a conversation is a list that is one prompt.
     single = isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable)
-    single = single or (name == "prompt" and _turns(values))
-    found = [values] if single else list(values)
-    if not found:
+    single = single or (name == "prompt" and _is_conversation(values))
+    axis_values = [values] if single else list(values)
+    if not axis_values:
         raise ValueError(f"axis {name!r} is empty: give at least one value, or leave the axis out")
-    for value in found:
+    for value in axis_values:
         if name in FIELDS and value is not None:
             Sampling(**{name: value})
         elif name in SHOTS and value is not None:
             SHOTS[name](name, value)
         elif name == "response_format":
             response_format(value)
-    return found
+    return axis_values
 
 
-def _turns(values: Any) -> bool:
+def _is_conversation(values: Any) -> bool:
     return isinstance(values, (list, tuple)) and bool(values) and isinstance(values[0], Mapping)
 
 
@@ -89,22 +90,24 @@ def zipped(**axes: Any) -> Cells:
     length = max((len(c) for c in columns.values()), default=1)
     uneven = {name: len(c) for name, c in columns.items() if len(c) not in (1, length)}
     if uneven:
-        given = ", ".join(f"{n} has {k}" for n, k in uneven.items())
-        raise ValueError(f"zipped axes must have {length} values or one, {given}: use grid for combinations")
+        lengths = ", ".join(f"{n} has {k}" for n, k in uneven.items())
+        raise ValueError(
+            f"zipped axes must have {length} values or one, {lengths}: use grid for combinations"
+        )
     return Cells({name: c[i if len(c) > 1 else 0] for name, c in columns.items()} for i in range(length))
 
 
 def cases(*settings: Mapping[str, Any], **named: Mapping[str, Any]) -> Cells:
-    """The given settings as they are; a named one carries its name in the column `case`.
+    """Settings as they are; a named one carries its name in the column `case`.
 
     >>> len(cases(strict={"temperature": 0}, creative={"temperature": 1.2, "top_p": 0.9}))
     2
     """
-    found = []
+    combinations = []
     for name, setting in [*((None, s) for s in settings), *named.items()]:
         if not isinstance(setting, Mapping):
             raise TypeError(f"a case must be a dict of axis → value, got {setting!r}")
         for axis, value in setting.items():
             _values(axis, [value])
-        found.append({**({"case": name} if name else {}), **setting})
-    return Cells(found)
+        combinations.append({**({"case": name} if name else {}), **setting})
+    return Cells(combinations)

@@ -1,4 +1,4 @@
-"""Protocols: published experiments on whether a model answers the same again, ready to run."""
+"""Protocols: published experiments on whether a model repeats its answers, ready to run."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.cells import cases
-from toolkit.determinism import Determinism
-from toolkit.engine import Engine
-from toolkit.messages import Message
-from toolkit.plan import STORE
-from toolkit.prompt import Prompt, Rendered
-from toolkit.results import Results
-from toolkit.store import Store
-from toolkit.sweep import sweep
+from toolkit.analysis.determinism.report import Determinism
+from toolkit.engines.base import Engine
+from toolkit.experiments.grid import cases
+from toolkit.experiments.plan import STORE
+from toolkit.experiments.sweep import sweep
+from toolkit.prompts.messages import Message
+from toolkit.prompts.prompt import Prompt, Rendered
+from toolkit.results.results import Results
+from toolkit.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
 QUESTION = "Tell me about Richard Feynman"
-"""What Thinking Machines asked."""
+"""The prompt of Thinking Machines' experiment."""
 
 
 def unique_completions(
@@ -30,8 +31,8 @@ def unique_completions(
     store: Store | str | Path = STORE,
     **sampling: Any,
 ) -> Determinism:
-    """n completions of one prompt at temperature 0 in one batch: how many are different, and where they first part.
-    Of Qwen3-235B at 1,000 tokens 80 of 1,000 were, first at token 103; with batch-invariant kernels 1 (He et al.,
+    """n completions of one prompt at temperature 0 in one batch: how many are unique, and where they first diverge.
+    Qwen3-235B gave 80 of 1,000 at 1,000 tokens, first at token 103; with batch-invariant kernels 1 (He et al.,
     "Defeating Nondeterminism in LLM Inference", Thinking Machines Lab, 2025,
     https://thinkingmachines.ai/blog/defeating-nondeterminism-in-llm-inference/).
 
@@ -51,9 +52,9 @@ def total_agreement(
     store: Store | str | Path = STORE,
     **sampling: Any,
 ) -> Determinism:
-    """n runs of a task at temperature 0: on how many items all runs agree, in their words (TARr@N: `same`) and in the
-    answers parsed out of them (TARa@N: `same_answer`), with the best and the worst accuracy that the runs could have
-    had (Atil et al., "Non-Determinism of 'Deterministic' LLM Settings", arXiv 2408.04667; there with 10 runs, top_p 1
+    """n runs of a task at temperature 0: on how many items all runs agree, in their raw text (TARr@N: `same`) and in
+    their parsed answers (TARa@N: `same_answer`), with the best and the worst accuracy that the runs could have had
+    (Atil et al., "Non-Determinism of 'Deterministic' LLM Settings", arXiv 2408.04667; there with 10 runs, top_p 1
     and a fixed seed). The table `within` of what is returned has the numbers.
 
     parse: from a text to the answer in it, None where there is none. score: from a row of `frame()` to 1 for right.

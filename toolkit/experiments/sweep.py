@@ -1,4 +1,4 @@
-"""Sweep: what to ask (prompts × rows × settings × repeats), what is known already, and asking the rest."""
+"""Sweep: requests as prompts × rows × settings × repeats, planned and run on an engine."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.apart import apart
-from toolkit.cells import Cells
-from toolkit.engine import Engine
-from toolkit.examples import SHOTS
-from toolkit.fingerprint import Fingerprint
-from toolkit.limits import Limits
-from toolkit.messages import Message, messages
-from toolkit.plan import STORE, Plan, plan, run
-from toolkit.prices import LocalPrice, ModelPrice, model_price
-from toolkit.prompt import Prompt, Rendered, dicts
-from toolkit.request import Request, digest
-from toolkit.results import Results
-from toolkit.sampling import Sampling
-from toolkit.schema import response_format
-from toolkit.store import Store, opened
-from toolkit.template import Template
-from toolkit.variant import Variant
+from toolkit._internal.hashing import digest
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.core.request import Request
+from toolkit.core.sampling import Sampling
+from toolkit.engines.base import Engine
+from toolkit.engines.subprocess import run_in_subprocess
+from toolkit.engines.variant import Variant
+from toolkit.experiments.grid import Cells
+from toolkit.experiments.plan import STORE, Plan, plan, run
+from toolkit.pricing.budget import Budget
+from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
+from toolkit.prompts.messages import Message, messages
+from toolkit.prompts.prompt import Prompt, Rendered
+from toolkit.prompts.rows import as_dicts
+from toolkit.prompts.selectors import SHOTS
+from toolkit.prompts.template import Template
+from toolkit.results.results import Results
+from toolkit.store.store import Store, open_store
+from toolkit.structured.response_format import response_format
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
 Promptlike = str | Prompt | Rendered | Sequence[Message]
 Shots = tuple[tuple[str, Any], ...]
-"""What a setting says about a prompt's examples: (axis, value), for axes that it has."""
+"""The few-shot axes of a setting: (axis, value), for axes that it has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,60 +59,62 @@ class Sweep:
 
     @cached_property
     def _settings(self) -> list[tuple[int | None, Shots, dict[str, Any]]]:
-        """Each setting as (its prompt, or None for every one; its shots; what is left)."""
-        named = _identities(self.cells)
-        places = {_identity(prompt): p for p, prompt in enumerate(self.prompts)} if named else {}
-        found = []
+        """Each setting as (index of its own prompt, or None for all prompts; its few-shot axes; its other axes)."""
+        identities = _identities(self.cells)
+        indices = {_identity(prompt): p for p, prompt in enumerate(self.prompts)} if identities else {}
+        settings = []
         for setting in self.cells:
-            own = places[named[id(setting.pop("prompt"))]] if "prompt" in setting else None
+            index = indices[identities[id(setting.pop("prompt"))]] if "prompt" in setting else None
             shots = tuple((name, setting.pop(name)) for name in SHOTS if name in setting)
-            found.append((own, shots, setting))
-        return found
+            settings.append((index, shots, setting))
+        return settings
 
     @cached_property
     def _conversations(self) -> dict[tuple[int, int | None, str], Rendered]:
-        """(prompt, row, shots) → messages, and what they were made of."""
-        found: dict[tuple[int, int | None, str], Rendered] = {}
-        for own, shots in {(own, repr(s)): (own, s) for own, s, _ in self._settings}.values():
-            for p in range(len(self.prompts)) if own is None else [own]:
-                shown = _with_shots(self.prompts[p], dict(shots))
+        """(prompt, row, few-shot axes) → messages, and notes on how they were made."""
+        conversations: dict[tuple[int, int | None, str], Rendered] = {}
+        for index, shots in {(index, repr(s)): (index, s) for index, s, _ in self._settings}.values():
+            for p in range(len(self.prompts)) if index is None else [index]:
+                prompt = _with_shots(self.prompts[p], dict(shots))
                 for r, row in enumerate(self.rows) if self.rows else [(None, {})]:
                     try:
-                        found[p, r, repr(shots)] = _render(shown, row, bool(self.rows))
+                        conversations[p, r, repr(shots)] = _render(prompt, row, bool(self.rows))
                     except ValueError as error:
-                        where = "" if r is None else f"row {r}: "
-                        raise ValueError(f"{where}{error}") from None
-        return found
+                        location = "" if r is None else f"row {r}: "
+                        raise ValueError(f"{location}{error}") from None
+        return conversations
 
     def requests(self, defaults: Mapping[str, Any]) -> Iterator[tuple[Request, dict[str, Any]]]:
         """Each request with every parameter resolved, and its labels (prompt, row, case, examples)."""
         resolved = []
-        called = _Names()
-        for own, shots, setting in self._settings:
+        names = _DisplayNames()
+        for index, shots, setting in self._settings:
             axes = {k: v for k, v in setting.items() if k not in ("case", "response_format")}
-            form = response_format(setting.get("response_format"))
-            named = {"case": setting["case"]} if "case" in setting else {}
-            named |= (
-                {"response_format": called(form) if form else "text"} if "response_format" in setting else {}
+            format_ = response_format(setting.get("response_format"))
+            base_labels = {"case": setting["case"]} if "case" in setting else {}
+            base_labels |= (
+                {"response_format": names(format_) if format_ else "text"}
+                if "response_format" in setting
+                else {}
             )
             sampling = Sampling(**axes).resolve(defaults)
-            resolved.append((own, repr(shots), _shot_labels(shots, called), named, sampling, form))
+            resolved.append((index, repr(shots), _shot_labels(shots, names), base_labels, sampling, format_))
         for p in range(len(self.prompts)):
             for r in range(len(self.rows)) if self.rows else [None]:
-                for own, shots_, shown, named, sampling, form in resolved:
-                    if own not in (None, p):
+                for index, shots_key, shot_labels, base_labels, sampling, format_ in resolved:
+                    if index not in (None, p):
                         continue
-                    made = self._conversations[p, r, shots_]
+                    prompt = self._conversations[p, r, shots_key]
                     labels: dict[str, Any] = {"prompt": p} if len(self.prompts) > 1 else {}
                     labels |= {} if r is None else {"row": r}
-                    labels |= named | _that_matter(shown, made) | made.notes
+                    labels |= base_labels | _effective_labels(shot_labels, prompt) | prompt.notes
                     yield (
-                        Request(made.messages, None, sampling, response_format=form, notes=made.notes),
+                        Request(prompt.messages, None, sampling, response_format=format_, notes=prompt.notes),
                         labels,
                     )
 
     def plan(self, engine: Engine, store: Store | str | Path = STORE) -> Plan:
-        """What a run would ask, without asking it. Starts no engine whose fingerprint is known."""
+        """What a run would do, without running it. Starts no engine whose fingerprint is known."""
         return plan(self.requests(engine.defaults), self.repeats, self._body, engine, store)
 
     def run(
@@ -121,67 +126,67 @@ class Sweep:
         max_cost: float | None = None,
         price: str | ModelPrice | LocalPrice | None = None,
     ) -> Results:
-        """Asks what is missing, as one batch, and returns everything that belongs to this sweep.
+        """Runs what is missing, as one batch, and returns all results of this sweep.
 
-        Each completion is on disk within a second of its end. Interrupt it and run it again: only what is
-        missing is asked. A request that cannot be answered is a row with an `error`, asked again next time.
+        Each completion is on disk within a second of its end. After an interrupt, run it again: only what is
+        missing is run. A request that cannot be answered is a row with an `error`, and is retried next time.
 
-        max_tokens, max_cost: the most that this run may spend (see `Limits`): tokens of prompts and completions, and
-        US dollars at a price. What is stored costs nothing; what did not fit is asked by the next run.
+        max_tokens, max_cost: the most that this run may spend (see `Budget`): tokens of prompts and completions, and
+        US dollars at a price. What is stored costs nothing; what did not fit is left to the next run.
 
         Raises StoreError when the store cannot be written, EngineError when the engine dies; what was
-        finished until then is kept. PriceError for an unknown model, before anything is asked.
+        finished until then is kept. Raises PriceError for an unknown model, before anything is run.
         """
-        paid = price if isinstance(price, LocalPrice) or price is None else model_price(price)
-        limits = Limits(max_tokens, max_cost, paid)
+        resolved_price = price if isinstance(price, LocalPrice) or price is None else model_price(price)
+        limits = Budget(max_tokens, max_cost, resolved_price)
         return run(lambda: self.requests(engine.defaults), self.repeats, self._body, engine, store, limits)
 
     def run_across(
         self, variants: Iterable[Variant | Engine | Fingerprint], store: Store | str | Path = STORE
     ) -> Results:
-        """Asks the same of several engines, one after another, each in a process of its own (see `toolkit.variants`),
-        into one store, and returns everything that belongs to this sweep on them. An engine stands for the variant
-        that it is. What is stored is not asked again, as in `run`; interrupt it and run it again to go on.
+        """Runs this sweep on several engines, one after another, each in a process of its own (see
+        `toolkit.variants`), into one store, and returns its results on all of them. An engine stands for its variant.
+        What is stored is not asked again, as in `run`; after an interrupt, run it again to resume.
 
-        Raises TypeError for what is no variant, and what `run` raises.
+        Raises TypeError for anything that is not a variant, and what `run` raises.
 
         >>> sweep.run_across(tk.variants(dtype=["float32", "bfloat16"])).determinism()  # doctest: +SKIP
         """
-        kept = opened(store)
-        asked = across(self, [Variant.of(variant) for variant in variants], kept.path)
-        return Results.of(kept).on(asked)
+        opened_store = open_store(store)
+        runs = run_on_variants(self, [Variant.of(variant) for variant in variants], opened_store.path)
+        return Results.of(opened_store).on(runs)
 
     @property
     def _body(self) -> dict[str, Any]:
         """Prompts and rows, as the store keeps them."""
         return {
-            "prompts": [_plain(p) for p in self.prompts],
+            "prompts": [_storable_prompt(p) for p in self.prompts],
             "rows": [dict(row) for row in self.rows],
             "repeats": self.repeats,
         }
 
 
-Asked = tuple[str, str]
-"""The id of a sweep, and that of the fingerprint that it ran on."""
+SweepRun = tuple[str, str]
+"""The id of a sweep, and that of the fingerprint it ran on."""
 
 
-def across(what: Sweep, variants: Sequence[Variant], store: str) -> list[Asked]:
+def run_on_variants(sweep: Sweep, variants: Sequence[Variant], store: str) -> list[SweepRun]:
     """Runs a sweep on each variant in turn, each in a process of its own; see `Sweep.run_across`."""
     if not variants:
         raise ValueError("variants is empty: give at least one, as toolkit.variants(dtype=[…]) makes them")
     if store == ":memory:":
         raise ValueError("other processes cannot write into a store in memory: give the path of a file")
-    found = []
+    runs = []
     for number, variant in enumerate(variants, 1):
         print(f"{number} of {len(variants)}: {variant}")
-        found.append(apart(variant, _ask, what, store))
-    return found
+        runs.append(run_in_subprocess(variant, _run_sweep, sweep, store))
+    return runs
 
 
-def _ask(engine: Engine, what: Sweep, store: str) -> Asked:
-    """In a process of its own."""
-    first = what.run(engine, store).frame().iloc[0]  # one that failed is a row too
-    return str(first["sweep"]), str(first["system_fingerprint"])
+def _run_sweep(engine: Engine, sweep: Sweep, store: str) -> SweepRun:
+    """Runs a sweep on the engine of this process, for `run_on_variants`."""
+    row = sweep.run(engine, store).frame().iloc[0]  # a failed request is a row, too
+    return str(row["sweep"]), str(row["system_fingerprint"])
 
 
 def sweep(
@@ -192,8 +197,8 @@ def sweep(
 ) -> Sweep:
     """A sweep of a prompt over rows of data and settings; `rows` may be left out: `sweep(prompt, cells)`.
 
-    prompt: text, messages, a `Prompt`, or one rendered already; with rows, `{name}` in text is a variable. None
-    when the prompts are an axis of `cells`. rows: dicts, or a DataFrame. repeats: completions of each request.
+    prompt: text, messages, a `Prompt`, or a rendered one; with rows, `{name}` in text is a variable. None when the
+    prompts are an axis of `cells`. rows: dicts, or a DataFrame. repeats: completions of each request.
     The examples of a `Prompt` may vary too: axes `k`, `selector` and `order_seed`.
 
     >>> sweep("Write a haiku.", grid(temperature=[0, 0.7], seed=range(3)))  # doctest: +SKIP
@@ -205,17 +210,17 @@ def sweep(
     cells = Cells([{}]) if cells is None else cells
     if not isinstance(cells, Cells):
         raise TypeError(f"cells must come from grid, zipped or cases, got {cells!r}")
-    named = _identities(cells)
-    own = {named[id(c["prompt"])]: c["prompt"] for c in cells if "prompt" in c}
-    if (prompt is None) == (not own):
+    identities = _identities(cells)
+    cell_prompts = {identities[id(c["prompt"])]: c["prompt"] for c in cells if "prompt" in c}
+    if (prompt is None) == (not cell_prompts):
         raise ValueError("give the prompt either as the first argument or as an axis `prompt` of the cells")
-    return Sweep(tuple(own.values()) if prompt is None else (prompt,), as_rows(rows), cells, repeats)
+    return Sweep(tuple(cell_prompts.values()) if prompt is None else (prompt,), as_rows(rows), cells, repeats)
 
 
-def as_rows(given: Any) -> tuple[Mapping[str, Any], ...]:
-    if given is None:
+def as_rows(data: Any) -> tuple[Mapping[str, Any], ...]:
+    if data is None:
         return ()
-    rows = dicts("rows", given)
+    rows = as_dicts("rows", data)
     if not rows:
         raise ValueError("rows is empty: give at least one row, or leave rows out")
     return tuple(
@@ -223,7 +228,7 @@ def as_rows(given: Any) -> tuple[Mapping[str, Any], ...]:
     )
 
 
-def _storable(where: str, name: Any, value: Any) -> Any:
+def _storable(location: str, name: Any, value: Any) -> Any:
     """A value as JSON has it: NumPy's numbers as Python's, dates and times as ISO 8601 text."""
     if hasattr(value, "item") and not hasattr(value, "__len__"):
         value = value.item()
@@ -233,7 +238,7 @@ def _storable(where: str, name: Any, value: Any) -> Any:
         json.dumps(value)
     except (TypeError, ValueError):
         raise ValueError(
-            f"{where} has {name!r} of type {type(value).__name__}, which a store cannot keep: make it text, "
+            f"{location} has {name!r} of type {type(value).__name__}, which a store cannot keep: make it text, "
             "a number, a list or a dict"
         ) from None
     return value
@@ -250,46 +255,48 @@ def _with_shots(prompt: Promptlike, shots: dict[str, Any]) -> Promptlike:
     return prompt.with_(**{name: value for name, value in shots.items() if value is not None})
 
 
-class _Names:
-    """What tables call selectors and forms: different ones of one name are numbered."""
+class _DisplayNames:
+    """Names of selectors and response formats in tables: different ones with the same name are numbered."""
 
     def __init__(self) -> None:
-        self._known: dict[str, list[Any]] = {}
+        self._by_text: dict[str, list[Any]] = {}
 
-    def __call__(self, thing: Any) -> str:
-        known = self._known.setdefault(str(thing), [])
-        if thing not in known:
-            known.append(thing)
-        number = known.index(thing)
-        return f"{thing} [{number}]" if number else str(thing)
+    def __call__(self, value: Any) -> str:
+        values = self._by_text.setdefault(str(value), [])
+        if value not in values:
+            values.append(value)
+        number = values.index(value)
+        return f"{value} [{number}]" if number else str(value)
 
 
-def _shot_labels(shots: Shots, called: _Names) -> dict[str, Any]:
-    """As tables show them; a selector by its name and options."""
+def _shot_labels(shots: Shots, display_name: _DisplayNames) -> dict[str, Any]:
+    """Few-shot axes as tables show them; a selector by its name and options."""
     return {
-        name: called(SHOTS[name](name, v)) if name == "selector" else v for name, v in shots if v is not None
+        name: display_name(SHOTS[name](name, value)) if name == "selector" else value
+        for name, value in shots
+        if value is not None
     }
 
 
-def _that_matter(labels: dict[str, Any], made: Rendered) -> dict[str, Any]:
-    """Without an example there is no selector and no order, with one there is no order: such cells are one."""
-    number = len(made.examples or ())
+def _effective_labels(labels: dict[str, Any], rendered: Rendered) -> dict[str, Any]:
+    """Labels that make a difference: selector and order do not without examples, nor order with one example."""
+    number = len(rendered.examples or ())
     if labels and number == 0:
         return {"k": 0}
     return {name: v for name, v in labels.items() if name != "order_seed" or number > 1}
 
 
-def _render(prompt: Promptlike, row: Mapping[str, Any], filled: bool) -> Rendered:
+def _render(prompt: Promptlike, row: Mapping[str, Any], has_rows: bool) -> Rendered:
     if isinstance(prompt, Rendered):
         return prompt
     if isinstance(prompt, Prompt):
         return prompt.render(row)
     turns = messages(prompt)
     # Without rows nothing is filled in, so braces in the text are just braces.
-    return Rendered(tuple(_filled(turn, row) for turn in turns) if filled else turns)
+    return Rendered(tuple(_fill_message(turn, row) for turn in turns) if has_rows else turns)
 
 
-def _filled(turn: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+def _fill_message(turn: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     def fill(text: str) -> str:
         return Template(text).fill(row) if text else text
 
@@ -300,23 +307,23 @@ def _filled(turn: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     return {**turn, "content": parts}
 
 
-def _plain(prompt: Promptlike) -> Any:
+def _storable_prompt(prompt: Promptlike) -> Any:
     """A prompt as the store keeps it."""
     if isinstance(prompt, Prompt):
-        # A selector that holds a function is kept by its name: the choice itself is in each cell.
+        # A selector that holds a function is stored by its name: the examples it chose are in each cell.
         return {**replace(prompt, selector="first").to_dict(), "selector": str(prompt.selector)}
     return list(prompt.messages) if isinstance(prompt, Rendered) else prompt
 
 
 def _identities(cells: Cells) -> dict[int, str]:
-    """id() → identity of each prompt that cells hold: many cells hold the same one, and a pool is long to hash."""
+    """id() → identity of each prompt in the cells: many cells share one, and an example pool is slow to hash."""
     prompts = {id(c["prompt"]): c["prompt"] for c in cells if "prompt" in c}
-    return {place: _identity(prompt) for place, prompt in prompts.items()}
+    return {object_id: _identity(prompt) for object_id, prompt in prompts.items()}
 
 
 def _identity(prompt: Promptlike) -> str:
     if isinstance(prompt, Rendered):
         return digest([prompt.messages, prompt.notes])
-    # Two functions may have one name.
+    # Two functions may have the same name.
     embed = id(getattr(prompt.selector, "embed", None)) if isinstance(prompt, Prompt) else 0
-    return digest([_plain(prompt), embed])
+    return digest([_storable_prompt(prompt), embed])

@@ -1,4 +1,4 @@
-"""Limits: the most that a run may spend."""
+"""The budget of a run: the most tokens and US dollars that it may spend."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.completion import Usage
-from toolkit.prices import LocalPrice, ModelPrice
-from toolkit.sampling import Real, Whole
+from toolkit._internal.validation import Real, Whole
+from toolkit.core.completion import Usage
+from toolkit.pricing.prices import LocalPrice, ModelPrice
 
 
 @dataclass
 class Spent:
-    """Tokens and money of a run so far."""
+    """Tokens and US dollars that a run has spent so far."""
 
     tokens: int = 0
     cost: float = 0.0
@@ -27,15 +27,15 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Limits:
+class Budget:
     """The most tokens (of prompts and completions together) and US dollars of a run.
 
-    Requests are handed out while the most that they can cost still fits, so tokens, and the money of a model that is
-    sold by tokens, never go over. The money of this machine is its time: it is looked at with every answer, and what
-    runs then is given up.
+    Requests are sent while the most that they can cost still fits, so tokens, and the cost of a model that is sold by
+    tokens, never exceed the budget. The cost of this machine is its time: it is checked with every completion, and
+    requests that run when it is used up are abandoned.
 
-    Raises ValueError for a limit that is no number above 0, and for max_cost without a price, or with one of energy
-    without its watts.
+    Raises ValueError for a limit that is no number above 0, and for max_cost without a price, or with a price of
+    energy without watts.
     """
 
     max_tokens: int | None = None
@@ -50,27 +50,27 @@ class Limits:
         Real(0, math.inf, "US dollars", open_low=True)("max_cost", self.max_cost)
         if self.price is None:
             raise ValueError("max_cost needs a price: the name of a model, a ModelPrice or a LocalPrice")
-        self.used_up(0)  # a price of this machine must be known while it runs
+        self.used_up(0)  # a price of energy needs its watts before the run
 
     def affordable(self, prompt_tokens: Any, completion_tokens: Any, spent: Spent) -> int:
-        """How many of the next requests, of at most so many tokens each, can be handed out at once: (M,) each."""
-        most = len(prompt_tokens)
+        """How many of the next M requests fit into the budget; (M,) the most tokens of each."""
+        count = len(prompt_tokens)
         if self.max_tokens is not None:
             tokens = np.cumsum(prompt_tokens + completion_tokens) + spent.tokens
-            most = min(most, int(np.searchsorted(tokens, self.max_tokens, side="right")))
+            count = min(count, int(np.searchsorted(tokens, self.max_tokens, side="right")))
         if self.max_cost is not None and isinstance(self.price, ModelPrice):
             cost = np.cumsum(self.price.of(prompt_tokens, completion_tokens)) + spent.cost
-            most = min(most, int(np.searchsorted(cost, self.max_cost, side="right")))
-        return most
+            count = min(count, int(np.searchsorted(cost, self.max_cost, side="right")))
+        return count
 
     def used_up(self, seconds: float) -> bool:
-        """Whether this machine's time has cost what it may."""
+        """Whether this machine's time has reached max_cost after so many seconds."""
         if self.max_cost is None or not isinstance(self.price, LocalPrice):
             return False
         return float(self.price.of(seconds)) >= self.max_cost
 
     def needed(self, prompt_tokens: int, completion_tokens: int) -> str:
-        """The most that a request can use of what is limited, in words."""
+        """The most that a request can use of the limited quantities, in words."""
         parts = [f"{prompt_tokens + completion_tokens:,} tokens"] if self.max_tokens is not None else []
         if self.max_cost is not None and isinstance(self.price, ModelPrice):
             parts += [f"{float(self.price.of(prompt_tokens, completion_tokens)):.3g} US dollars"]
@@ -82,4 +82,4 @@ class Limits:
         return f"stopped at {' and '.join(parts)}"
 
 
-NO_LIMITS = Limits()
+NO_BUDGET = Budget()

@@ -1,4 +1,4 @@
-"""Prices: what tokens cost at a provider, and what the hours of one's own machine cost."""
+"""Prices of tokens at a provider, and of the hours of one's own machine."""
 
 from __future__ import annotations
 
@@ -13,20 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.sampling import Real, Whole, unknown
+from toolkit._internal.validation import Real, Whole, unknown
+from toolkit.errors import PriceError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
 Doubles = npt.NDArray[np.float64]
 Counts = Any
 """Numbers of tokens: one, or an array of them."""
-
-
-class PriceError(LookupError):
-    """A model whose price is not known; the message names the nearest ones, and how to give a price."""
-
-
 _DOLLARS = Real(0, math.inf, "US dollars")
 _TOKENS = Whole(0, None, "tokens")
 
@@ -49,15 +45,15 @@ class Tier:
 
 
 def _check_rates(price: Tier | ModelPrice, *names: str) -> None:
-    """Makes rates floats; that of cached tokens alone may be None."""
+    """Converts rates to floats; only the one of cached tokens may be None."""
     for name in (*names, "cached") if price.cached is not None else names:
         object.__setattr__(price, name, _DOLLARS(name, getattr(price, name)))
 
 
 @dataclass(frozen=True)
 class ModelPrice:
-    """What a model's tokens cost, in US dollars per million. From `model_price`, or made by hand for a price of one's
-    own: `ModelPrice("my-model", input=0.5, output=2)`.
+    """What a model's tokens cost, in US dollars per million. From `model_price`, or for a price of your own:
+    `ModelPrice("my-model", input=0.5, output=2)`.
 
     Raises ValueError for a negative rate, or one that is no number, TypeError for tiers that are no `Tier`.
     """
@@ -66,7 +62,7 @@ class ModelPrice:
     input: float
     output: float
     cached: float | None = None
-    """Of prompt tokens that the provider had in its cache; None when they cost what others do."""
+    """The rate of prompt tokens in the provider's cache; None when it is that of other prompt tokens."""
     tiers: tuple[Tier, ...] = ()
     """Rates of long prompts; kept in order of length."""
     per_request: float = 0.0
@@ -74,11 +70,11 @@ class ModelPrice:
     context_window: int | None = None
     provider: str | None = None
     since: date | None = None
-    """The day from which these rates hold; None when that is not recorded."""
+    """The first day of these rates; None when it is not recorded."""
     source: str = "given by hand"
-    """Where the rates come from, and of which day."""
+    """Where the rates come from, with their date."""
     url: str | None = None
-    """The provider's own page of prices."""
+    """The provider's own pricing page."""
 
     def __post_init__(self) -> None:
         _check_rates(self, "input", "output", "per_request")
@@ -88,7 +84,7 @@ class ModelPrice:
 
     def of(self, prompt_tokens: Counts, completion_tokens: Counts, cached_tokens: Counts = 0) -> Doubles:
         """US dollars of each request; the cached tokens are part of its prompt tokens. Tiers go by the length of each
-        single prompt, so prices are of requests, and sums are sums of prices.
+        single prompt, so give the counts of requests, not their sums.
 
         Raises ValueError for negative numbers, and for more cached tokens than the prompt has.
         """
@@ -99,10 +95,10 @@ class ModelPrice:
             raise ValueError("numbers of tokens must be from 0 up, and one is negative")
         if (cached > prompt).any():
             raise ValueError("cached_tokens are part of prompt_tokens, and cannot be more")
-        place = np.searchsorted([t.above for t in self.tiers], prompt, side="left")
-        steps = [Tier(0, self.input, self.output, self.cached), *self.tiers]
-        rates = np.array([[t.input, t.input if t.cached is None else t.cached, t.output] for t in steps])[
-            place
+        tier = np.searchsorted([t.above for t in self.tiers], prompt, side="left")
+        tiers = [Tier(0, self.input, self.output, self.cached), *self.tiers]
+        rates = np.array([[t.input, t.input if t.cached is None else t.cached, t.output] for t in tiers])[
+            tier
         ]
         tokens = (prompt - cached) * rates[..., 0] + cached * rates[..., 1] + completion * rates[..., 2]
         return np.asarray(tokens / 1e6 + self.per_request)
@@ -118,7 +114,9 @@ class ModelPrice:
 
 def _ordered(tiers: Any) -> tuple[Tier, ...]:
     if not isinstance(tiers, (list, tuple)) or not all(isinstance(tier, Tier) for tier in tiers):
-        raise TypeError(f"tiers must be a list of toolkit.prices.Tier(above, input, output), got {tiers!r}")
+        raise TypeError(
+            f"tiers must be a list of toolkit.pricing.prices.Tier(above, input, output), got {tiers!r}"
+        )
     if len({tier.above for tier in tiers}) < len(tiers):
         raise ValueError(f"tiers must begin at different lengths, got {tiers!r}")
     return tuple(sorted(tiers, key=lambda tier: tier.above))
@@ -132,12 +130,12 @@ class LocalPrice:
     """
 
     per_hour: float = 0.0
-    """US dollars for each hour in which the engine works: rent, or what the machine costs over its life."""
+    """US dollars for each hour in which the engine works: rent, or the price of the machine over its lifetime."""
     per_kwh: float = 0.0
     """US dollars for each kWh."""
     watts: float | None = None
-    """What the machine draws while it works, as you say. None for what the device told of each run: by NVML, or
-    by RAPL, which most systems let only root read."""
+    """The machine's power while it works. None for the measured power of each run: by NVML, or by RAPL, which on most
+    systems only root may read."""
 
     def __post_init__(self) -> None:
         for name in ("per_hour", "per_kwh"):
@@ -149,31 +147,31 @@ class LocalPrice:
                 raise ValueError("watts without per_kwh cost nothing: give per_kwh, US dollars for each kWh")
 
     def of(self, seconds: npt.ArrayLike, watts: npt.ArrayLike = math.nan) -> Doubles:
-        """US dollars of each stretch of time; watts: what the device told of it, NaN where it did not.
+        """US dollars of each period of time; watts: the measured power, NaN where it is not known.
 
-        Raises ValueError when energy costs something and how much was drawn is not known.
+        Raises ValueError when energy costs something and the power is not known.
         """
         time = np.asarray(seconds, np.float64)
-        told = np.asarray(watts if self.watts is None else self.watts, np.float64)
-        drawn = np.where(time > 0, told, 0.0)
-        if self.per_kwh and np.isnan(drawn).any():
+        power = np.asarray(watts if self.watts is None else self.watts, np.float64)
+        power = np.where(time > 0, power, 0.0)
+        if self.per_kwh and np.isnan(power).any():
             raise ValueError(
-                f"what the device drew is not known of {np.isnan(drawn).sum()} of {drawn.size} completions: give "
+                f"what the device drew is not known of {np.isnan(power).sum()} of {power.size} completions: give "
                 "LocalPrice(watts=…), what the machine draws while it works"
             )
-        energy = self.per_kwh * drawn / 1000 if self.per_kwh else 0.0
+        energy = self.per_kwh * power / 1000 if self.per_kwh else 0.0
         return np.asarray(time / 3600 * (self.per_hour + energy))
 
     def __str__(self) -> str:
-        drawn = "as measured" if self.watts is None else f"{self.watts:g} W (given)"
-        energy = f" and {drawn} at {self.per_kwh:g} a kWh" if self.per_kwh else ""
+        power = "as measured" if self.watts is None else f"{self.watts:g} W (given)"
+        energy = f" and {power} at {self.per_kwh:g} a kWh" if self.per_kwh else ""
         return f"this machine: {self.per_hour:g} an hour{energy}, in US dollars"
 
 
 @cache
-def _book() -> Any:
-    """The prices that come with genai-prices. Not its global snapshot, which other packages may replace by one from
-    the network."""
+def _price_list() -> Any:
+    """The price list of the genai-prices package. Not its global snapshot, which other packages may replace by one
+    from the network."""
     from genai_prices.data import providers
     from genai_prices.data_snapshot import DataSnapshot
 
@@ -181,13 +179,13 @@ def _book() -> Any:
 
 
 def model_price(model: str | ModelPrice, provider: str | None = None, on: date | None = None) -> ModelPrice:
-    """The price of a model by its name, as the API has it (dated names too), from the table in the genai-prices
-    package: nothing is fetched. provider: where several sell a model at different rates, as "azure"; its maker when
-    left out and it sells it, and the price says whose it is. "openai/gpt-4o" is looked for as the name of a model,
-    then as gpt-4o from openai. on: the day; today when left out. A ModelPrice is returned as it is.
+    """The price of a model by its API name (dated names too), from the table in the genai-prices package: nothing is
+    fetched. provider: for a model that several sell at different rates, such as "azure"; by default its maker, if
+    that sells it. The price names its provider. "openai/gpt-4o" is looked up as the name of a model, then as gpt-4o
+    from openai. on: the day; today when left out. A ModelPrice is returned unchanged.
 
     Raises PriceError for a model that is not listed, or not by text tokens, or that several sell and not its maker;
-    TypeError for what is no name.
+    TypeError for a name that is no string.
 
     >>> tk.model_price("gpt-4o").of(prompt_tokens=1000, completion_tokens=100)  # doctest: +SKIP
     """
@@ -196,21 +194,21 @@ def model_price(model: str | ModelPrice, provider: str | None = None, on: date |
     if not isinstance(model, str):
         raise TypeError(f"model must be a name or a ModelPrice, got {model!r}")
     model, moment = model.strip(), _moment(on)
-    seller, found = _find(model, provider, moment)
-    price = _made(seller, found, moment)
+    seller, entry = _find(model, provider, moment)
+    price = _to_model_price(seller, entry, moment)
     if price is None:
-        raise PriceError(f"genai-prices lists no price for text tokens of {model!r}: {_HOW}")
+        raise PriceError(f"genai-prices lists no price for text tokens of {model!r}: {_OWN_PRICE_HINT}")
     return (
-        price if found.id == model else replace(price, source=f"{price.source}, as {found.id}", model=model)
+        price if entry.id == model else replace(price, source=f"{price.source}, as {entry.id}", model=model)
     )
 
 
-_HOW = "give toolkit.ModelPrice(name, input=…, output=…), US dollars per million tokens"
+_OWN_PRICE_HINT = "give toolkit.ModelPrice(name, input=…, output=…), US dollars per million tokens"
 
 
 def _find(model: str, provider: str | None, moment: datetime) -> tuple[Any, Any]:
-    """Who sells a model, and the entry in their list."""
-    sellers = {p.id: p for p in _book().providers}
+    """The provider that sells a model, and the model's entry in its list."""
+    sellers = {p.id: p for p in _price_list().providers}
     if provider is not None:
         _check_seller(provider, sellers)
     exact = [(p, m) for p in sellers.values() for m in p.models if m.id == model and provider in (None, p.id)]
@@ -220,13 +218,13 @@ def _find(model: str, provider: str | None, moment: datetime) -> tuple[Any, Any]
     if not exact and rest and maker in sellers and provider in (None, maker):
         return _find(rest, maker, moment)
     tuned = "openai" if model.startswith("ft:") else None
-    found = _matched(model, provider or tuned)
-    if found and (not exact or found in exact):
-        return found
+    match = _match_name(model, provider or tuned)
+    if match and (not exact or match in exact):
+        return match
     if exact:
-        return _alike(model, exact, moment)
+        return _seller_of_equal_rates(model, exact, moment)
     names = {m.id for p in sellers.values() for m in p.models if provider in (None, p.id)}
-    raise PriceError(f"{unknown('model', model, names)[:300]}; for one that is not listed {_HOW}")
+    raise PriceError(f"{unknown('model', model, names)[:300]}; for one that is not listed {_OWN_PRICE_HINT}")
 
 
 def _check_seller(provider: Any, sellers: Iterable[str]) -> None:
@@ -236,21 +234,21 @@ def _check_seller(provider: Any, sellers: Iterable[str]) -> None:
         raise PriceError(unknown("provider", provider, sellers))
 
 
-def _matched(model: str, provider: str | None) -> tuple[Any, Any] | None:
-    """What the package's rules for dated and other names find: without a provider, at the maker."""
+def _match_name(model: str, provider: str | None) -> tuple[Any, Any] | None:
+    """The match by the package's rules for dated and other names: without a provider, at the maker."""
     try:
-        return _book().find_provider_model(model, None, provider, None)  # type: ignore[no-any-return]
+        return _price_list().find_provider_model(model, None, provider, None)  # type: ignore[no-any-return]
     except LookupError:
         return None
 
 
-def _alike(model: str, exact: Sequence[tuple[Any, Any]], moment: datetime) -> tuple[Any, Any]:
-    """The first of several sellers that names a price, where all of these have the same rates."""
-    made = [_made(*pair, moment) for pair in exact]
-    if len({(p.input, p.output, p.cached, p.tiers, p.per_request) for p in made if p}) > 1:
-        names = ", ".join(str(p.provider) for p in made if p)
+def _seller_of_equal_rates(model: str, exact: Sequence[tuple[Any, Any]], moment: datetime) -> tuple[Any, Any]:
+    """The first of several sellers that lists a price. Raises PriceError when their rates differ."""
+    prices = [_to_model_price(*pair, moment) for pair in exact]
+    if len({(p.input, p.output, p.cached, p.tiers, p.per_request) for p in prices if p}) > 1:
+        names = ", ".join(str(p.provider) for p in prices if p)
         raise PriceError(f"{model!r} is sold at several rates, by {names}: give provider=")
-    return next((pair for pair, p in zip(exact, made, strict=True) if p), exact[0])
+    return next((pair for pair, p in zip(exact, prices, strict=True) if p), exact[0])
 
 
 def _moment(on: date | None) -> datetime:
@@ -263,13 +261,13 @@ def _moment(on: date | None) -> datetime:
     return datetime.combine(on, time(12), UTC)
 
 
-def _made(seller: Any, model: Any, moment: datetime) -> ModelPrice | None:
-    """None for a model without a price for both text tokens in and out."""
+def _to_model_price(seller: Any, model: Any, moment: datetime) -> ModelPrice | None:
+    """The price in an entry of the list; None without a price for both input and output text tokens."""
     rates = model.get_prices(moment)
     if rates.input_mtok is None or rates.output_mtok is None:
         return None
-    # Azure sells what OpenAI lists, and so on: then the page is the lender's.
-    own = next((p for p in _book().providers if any(m is model for m in p.models)), seller)
+    # Some providers share the entries of another, as Azure those of OpenAI: then the page is that one's.
+    lister = next((p for p in _price_list().providers if any(m is model for m in p.models)), seller)
     per_thousand = rates.requests_kcount
     return ModelPrice(
         model=model.id,
@@ -282,12 +280,12 @@ def _made(seller: Any, model: Any, moment: datetime) -> ModelPrice | None:
         context_window=model.context_window,
         since=_since(model, rates),
         source=_source(),
-        url=(own.pricing_urls or [None])[0],
+        url=(lister.pricing_urls or [None])[0],
     )
 
 
 def _rate(value: Any, above: int | None = None) -> float:
-    """A rate at the base, or in the tier that begins above a length."""
+    """The base rate, or the rate of the tier that begins above a length."""
     if not hasattr(value, "tiers"):
         return float(value)
     tier = next((t for t in value.tiers if t.start == above), None)
@@ -304,20 +302,20 @@ def _tiers(rates: Any) -> tuple[Tier, ...]:
 
 
 def _since(model: Any, rates: Any) -> date | None:
-    """The first day of the entry that holds."""
+    """The first day of the rates."""
     if not isinstance(model.prices, list):
         return None
-    held = next((entry for entry in model.prices if entry.prices is rates), None)
-    return getattr(getattr(held, "constraint", None), "start_date", None)
+    current = next((entry for entry in model.prices if entry.prices is rates), None)
+    return getattr(getattr(current, "constraint", None), "start_date", None)
 
 
 @cache
 def _source() -> str:
-    """The package keeps no date of its own: the newest start of a price in it, up to today, is a lower bound."""
+    """The package and its date: it records none, so the newest start of a price, up to today, is a lower bound."""
     today = datetime.now(UTC).date()
     starts = (
         getattr(entry.constraint, "start_date", None)
-        for provider in _book().providers
+        for provider in _price_list().providers
         for model in provider.models
         if isinstance(model.prices, list)
         for entry in model.prices
@@ -330,28 +328,21 @@ def model_prices(provider: str | None = None, on: date | None = None) -> pd.Data
     """Every model that is sold by text tokens: model, provider, input, cached, output (US dollars per million
     tokens), tiers (prompt lengths above which other rates hold), context_window, since, source, url.
 
-    Raises PriceError for an unknown provider, TypeError for what is no name or no date.
+    Raises PriceError for an unknown provider, TypeError for a bad name or date.
     """
     import pandas as pd
 
-    sellers = {p.id: p for p in _book().providers}
+    sellers = {p.id: p for p in _price_list().providers}
     if provider is not None:
         _check_seller(provider, sellers)
     moment = _moment(on)
-    chosen: Iterable[Any] = sellers.values() if provider is None else [sellers[provider]]
-    made = (_made(seller, model, moment) for seller in chosen for model in seller.models)
+    providers: Iterable[Any] = sellers.values() if provider is None else [sellers[provider]]
+    prices = (_to_model_price(seller, model, moment) for seller in providers for model in seller.models)
     rates = ["input", "cached", "output", "tiers"]
     columns = ["model", "provider", *rates, "context_window", "since", "source", "url"]
     rows = [
         {n: tuple(t.above for t in p.tiers) if n == "tiers" else getattr(p, n) for n in columns}
-        for p in made
+        for p in prices
         if p
     ]
     return pd.DataFrame(rows, columns=columns).astype({"context_window": "Int64", "cached": float})
-
-
-def dollars(amount: float) -> str:
-    """With two digits that tell something: $0.0000095."""
-    if math.isnan(amount):
-        return "not known"
-    return f"${amount:,.{max(2, 1 - math.floor(math.log10(amount))) if amount else 0}f}"

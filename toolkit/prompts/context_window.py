@@ -1,21 +1,21 @@
-"""Window: leaving parts of a prompt out until it fits the context window."""
+"""Context window: leaves parts of a prompt out until it fits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from toolkit.messages import Messages
-from toolkit.sampling import Whole
+from toolkit._internal.validation import Whole
+from toolkit.prompts.messages import Messages
 
 STRATEGIES = ("turns", "examples", "documents", "refuse")
 Parts = Mapping[str, Sequence[Any]]
 Dropped = dict[str, int]
-"""What was left out: numbers of turns and of examples, characters of documents."""
+"""Number of turns, of examples, and of characters of documents that were left out."""
 
 
-class Window(Protocol):
-    """What `fit` needs of an engine."""
+class TokenCounter(Protocol):
+    """The part of an engine's interface that `fit` uses."""
 
     @property
     def window(self) -> int: ...
@@ -26,46 +26,46 @@ class Window(Protocol):
 def fit(
     build: Callable[[Parts], Messages],
     parts: Parts,
-    engine: Window,
+    engine: TokenCounter,
     reserve: int,
     strategy: str | Sequence[str],
 ) -> tuple[Parts, Dropped, int]:
-    """The parts that fit, what was left out, and the prompt tokens. `build` makes messages of parts: "turns"
-    (exchanges), "examples", and "documents" (dicts with a text).
+    """The parts that fit, what was left out, and the number of prompt tokens. `build` makes messages from parts:
+    "turns" (exchanges), "examples", and "documents" (dicts with a text).
 
-    Raises ValueError, with the numbers, when leaving all of the strategy's parts out is not enough.
+    Raises ValueError, with the numbers, when the prompt is too long even without all of the strategy's parts.
     """
     reserve = Whole(1, None, "the max_tokens of the answer")("reserve", reserve)
     kept, dropped = dict(parts), Dropped()
 
-    def tokens(changed: Parts) -> int:
+    def count_tokens(changed: Parts) -> int:
         try:
             return engine.count(build({**kept, **changed}))
         except ValueError:
             if not changed:
                 raise
-            return engine.window + 1  # nothing is left to ask: too much was left out
+            return engine.window + 1  # no message remains: too much was left out
 
-    whole = tokens({})
+    full_tokens = count_tokens({})
     for name in _names(strategy):
-        if name == "refuse" or tokens({}) + reserve <= engine.window:
+        if name == "refuse" or count_tokens({}) + reserve <= engine.window:
             break
-        size, shorten = _KINDS[name]
+        size, shorten = _PART_TYPES[name]
 
         def fits(left_out: int, name: str = name, shorten: _Shorten = shorten) -> bool:
-            return tokens({name: shorten(kept[name], left_out)}) + reserve <= engine.window
+            return count_tokens({name: shorten(kept[name], left_out)}) + reserve <= engine.window
 
-        out = _fewest(fits, size(kept[name]))
-        if out:
-            dropped[name] = _dropped(name, kept[name], out)
-            kept[name] = shorten(kept[name], out)
+        excess = _fewest(fits, size(kept[name]))
+        if excess:
+            dropped[name] = _dropped_count(name, kept[name], excess)
+            kept[name] = shorten(kept[name], excess)
     try:
-        have = tokens({})
+        prompt_tokens = count_tokens({})
     except ValueError:
-        raise ValueError(_too_long(whole, whole, reserve, engine.window, {})) from None
-    if have + reserve > engine.window:
-        raise ValueError(_too_long(whole, have, reserve, engine.window, dropped))
-    return kept, dropped, have
+        raise ValueError(_too_long(full_tokens, full_tokens, reserve, engine.window, {})) from None
+    if prompt_tokens + reserve > engine.window:
+        raise ValueError(_too_long(full_tokens, prompt_tokens, reserve, engine.window, dropped))
+    return kept, dropped, prompt_tokens
 
 
 _UNITS = {"documents": "characters of documents"}
@@ -83,7 +83,7 @@ def _names(strategy: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _fewest(fits: Callable[[int], bool], most: int) -> int:
-    """The fewest to leave out so that the rest fits; all of them when nothing less does."""
+    """The smallest number to leave out so that the rest fits, by binary search; `most` when none below it does."""
     low, high = 0, most
     while low < high:
         middle = (low + high) // 2
@@ -100,32 +100,34 @@ def _characters(documents: Sequence[Any]) -> int:
 
 
 def _without_end(documents: Sequence[Any], left_out: int) -> Sequence[Any]:
-    """Documents without their last characters; one that is cut to nothing is gone."""
-    room, found = _characters(documents) - left_out, []
+    """Documents without their last characters; one that is cut to nothing is removed."""
+    room, shortened = _characters(documents) - left_out, []
     for document in documents:
         text = document["text"][:room]
         room -= len(text)
         if text:
-            found.append({"text": text})
-    return tuple(found)
+            shortened.append({"text": text})
+    return tuple(shortened)
 
 
-_KINDS: dict[str, tuple[Callable[[Sequence[Any]], int], _Shorten]] = {
+_PART_TYPES: dict[str, tuple[Callable[[Sequence[Any]], int], _Shorten]] = {
     "turns": (len, _without_first),
     "examples": (len, _without_first),
     "documents": (_characters, _without_end),
 }
+"""Name of a part → its size, and a function that leaves out some of it."""
 
 
-def _dropped(name: str, items: Sequence[Any], out: int) -> int:
-    return sum(len(exchange) for exchange in items[:out]) if name == "turns" else out
+def _dropped_count(name: str, items: Sequence[Any], left_out: int) -> int:
+    """Exchanges are counted by their messages."""
+    return sum(len(exchange) for exchange in items[:left_out]) if name == "turns" else left_out
 
 
-def _too_long(whole: int, have: int, reserve: int, window: int, dropped: Dropped) -> str:
-    left = ", ".join(f"{n} {_UNITS.get(name, name)}" for name, n in dropped.items())
-    after = f" ({whole} before leaving out {left})" if dropped else ""
+def _too_long(full_tokens: int, prompt_tokens: int, reserve: int, window: int, dropped: Dropped) -> str:
+    omitted = ", ".join(f"{n} {_UNITS.get(name, name)}" for name, n in dropped.items())
+    before = f" ({full_tokens} before leaving out {omitted})" if dropped else ""
     return (
-        f"the prompt has {have} tokens{after} and {reserve} are kept for the answer: {have + reserve} do not fit "
-        f"the context window of {window}. Shorten the prompt, keep less for the answer, or let more be left out "
-        "(strategy)"
+        f"the prompt has {prompt_tokens} tokens{before} and {reserve} are kept for the answer: "
+        f"{prompt_tokens + reserve} do not fit the context window of {window}. Shorten the prompt, keep less for "
+        "the answer, or let more be left out (strategy)"
     )

@@ -1,4 +1,4 @@
-"""Gallery: prompts that come with the project, to start from."""
+"""Gallery: prompts that come with the project, as starting points."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit.prompt import Prompt, read
-from toolkit.sampling import unknown
+from toolkit._internal.validation import unknown
+from toolkit.prompts.prompt import Prompt
+from toolkit.prompts.prompt_files import read_mapping
 
-FOLDER = Path(__file__).parents[1] / "data" / "prompts"
+FOLDER = Path(__file__).parents[2] / "data" / "prompts"
 """In the project's own folder; an installation without it has no gallery."""
 
 
@@ -27,12 +28,12 @@ class Entry:
     tags: tuple[str, ...]
     prompt: Prompt
     rows: tuple[dict[str, Any], ...]
-    """Each with the prompt's variables, and `expected` where there is a right answer."""
+    """Each has the prompt's variables, and `expected` where there is a correct answer."""
 
     @classmethod
     def load(cls, path: Path) -> Entry:
         """From a YAML file. Raises ValueError or TypeError that names the file."""
-        data = read(path)
+        data = read_mapping(path)
         try:
             prompt = Prompt(**data.pop("prompt"), name=data["name"])
             return cls(**{**data, "tags": tuple(data["tags"]), "prompt": prompt, "rows": tuple(data["rows"])})
@@ -41,11 +42,11 @@ class Entry:
             raise kind(f"{path}: {error}") from None
 
     def _repr_html_(self) -> str:
-        shown = self.prompt.render(self.rows[0])._repr_html_()
-        about = f"{html.escape(self.description)} <i>{html.escape(self._kinds())}</i>"
-        return f"<p><b>{html.escape(self.title)}</b> {about}</p>{shown}"
+        preview = self.prompt.render(self.rows[0])._repr_html_()
+        description = f"{html.escape(self.description)} <i>{html.escape(self._summary())}</i>"
+        return f"<p><b>{html.escape(self.title)}</b> {description}</p>{preview}"
 
-    def _kinds(self) -> str:
+    def _summary(self) -> str:
         return f"{self.kind}; {', '.join(self.tags)}; {len(self.rows)} rows"
 
 
@@ -56,10 +57,10 @@ class Gallery(Sequence[Entry]):
         self._entries = tuple(entries)
 
     def __getitem__(self, which: Any) -> Any:
-        """The entry of a name or position. Raises KeyError with the nearest name."""
+        """The entry with a name or at a position. Raises KeyError with the nearest name."""
         if not isinstance(which, str):
-            found = self._entries[which]
-            return Gallery(found) if isinstance(which, slice) else found
+            selected = self._entries[which]
+            return Gallery(selected) if isinstance(which, slice) else selected
         names = {entry.name: entry for entry in self._entries}
         if which not in names:
             raise KeyError(unknown("prompt", which, names))
@@ -72,10 +73,10 @@ class Gallery(Sequence[Entry]):
         return iter(self._entries)
 
     def search(self, text: str = "", *, kind: str | None = None, tag: str | None = None) -> Gallery:
-        """The entries whose name, title, description, tags or templates hold all the words, in any case."""
-        for name, value, known in (("kind", kind, self.kinds), ("tag", tag, self.tags)):
-            if value is not None and value not in known:
-                raise ValueError(unknown(name, value, known))
+        """The entries whose name, title, description, tags or templates contain all the words, ignoring case."""
+        for name, value, allowed in (("kind", kind, self.kinds), ("tag", tag, self.tags)):
+            if value is not None and value not in allowed:
+                raise ValueError(unknown(name, value, allowed))
         words = text.casefold().split()
         return Gallery(
             [
@@ -83,7 +84,7 @@ class Gallery(Sequence[Entry]):
                 for e in self._entries
                 if kind in (None, e.kind)
                 and (tag is None or tag in e.tags)
-                and all(w in _all_text(e) for w in words)
+                and all(w in _searched_text(e) for w in words)
             ]
         )
 
@@ -97,14 +98,16 @@ class Gallery(Sequence[Entry]):
 
     def __repr__(self) -> str:
         width = max((len(e.name) for e in self._entries), default=0)
-        return "\n".join(f"{e.name:<{width}}  {e.title} ({e._kinds()})" for e in self._entries)
+        return "\n".join(f"{e.name:<{width}}  {e.title} ({e._summary()})" for e in self._entries)
 
     def _repr_html_(self) -> str:
         cell = 'style="text-align:left"'
         names = ("name", "title", "kind", "tags", "description")
         head = "".join(f"<th {cell}>{name}</th>" for name in names)
         rows = "".join(
-            "<tr>" + "".join(f"<td {cell}>{html.escape(_shown(getattr(e, n)))}</td>" for n in names) + "</tr>"
+            "<tr>"
+            + "".join(f"<td {cell}>{html.escape(_cell_text(getattr(e, n)))}</td>" for n in names)
+            + "</tr>"
             for e in self._entries
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
@@ -123,10 +126,10 @@ def gallery() -> Gallery:
     return Gallery([Entry.load(path) for path in paths])
 
 
-def _all_text(entry: Entry) -> str:
+def _searched_text(entry: Entry) -> str:
     parts = [entry.name, entry.title, entry.description, entry.kind, *entry.tags, entry.prompt.template]
     return " ".join([*parts, entry.prompt.system or ""]).casefold()
 
 
-def _shown(value: str | tuple[str, ...] | Mapping[str, Any]) -> str:
+def _cell_text(value: str | tuple[str, ...] | Mapping[str, Any]) -> str:
     return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -1,4 +1,4 @@
-"""Image: a picture as a content part of a message. Local ones travel inside the request, as data: URLs."""
+"""Image: an image as a content part of a message. Local ones are sent inside the request, as data: URLs."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 _SIGNATURES = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
-"""What the supported formats begin with (RIFF also holds sound; `_format` looks further)."""
+"""What the supported formats begin with (RIFF also holds audio; `_format` checks further)."""
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 
 
 def image(source: Any) -> dict[str, Any]:
     """A content part {"type": "image_url", …} from a file, a file:, data: or https: URL, bytes, or a PIL image.
 
-    A file is read now and its bytes become part of the request, so that a stored request can be asked again
-    anywhere. An https: URL stays as it is: the engine fetches it when it answers.
+    A file is read now and its bytes become part of the request, so that a stored request can be sent again
+    anywhere. An https: URL stays as it is: the engine fetches it when it runs the request.
 
-    Raises ValueError for what is no PNG, JPEG, GIF or WebP picture.
+    Raises ValueError for anything but a PNG, JPEG, GIF or WebP image.
     """
     return {"type": "image_url", "image_url": {"url": _url(source)}}
 
 
 def _url(source: Any) -> str:
-    if hasattr(source, "save") and hasattr(source, "convert"):  # PIL's; importing PIL to ask would cost
+    if hasattr(source, "save") and hasattr(
+        source, "convert"
+    ):  # a PIL image, recognised without importing PIL
         stream = io.BytesIO()
-        kept = source if source.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else source.convert("RGB")
-        kept.save(stream, format="PNG")
+        picture = source if source.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else source.convert("RGB")
+        picture.save(stream, format="PNG")
         source = stream.getvalue()
     if isinstance(source, bytes):
         return _data_url(source, "these bytes")
     if isinstance(source, str) and source.lower().startswith(("https://", "http://")):
         return source
     if isinstance(source, str) and source.startswith("data:"):
-        return _data_url(decoded(source), source[:40])
+        return _data_url(decode_data_url(source), source[:40])
     if isinstance(source, str) and source.startswith("file:"):
         source = unquote(urlsplit(source).path)
     if isinstance(source, (str, Path)):
@@ -55,25 +57,25 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
-def decoded(url: str) -> bytes:
+def decode_data_url(url: str) -> bytes:
     """The bytes of a data: URL."""
-    head = _DATA_URL.match(url)
-    if head is None:
+    prefix = _DATA_URL.match(url)
+    if prefix is None:
         raise ValueError(
             f"an image's data: URL begins with data:image/png;base64, (or jpeg, …), got {url[:40]!r}"
         )
     try:
-        return base64.b64decode(url[head.end() :], validate=True)
+        return base64.b64decode(url[prefix.end() :], validate=True)
     except binascii.Error as error:
         raise ValueError(f"the image {url[:40]!r} is not valid base64: {error}") from None
 
 
-def _data_url(raw: bytes, what: str) -> str:
-    return f"data:image/{_format(raw, what)};base64,{base64.b64encode(raw).decode()}"
+def _data_url(raw: bytes, source: str) -> str:
+    return f"data:image/{_format(raw, source)};base64,{base64.b64encode(raw).decode()}"
 
 
-def _format(raw: bytes, what: str) -> str:
-    for start, name in _SIGNATURES.items():
-        if raw.startswith(start) and (name != "webp" or raw[8:12] == b"WEBP"):
+def _format(raw: bytes, source: str) -> str:
+    for signature, name in _SIGNATURES.items():
+        if raw.startswith(signature) and (name != "webp" or raw[8:12] == b"WEBP"):
             return name
-    raise ValueError(f"{what!r} is not a PNG, JPEG, GIF or WebP image")
+    raise ValueError(f"{source!r} is not a PNG, JPEG, GIF or WebP image")

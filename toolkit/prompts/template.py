@@ -16,7 +16,7 @@ class Template:
     """Text with variables. In the syntax "format", `{name}` is a variable and `{{`, `}}` are braces; "jinja" is
     Jinja2 (sandboxed), with its conditions, loops and filters.
 
-    Raises ValueError, when made, for a malformed text.
+    Raises ValueError, when created, for a malformed text.
 
     >>> Template("Review: {text}").fill({"text": "Great!"})
     'Review: Great!'
@@ -34,20 +34,20 @@ class Template:
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
-        """Names that a row must have: in order of appearance, or sorted for Jinja2 (where a name that is asked
-        about with `is defined` or has a `default` may be missing)."""
-        return _jinja_names(self.text)[0] if self.syntax == "jinja" else _names(self.text)
+        """Names that a row must have: in order of appearance, or sorted for Jinja2 (where a name that is tested
+        with `is defined` or has a `default` may be missing)."""
+        return _jinja_names(self.text)[0] if self.syntax == "jinja" else _format_names(self.text)
 
     @cached_property
     def mentions(self) -> tuple[str, ...]:
-        """All names, those that a row may lack included."""
+        """All names, including optional ones."""
         return _jinja_names(self.text)[1] if self.syntax == "jinja" else self.variables
 
     def fill(self, row: Mapping[str, Any]) -> str:
         """The text with the variables of a row. Raises ValueError that names all missing ones at once."""
         missing = [name for name in self.variables if name not in row]
         if missing:
-            raise ValueError(lacks(missing, row))
+            raise ValueError(missing_message(missing, row))
         if self.syntax == "format":
             try:
                 return self.text.format_map(row)
@@ -61,21 +61,21 @@ class Template:
             raise ValueError(f"the template cannot be filled ({type(error).__name__}: {error})") from None
 
 
-def lacks(missing: list[str], row: Mapping[str, Any]) -> str:
-    """The sentence for a row without some variables."""
+def missing_message(missing: list[str], row: Mapping[str, Any]) -> str:
+    """The error message for a row without some variables."""
     return f"the row lacks {', '.join(missing)} (it has {', '.join(map(str, row)) or 'nothing'})"
 
 
-def _names(text: str) -> tuple[str, ...]:
+def _format_names(text: str) -> tuple[str, ...]:
     try:
         fields = [(name, spec) for _, name, spec, _ in string.Formatter().parse(text) if name is not None]
     except ValueError as error:
         raise ValueError(f"template {text!r} is malformed ({error}): write {{{{ for a brace") from None
     for name, spec in fields:
         if not name.isidentifier() or "{" in (spec or ""):
-            shown = f"{name}:{spec}" if spec else name
+            variable = f"{name}:{spec}" if spec else name
             raise ValueError(
-                f"template has the variable {{{shown}}}: use a plain name, or {{{{ and }}}} for braces"
+                f"template has the variable {{{variable}}}: use a plain name, or {{{{ and }}}} for braces"
             )
     return tuple(dict.fromkeys(name for name, _ in fields))
 
@@ -84,7 +84,7 @@ def _environment() -> Any:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    # A template may come from a file that somebody else wrote.
+    # A template may come from an untrusted file.
     return ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 
 
@@ -94,7 +94,7 @@ def _compiled(text: str) -> Any:
 
 
 def _jinja_names(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names that must be there, and all."""
+    """The required names, and all names."""
     from jinja2 import TemplateSyntaxError, meta, nodes
 
     try:

@@ -1,54 +1,59 @@
-"""Records: completions as plain rows, for Parquet and JSONL, and a store made of such rows again."""
+"""Export of completions as flat records to Parquet and JSONL, and import into a store in memory."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.choice import ARRAYS, PROMPT, Choice, shaped
-from toolkit.completion import Completion, Usage
-from toolkit.fingerprint import Fingerprint
-from toolkit.report import is_missing
-from toolkit.request import Request
-from toolkit.store import Answer, Cell, Grade, Place, Store
-from toolkit.tools import ToolCall
+from toolkit._internal.jsonable import is_missing
+from toolkit.core.choice import ARRAYS, PROMPT, Choice, shaped
+from toolkit.core.completion import Completion, Usage
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.core.request import Request
+from toolkit.store.rows import PLACE, Cell, Grade, Place, StoredCompletion
+from toolkit.store.store import Store
+from toolkit.structured.tools import ToolCall
 
-_KEPT = (
+if TYPE_CHECKING:
+    import pandas as pd
+
+_COPIED = (
     "sweep", "system_fingerprint", "repeat", "choice", "text", "finish_reason", "error", "stop_reason",
     "prompt_tokens", "completion_tokens", "cached_tokens", "seconds", "first_token_seconds", "position", "created",
 )  # fmt: skip
-"""Columns of a results table that a record keeps as they are."""
+"""Columns of a results table that a record copies."""
 
 
-def record(
+def to_record(
     row: Mapping[str, Any],
     labels: Mapping[str, Any],
     completion: Completion,
     fingerprint: Fingerprint,
     grade: Grade | None,
 ) -> dict[str, Any]:
-    """One row of a results table (one choice) as plain data, with what is needed to build it again."""
-    choice, form = completion.choice(int(row["choice"])), completion.request.response_format
+    """One row of a results table (one choice) as plain data, with all that is needed to restore it."""
+    choice, response_format = completion.choice(int(row["choice"])), completion.request.response_format
     return {
-        **{name: plain(row[name]) for name in _KEPT},
+        **{name: plain(row[name]) for name in _COPIED},
         "id": completion.id,
         "labels": json.dumps(labels, ensure_ascii=False),
         "input": json.dumps(completion.request.body, ensure_ascii=False),
         "sampling": json.dumps(completion.request.sampling.given()),
-        "response_format": json.dumps(form and form.to_openai(), ensure_ascii=False),
+        "response_format": json.dumps(response_format and response_format.to_openai(), ensure_ascii=False),
         "tool_calls": json.dumps([dataclasses.asdict(call) for call in choice.tool_calls]),
         "notes": json.dumps(completion.notes, ensure_ascii=False),
         "grade": json.dumps(grade and dataclasses.asdict(grade), ensure_ascii=False),
         "fingerprint": json.dumps(fingerprint.to_json()),
         "prompt_token_ids": completion.prompt_token_ids.tolist(),
-        # Arrays of k columns lie flat; their first length is that of token_ids.
+        # Arrays of k columns are flattened; their first dimension is that of token_ids.
         **_flat(choice),
-        # In every record: a table has the columns of its first.
+        # In every record: a Parquet table has the columns of its first record.
         **_prompt(completion.prompt),
     }
 
@@ -58,93 +63,137 @@ def _flat(choice: Choice) -> dict[str, list[Any] | None]:
 
 
 def _prompt(prompt: Choice | None) -> dict[str, Any]:
-    """The prompt's own log probabilities; its token ids are in every record."""
+    """The prompt's log probabilities; its token IDs are in every record."""
     flat = dict.fromkeys(ARRAYS) if prompt is None else _flat(prompt)
-    own = {f"prompt_{n}": v for n, v in flat.items() if n != "token_ids"}
-    return {"prompt_text": prompt and prompt.text, **own}
+    prefixed = {f"prompt_{n}": v for n, v in flat.items() if n != "token_ids"}
+    return {"prompt_text": prompt and prompt.text, **prefixed}
 
 
 def plain(value: Any) -> Any:
-    """A value of a frame as JSON has it: None for missing, Python's numbers for NumPy's."""
+    """A value of a data frame for JSON: None for missing, Python's numbers for NumPy's."""
     if is_missing(value):
         return None
     return value.item() if hasattr(value, "item") else value
 
 
-def restored(records: Iterable[Mapping[str, Any]]) -> Store:
-    """A store in memory that holds what the records tell."""
+def store_from_records(records: Iterable[Mapping[str, Any]]) -> Store:
+    """A store in memory with the completions of some records."""
     store = Store(":memory:")
-    answers: dict[tuple[str, str, int], Answer] = {}
+    completions: dict[tuple[str, str, int], StoredCompletion] = {}
     cells: dict[tuple[str, str, str], Cell] = {}
     requests: dict[str, Request] = {}
     grades: dict[Place, Grade] = {}
-    for found in records:
-        fingerprint = Fingerprint.from_json(json.loads(found["fingerprint"]))
-        asked = (found["input"], found["sampling"], found.get("response_format") or "null")
-        request = Request.of(*map(json.loads, asked))
-        labels = json.loads(found["labels"])
-        place = (request.key, found["system_fingerprint"], found["repeat"])
-        known = answers.get(place)
-        completion = _completion(found, request, fingerprint)
-        if known:
-            before = known.completion
-            choices, usage = (*before.choices, *completion.choices), before.usage
-            tokens = usage.completion_tokens + found["completion_tokens"]
-            completion = replace(before, choices=choices, usage=replace(usage, completion_tokens=tokens))
-        answers[place] = Answer(completion, found["repeat"])
-        if grade := json.loads(found.get("grade") or "null"):
-            grades[(*place, found["choice"])] = Grade(**grade)
+    for record in records:
+        fingerprint = Fingerprint.from_json(json.loads(record["fingerprint"]))
+        request_parts = (record["input"], record["sampling"], record.get("response_format") or "null")
+        request = Request.of(*map(json.loads, request_parts))
+        labels = json.loads(record["labels"])
+        place = (request.key, record["system_fingerprint"], record["repeat"])
+        earlier = completions.get(place)
+        completion = _completion(record, request, fingerprint)
+        if earlier:
+            previous = earlier.completion
+            choices, usage = (*previous.choices, *completion.choices), previous.usage
+            tokens = usage.completion_tokens + record["completion_tokens"]
+            completion = replace(previous, choices=choices, usage=replace(usage, completion_tokens=tokens))
+        completions[place] = StoredCompletion(completion, record["repeat"])
+        if grade := json.loads(record.get("grade") or "null"):
+            grades[(*place, record["choice"])] = Grade(**grade)
         store.add_engine(fingerprint, None)
-        cell = (found["sweep"], request.key, json.dumps(labels))
-        known_cell = cells.get(cell, Cell(request.key, 0, labels, found["repeat"]))
-        first = min(known_cell.first, found["repeat"])
-        end = max(known_cell.first + known_cell.repeats, found["repeat"] + 1)
-        cells[cell] = Cell(request.key, end - first, labels, first)
+        cell_key = (record["sweep"], request.key, json.dumps(labels))
+        cell = cells.get(cell_key, Cell(request.key, 0, labels, record["repeat"]))
+        first = min(cell.first, record["repeat"])
+        end = max(cell.first + cell.repeats, record["repeat"] + 1)
+        cells[cell_key] = Cell(request.key, end - first, labels, first)
         requests[request.key] = request
-    store.add(list(answers.values()))
+    store.add(list(completions.values()))
     store.restore_grades(grades)
     for sweep in dict.fromkeys(name for name, _, _ in cells):
-        own = [cell for (name, _, _), cell in cells.items() if name == sweep]
-        store.define(sweep, {}, requests.values(), own)
+        sweep_cells = [cell for (name, _, _), cell in cells.items() if name == sweep]
+        store.define(sweep, {}, requests.values(), sweep_cells)
     return store
 
 
-def _choice(found: Mapping[str, Any], request: Request) -> Choice:
-    flat = {n: None if found[n] is None else np.array(found[n], kind) for n, kind in ARRAYS.items()}
-    given = 0 if request.prefix is None else len(found["token_ids"]) - found["completion_tokens"]
+def _choice(record: Mapping[str, Any], request: Request) -> Choice:
+    flat = {n: None if record[n] is None else np.array(record[n], kind) for n, kind in ARRAYS.items()}
+    prefix_tokens = 0 if request.prefix is None else len(record["token_ids"]) - record["completion_tokens"]
     return Choice(
-        index=found["choice"],
-        text=found["text"],
-        finish_reason=found["finish_reason"],
-        stop_reason=found["stop_reason"],
-        given=given,
-        tool_calls=tuple(ToolCall(**call) for call in json.loads(found.get("tool_calls") or "[]")),
+        index=record["choice"],
+        text=record["text"],
+        finish_reason=record["finish_reason"],
+        stop_reason=record["stop_reason"],
+        given=prefix_tokens,
+        tool_calls=tuple(ToolCall(**call) for call in json.loads(record.get("tool_calls") or "[]")),
         **shaped(flat),
     )
 
 
-def _asked_prompt(found: Mapping[str, Any]) -> Choice | None:
-    if found.get("prompt_text") is None:
+def _prompt_choice(record: Mapping[str, Any]) -> Choice | None:
+    if record.get("prompt_text") is None:
         return None
-    own = {n: found["prompt_token_ids" if n == "token_ids" else f"prompt_{n}"] for n in ARRAYS}
-    flat = {n: None if own[n] is None else np.array(own[n], kind) for n, kind in ARRAYS.items()}
-    return Choice(PROMPT, found["prompt_text"], "prompt", **shaped(flat))
+    arrays = {n: record["prompt_token_ids" if n == "token_ids" else f"prompt_{n}"] for n in ARRAYS}
+    flat = {n: None if arrays[n] is None else np.array(arrays[n], kind) for n, kind in ARRAYS.items()}
+    return Choice(PROMPT, record["prompt_text"], "prompt", **shaped(flat))
 
 
-def _completion(found: Mapping[str, Any], request: Request, fingerprint: Fingerprint) -> Completion:
+def _completion(record: Mapping[str, Any], request: Request, fingerprint: Fingerprint) -> Completion:
     return Completion(
         request=request,
-        choices=(_choice(found, request),),
-        usage=Usage(found["prompt_tokens"], found["completion_tokens"], found["cached_tokens"]),
+        choices=(_choice(record, request),),
+        usage=Usage(record["prompt_tokens"], record["completion_tokens"], record["cached_tokens"]),
         model=str(fingerprint.components.get("model")),
         system_fingerprint=fingerprint.id,
-        id=found["id"],
-        created=found["created"],
-        seconds=found["seconds"],
-        first_token_seconds=found["first_token_seconds"],
-        prompt_token_ids=np.array(found["prompt_token_ids"], np.int32),
-        position=found["position"],
-        error=found["error"],
-        prompt=_asked_prompt(found),
-        notes=json.loads(found.get("notes") or "{}"),
+        id=record["id"],
+        created=record["created"],
+        seconds=record["seconds"],
+        first_token_seconds=record["first_token_seconds"],
+        prompt_token_ids=np.array(record["prompt_token_ids"], np.int32),
+        position=record["position"],
+        error=record["error"],
+        prompt=_prompt_choice(record),
+        notes=json.loads(record.get("notes") or "{}"),
     )
+
+
+def table_records(
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    completions: Iterable[Completion],
+    fingerprints: Mapping[str, Fingerprint],
+    grades: Mapping[Place, Grade],
+) -> Iterator[dict[str, Any]]:
+    """A record for each row of a table. columns: the labels of the request and its prompt, besides the variables of
+    rows of data; completions: the one of each row."""
+    rows: list[Any] = table.to_dict("records")
+    for row, completion in zip(rows, completions, strict=True):
+        names = (c for c in map(str, row) if c in columns or c.startswith("row."))
+        labels = {name: v for name in names if (v := plain(row[name])) is not None}
+        grade = grades.get(tuple(row[name] for name in PLACE))
+        yield to_record(row, labels, completion, fingerprints[row["system_fingerprint"]], grade)
+
+
+def write_parquet(records: Iterable[Mapping[str, Any]], path: str | Path) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(list(records)), path)
+    return Path(path)
+
+
+def read_parquet(path: str | Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    records: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return records
+
+
+def write_jsonl(records: Iterable[Mapping[str, Any]], path: str | Path) -> Path:
+    with Path(path).open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return Path(path)
+
+
+def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
+    with Path(path).open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]

@@ -1,5 +1,4 @@
-"""Group: the processes of a server, which a session of their own holds together, told apart from any others that
-get the same number later."""
+"""The processes of a server, which form a session, and are not mistaken for later ones with the same numbers."""
 
 from __future__ import annotations
 
@@ -9,55 +8,55 @@ import signal
 import time
 from pathlib import Path
 
-_KILLED = 10.0
+_KILL_SECONDS = 10.0
 """Seconds within which the system removes killed processes."""
 
 
-def born(pid: int) -> str | None:
-    """What no other process shares with this one, not even a later one of the same number: the boot and the clock
-    tick that it began in. None where there is no such process, or it has ended."""
-    found = _stat(pid)
-    if found is None or found[0] == "Z":
+def process_identity(pid: int) -> str | None:
+    """What identifies a process, also among later ones with the same number: boot id and clock tick of its start.
+    None where there is no such process, or it has ended."""
+    fields = _stat(pid)
+    if fields is None or fields[0] == "Z":
         return None
-    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {found[19]}"
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {fields[19]}"
 
 
-def file(place: str | int) -> str | None:
-    """What stays the same of an open file when its name is changed, deleted or a link: its device and its number
-    there. None for what is gone, or is of another user."""
+def inode_key(file: str | int) -> str | None:
+    """What identifies a file, by path or descriptor, even when it is renamed, deleted or linked: device and inode.
+    None for a file that is gone, or that this user cannot access."""
     try:
-        found = os.stat(place)
+        status = os.stat(file)
     except OSError:
         return None
-    return f"{found.st_dev} {found.st_ino}"
+    return f"{status.st_dev} {status.st_ino}"
 
 
 def members(leader: int, output: str) -> list[int]:
-    """The processes of the session that this one began and that write to this file (see `file`), which no other
-    session shares, even if its leader gets the same number; without those that have ended but for their parent."""
+    """The processes of a session that write to a file (its `inode_key`), without zombies. The file distinguishes
+    it from later sessions whose leader has the same number."""
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
-    own = [pid for pid in pids if (found := _stat(pid)) and found[3] == str(leader) and found[0] != "Z"]
-    return [pid for pid in own if file(f"/proc/{pid}/fd/1") == output]
+    session = [pid for pid in pids if (stat := _stat(pid)) and stat[3] == str(leader) and stat[0] != "Z"]
+    return [pid for pid in session if inode_key(f"/proc/{pid}/fd/1") == output]
 
 
 def end(leader: int, output: str, patience: float) -> list[int]:
-    """Interrupts the leader, which ends its children; kills all that is left after `patience` seconds. Returns what
-    is left then."""
-    left = members(leader, output)
-    if leader in left:
+    """Interrupts the leader, which ends its children; kills those that still run after `patience` seconds. Returns
+    the processes that run even then."""
+    pids = members(leader, output)
+    if leader in pids:
         _send(leader, signal.SIGINT)
-        left = _gone(leader, output, patience)
-    for pid in left:
+        pids = _wait_for_end(leader, output, patience)
+    for pid in pids:
         _send(pid, signal.SIGKILL)
-    return _gone(leader, output, _KILLED)
+    return _wait_for_end(leader, output, _KILL_SECONDS)
 
 
-def _gone(leader: int, output: str, patience: float) -> list[int]:
-    """The members that are left when all are gone, or the time is over."""
+def _wait_for_end(leader: int, output: str, patience: float) -> list[int]:
+    """Waits until all members have ended, at most `patience` seconds; returns those that have not."""
     deadline = time.monotonic() + patience
-    while (left := members(leader, output)) and time.monotonic() < deadline:
+    while (pids := members(leader, output)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return left
+    return pids
 
 
 def _send(pid: int, number: signal.Signals) -> None:

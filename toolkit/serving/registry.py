@@ -1,5 +1,5 @@
-"""Record: what a server was started with and which process it is, in a file that only its owner may read: so that
-another notebook finds it."""
+"""The registry of servers: a file for each, by which other notebooks find it, with its settings and its process. Only
+the owner may read it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from toolkit import models
-from toolkit.engines import group
-from toolkit.fingerprint import Fingerprint
+from toolkit._internal.files import oldest_first, toolkit_home, write_atomically
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.serving import process_group
 
 
 @dataclass(frozen=True)
-class Record:
-    """A server. Its key and the values of its environment are in no repr."""
+class ServerRecord:
+    """A server. The repr leaves out its API key and its environment."""
 
     id: str
     model: str
@@ -30,37 +30,38 @@ class Record:
     host: str
     port: int
     names: tuple[str, ...]
-    """What the model may be called in requests, its own name first."""
+    """Names of the model in requests, its own first."""
     api_key: str | None = field(repr=False)
     env: Mapping[str, str | None] = field(repr=False)
-    """Variables on top of the environment; None for one that is not to be set."""
+    """Variables on top of this process's environment; None for one to unset."""
     log: str
     machine: str = field(default_factory=platform.node)
-    """Home folders are shared between machines, process numbers are not."""
+    """The host name: machines may share a home folder, but not process numbers."""
     pid: int = 0
     born: str = ""
-    """See `group.born`."""
+    """See `process_group.process_identity`."""
     output: str = ""
-    """The log that its processes write to, whatever its name is by now: see `group.file`."""
+    """The log that its processes write to, even if renamed: see `process_group.inode_key`."""
 
     @classmethod
-    def all(cls) -> list[Record]:
-        """Those on this machine, the oldest first; of dead ones the record goes, and what they have left running."""
-        here = [record for record in cls.every() if record.machine == platform.node()]
-        for record in here:
+    def on_this_machine(cls) -> list[ServerRecord]:
+        """The servers that run on this machine, the oldest first. Of dead ones it ends the processes that still run,
+        and then removes the record."""
+        records = [record for record in cls.on_all_machines() if record.machine == platform.node()]
+        for record in records:
             if not (record.alive or record.end(0)):
                 record.remove()
-        return [record for record in here if record.alive]
+        return [record for record in records if record.alive]
 
     @classmethod
-    def every(cls) -> list[Record]:
-        """Those of all machines that share this home, dead ones too, the oldest first."""
-        files = models.oldest_first(folder().glob("*.json"))
+    def on_all_machines(cls) -> list[ServerRecord]:
+        """The records of all machines that share this home folder, also of dead servers, the oldest first."""
+        files = oldest_first(registry_folder().glob("*.json"))
         return [record for file in files if (record := cls.read(file))]
 
     @classmethod
-    def read(cls, file: Path) -> Record | None:
-        """None for what is no record of this version, or is gone by now."""
+    def read(cls, file: Path) -> ServerRecord | None:
+        """None for a file that is no record of this version, or is gone."""
         try:
             data = json.loads(file.read_text())
             return cls(**{**data, "names": tuple(data["names"])})
@@ -68,48 +69,53 @@ class Record:
             return None
 
     def write(self) -> None:
-        models.write_atomically(self.file, json.dumps(asdict(self)), mode=0o600)
+        write_atomically(self.file, json.dumps(asdict(self)), mode=0o600)
 
     def remove(self) -> None:
-        for file in (self.file, self._note):
+        for file in (self.file, self._fingerprint_file):
             file.unlink(missing_ok=True)
 
-    def with_process(self, pid: int, log: int) -> Record:
-        """As it is once it runs and writes to an open log."""
-        return replace(self, pid=pid, born=group.born(pid) or "", output=group.file(log) or "")
+    def with_process(self, pid: int, log: int) -> ServerRecord:
+        """The record with its process, which writes to `log`, a file descriptor."""
+        return replace(
+            self,
+            pid=pid,
+            born=process_group.process_identity(pid) or "",
+            output=process_group.inode_key(log) or "",
+        )
 
     def end(self, patience: float) -> list[int]:
-        """Ends its processes, those without their first one too; returns what is left: see `group.end`."""
-        left = group.end(self.pid, self.output, patience)
-        return left or [self.pid] * self.alive
+        """Ends its processes, even when the first one is dead; returns those that still run (`process_group.end`)."""
+        pids = process_group.end(self.pid, self.output, patience)
+        return pids or [self.pid] * self.alive
 
     @property
     def alive(self) -> bool:
-        """The very process that was started is running."""
-        return self.pid > 0 and group.born(self.pid) == self.born
+        """Whether the process that was started runs; not another one with its number."""
+        return self.pid > 0 and process_group.process_identity(self.pid) == self.born
 
     @property
     def file(self) -> Path:
-        return folder() / f"{self.id}.json"
+        return registry_folder() / f"{self.id}.json"
 
     @property
-    def _note(self) -> Path:
-        return folder() / f"{self.id}.fingerprint"
+    def _fingerprint_file(self) -> Path:
+        return registry_folder() / f"{self.id}.fingerprint"
 
     @property
     def fingerprint(self) -> Fingerprint | None:
-        """As the server itself found it, before it opened; None until then."""
+        """The one that the server itself wrote before it accepted requests; None until then."""
         try:
-            return Fingerprint.from_json(json.loads(self._note.read_text()))
+            return Fingerprint.from_json(json.loads(self._fingerprint_file.read_text()))
         except FileNotFoundError:
             return None
 
-    def note(self, fingerprint: Fingerprint) -> None:
-        models.write_atomically(self._note, json.dumps(fingerprint.to_json()))
+    def write_fingerprint(self, fingerprint: Fingerprint) -> None:
+        write_atomically(self._fingerprint_file, json.dumps(fingerprint.to_json()))
 
 
-def folder() -> Path:
-    """Where the records are; for its owner only."""
-    found = models.home() / "servers"
-    found.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return found
+def registry_folder() -> Path:
+    """The folder of the records, for its owner only."""
+    folder = toolkit_home() / "servers"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

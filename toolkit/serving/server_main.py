@@ -1,8 +1,8 @@
-"""Launch: the process that `serve` starts. It is vLLM's own OpenAI server, run by vLLM's own `main` on vLLM's own
-command line; before it opens, it finds our fingerprint of the configuration that vLLM has resolved, and makes it the
-`system_fingerprint` of all answers.
+"""The process that `serve` starts: vLLM's own OpenAI server, run by vLLM's own `main` on vLLM's own command line.
+Before it accepts requests, it computes our fingerprint of the configuration that vLLM has resolved, which becomes the
+`system_fingerprint` of all responses.
 
-    python -m toolkit.engines.launch RECORD --model …        (all but the first argument are vLLM's)
+    python -m toolkit.serving.server_main RECORD --model …        (all but the first argument are vLLM's)
 """
 
 from __future__ import annotations
@@ -15,53 +15,52 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from toolkit.engines.driver import fingerprint
-from toolkit.engines.record import Record
-from toolkit.engines.spec import Spec
-from toolkit.engines.telling import telling
-from toolkit.tokenizer import Tokenizer
+from toolkit.engines.vllm.config import Spec
+from toolkit.engines.vllm.fingerprint import fingerprint
+from toolkit.serving.registry import ServerRecord
+from toolkit.serving.tool_chat_template import with_tool_instructions
+from toolkit.tokenizers.huggingface import Tokenizer
 
-_PLACES = ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.openai.api_server")
-"""Where vLLM has its server: now, and before 0.32."""
-
-_GUESSED = (
-    "The chat template shows no form of tool calls that is known here: {} is a guess. If the model's calls come as "
+_SERVER_MODULES = ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.openai.api_server")
+"""vLLM's module of the server: now, and before 0.32."""
+_GUESSED_FORMAT = (
+    "The chat template shows no known format of tool calls: {} is a guess. If the model's calls come as "
     "text, it was wrong"
 )
 
 
 def main() -> None:
-    record = Record.read(Path(sys.argv.pop(1)))
+    record = ServerRecord.read(Path(sys.argv.pop(1)))
     if record is None:
         raise SystemExit("no record of a server")
     spec = Spec(record.model, record.path, record.arguments)  # before vLLM adds to the environment
-    # By default vLLM holds calls that must be made to a grammar of its tool parser, which only xgrammar takes; with
-    # guidance, our default, such a request fails. This way it is a JSON Schema, as for an engine in this process.
+    # By default vLLM constrains required tool calls to a grammar of its tool parser, which only xgrammar supports:
+    # with guidance, our default, such requests fail. Now it is a JSON Schema, as for an engine in this process.
     os.environ.setdefault("VLLM_ENFORCE_STRICT_TOOL_CALLING", "0")
     tokenizer = spec.tokenizer()
-    sys.argv += _of_family(tokenizer)
-    server = _server()
-    _fingerprinted(server, spec, record, tokenizer.hashes)
+    sys.argv += _tool_call_flags(tokenizer)
+    server = _server_module()
+    _add_fingerprint_step(server, spec, record, tokenizer.hashes)
     _run(server)
 
 
-def _of_family(tokenizer: Tokenizer) -> list[str]:
-    """The arguments that let a model call tools, in the form of its family, as an engine in this process does."""
+def _tool_call_flags(tokenizer: Tokenizer) -> list[str]:
+    """The arguments for tool calls, in the format of the model's family, as an engine in this process has it."""
     if not tokenizer.hf.chat_template:
         return []
     if tokenizer.guesses_calls:
-        print(_GUESSED.format(tokenizer.tool_format))
-    template = telling(tokenizer)
-    told = ["--chat-template", template] if template else []
-    return ["--enable-auto-tool-choice", "--tool-call-parser", tokenizer.tool_format, *told]
+        print(_GUESSED_FORMAT.format(tokenizer.tool_format))
+    template = with_tool_instructions(tokenizer)
+    template_flags = ["--chat-template", template] if template else []
+    return ["--enable-auto-tool-choice", "--tool-call-parser", tokenizer.tool_format, *template_flags]
 
 
-def _server() -> ModuleType:
-    # By name: which of them is there depends on the version, and the other one must not be imported.
-    return importlib.import_module(next(name for name in _PLACES if _there(name)))
+def _server_module() -> ModuleType:
+    # By name: which of them exists depends on the version, and the other one must not be imported.
+    return importlib.import_module(next(name for name in _SERVER_MODULES if _exists(name)))
 
 
-def _there(name: str) -> bool:
+def _exists(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:
@@ -71,25 +70,27 @@ def _there(name: str) -> bool:
 def _run(server: ModuleType) -> None:
     if hasattr(server, "main"):
         return server.main()  # type: ignore[no-any-return]
-    # Before 0.32 the same lines stood at the end of the module, for `python -m` alone.
+    # Before 0.32 these lines were at the end of the module, for `python -m` only.
     server.cli_env_setup()
     arguments = server.make_arg_parser(server.FlexibleArgumentParser()).parse_args()
     server.validate_parsed_serve_args(arguments)
     server.uvloop.run(server.run_server(arguments))
 
 
-def _fingerprinted(server: ModuleType, spec: Spec, record: Record, hashes: dict[str, str]) -> None:
-    """Puts one step before vLLM's `build_and_serve`, which is given the running engine and opens the server. A vLLM
-    that has no `--fingerprint-mode` gives no fingerprint, or its own."""
-    opened = server.build_and_serve
+def _add_fingerprint_step(
+    server: ModuleType, spec: Spec, record: ServerRecord, hashes: dict[str, str]
+) -> None:
+    """Wraps vLLM's `build_and_serve`, which takes the running engine and opens the server. A vLLM without
+    `--fingerprint-mode` sends no fingerprint, or its own."""
+    original = server.build_and_serve
 
     async def build_and_serve(
-        engine: Any, address: str, sock: Any, args: Any, *rest: Any, **more: Any
+        engine: Any, address: str, sock: Any, args: Any, *rest: Any, **options: Any
     ) -> Any:
-        found = fingerprint(spec, engine.vllm_config, hashes, inside=False)
-        args.fingerprint_mode, args.fingerprint_value = "custom", found.id
-        record.note(found)
-        return await opened(engine, address, sock, args, *rest, **more)
+        resolved = fingerprint(spec, engine.vllm_config, hashes, inside=False)
+        args.fingerprint_mode, args.fingerprint_value = "custom", resolved.id
+        record.write_fingerprint(resolved)
+        return await original(engine, address, sock, args, *rest, **options)
 
     server.build_and_serve = build_and_serve  # type: ignore[attr-defined]
 

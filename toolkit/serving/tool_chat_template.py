@@ -1,52 +1,52 @@
-"""Telling: a chat template for a server whose model has one that says nothing of tools, or loses the calls of earlier
-turns. It says them in the words that `tokenizer` puts into the messages of an engine in this process."""
+"""A chat template with tools for a server whose model's own lacks them, or drops the tool calls of earlier turns. The
+prompt is the same as that of an engine in this process, where `Tokenizer` adds the tools to the messages."""
 
 from __future__ import annotations
 
 import json
 
-from toolkit.tokenizer import Tokenizer
-from toolkit.tools import describe
+from toolkit.structured.tools import tools_prompt
+from toolkit.tokenizers.huggingface import Tokenizer
 
-_TOLD = """
+_WITH_TOOLS = """
 {%- if tools -%}
-  {%- set found = namespace(text=BEFORE) -%}
+  {%- set tool_lines = namespace(text=BEFORE) -%}
   {%- for tool in tools -%}
-    {%- set shown = namespace(it={}) -%}
+    {%- set schema = namespace(fields={}) -%}
     {%- for name, value in tool.function.items() if value is not none -%}
-      {%- set shown.it = dict(shown.it, **{name: value}) -%}
+      {%- set schema.fields = dict(schema.fields, **{name: value}) -%}
     {%- endfor -%}
-    {%- set found.text = found.text ~ (shown.it | tojson) ~ "\\n" -%}
+    {%- set tool_lines.text = tool_lines.text ~ (schema.fields | tojson) ~ "\\n" -%}
   {%- endfor -%}
-  {%- set told = found.text ~ AFTER -%}
+  {%- set tool_instructions = tool_lines.text ~ AFTER -%}
   {%- set first = messages[0] -%}
   {%- if first.role not in ("system", "developer") -%}
-    {%- set messages = [{"role": "system", "content": told}] + messages -%}
+    {%- set messages = [{"role": "system", "content": tool_instructions}] + messages -%}
   {%- elif first.content is string -%}
-    {%- set whole = first.content ~ "\\n\\n" ~ told -%}
-    {%- set messages = [{"role": first.role, "content": whole}] + messages[1:] -%}
+    {%- set system_content = first.content ~ "\\n\\n" ~ tool_instructions -%}
+    {%- set messages = [{"role": first.role, "content": system_content}] + messages[1:] -%}
   {%- else -%}
-    {%- set parts = first.content + [{"type": "text", "text": "\\n\\n" ~ told}] -%}
+    {%- set parts = first.content + [{"type": "text", "text": "\\n\\n" ~ tool_instructions}] -%}
     {%- set messages = [{"role": first.role, "content": parts}] + messages[1:] -%}
   {%- endif -%}
 {%- endif -%}
 """
-_WRITTEN = """
+_WITH_CALLS = """
 {%- set turns = namespace(all=[]) -%}
 {%- for turn in messages -%}
   {%- if turn.role == "tool" -%}
     {%- set text = "<tool_response>\\n" ~ turn.content ~ "\\n</tool_response>" -%}
     {%- set turns.all = turns.all + [{"role": "user", "content": text}] -%}
   {%- elif turn.tool_calls -%}
-    {%- set said = namespace(text=turn.content or "") -%}
+    {%- set content = namespace(text=turn.content or "") -%}
     {%- for call in turn.tool_calls -%}
-      {%- set given = call.function.arguments -%}
-      {%- set given = given if given is string else given | tojson -%}
-      {%- set spelt = '{"name": ' ~ (call.function.name | tojson) ~ ', "arguments": ' ~ (given or "{}") ~ "}" -%}
-      {%- set line = "\\n" if said.text else "" -%}
-      {%- set said.text = said.text ~ line ~ "<tool_call>\\n" ~ spelt ~ "\\n</tool_call>" -%}
+      {%- set args = call.function.arguments -%}
+      {%- set args = args if args is string else args | tojson -%}
+      {%- set json = '{"name": ' ~ (call.function.name | tojson) ~ ', "arguments": ' ~ (args or "{}") ~ "}" -%}
+      {%- set newline = "\\n" if content.text else "" -%}
+      {%- set content.text = content.text ~ newline ~ "<tool_call>\\n" ~ json ~ "\\n</tool_call>" -%}
     {%- endfor -%}
-    {%- set turns.all = turns.all + [{"role": turn.role, "content": said.text}] -%}
+    {%- set turns.all = turns.all + [{"role": turn.role, "content": content.text}] -%}
   {%- else -%}
     {%- set turns.all = turns.all + [turn] -%}
   {%- endif -%}
@@ -55,12 +55,15 @@ _WRITTEN = """
 """
 
 
-def telling(tokenizer: Tokenizer) -> str | None:
-    """The model's chat template with what it lacks before it; None when it lacks nothing, or there is none, or
-    several, of which vLLM takes the one for tools."""
-    own = tokenizer.hf.chat_template
-    if not isinstance(own, str) or (tokenizer.knows_tools and tokenizer.shows_calls):
+def with_tool_instructions(tokenizer: Tokenizer) -> str | None:
+    """The model's chat template, preceded by what it lacks; None when it lacks nothing, or there is none, or there
+    are several, of which vLLM takes the one for tools."""
+    template = tokenizer.hf.chat_template
+    if not isinstance(template, str) or (tokenizer.knows_tools and tokenizer.shows_calls):
         return None
-    before, after = describe((), "auto").split("\n\n</tools>")
-    told = _TOLD.replace("BEFORE", json.dumps(f"{before}\n")).replace("AFTER", json.dumps(f"</tools>{after}"))
-    return ("" if tokenizer.shows_calls else _WRITTEN) + ("" if tokenizer.knows_tools else told) + own
+    before, after = tools_prompt((), "auto").split("\n\n</tools>")
+    tools = _WITH_TOOLS.replace("BEFORE", json.dumps(f"{before}\n"))
+    tools = tools.replace("AFTER", json.dumps(f"</tools>{after}"))
+    return (
+        ("" if tokenizer.shows_calls else _WITH_CALLS) + ("" if tokenizer.knows_tools else tools) + template
+    )

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, get_type_hints
 
-from toolkit.messages import encodable
-from toolkit.schema import check, parts, response_format, strict
-from toolkit.verdict import Verdict, loads, verdict
+from toolkit._internal.validation import encodable
+from toolkit.structured.json_schema import make_strict, subschemas
+from toolkit.structured.json_text import loads
+from toolkit.structured.response_format import check_schema, response_format
+from toolkit.structured.verdict import Verdict, verdict
 
 CHOICES = ("auto", "none", "required")
-_NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+_NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 
 
 @dataclass(frozen=True)
@@ -28,26 +30,26 @@ class Tool:
     parameters: str
     """The JSON Schema of its arguments, as JSON text."""
     function: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
-    """What is run; None for a tool that is only described."""
+    """The Python function; None for a tool that is only described."""
 
     @cached_property
     def schema(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.parameters)
-        return found
+        schema: dict[str, Any] = json.loads(self.parameters)
+        return schema
 
     def to_openai(self) -> dict[str, Any]:
-        """In the shape of OpenAI's `tools`. `strict` is always sent: vLLM holds arguments to their schema only then.
-        (OpenAI's own strict mode also wants every property required: `strict_violations` tells.)"""
-        about = {
+        """In the format of OpenAI's `tools`. `strict` is always sent: vLLM constrains arguments to their schema only
+        then. (OpenAI's strict mode also needs every property to be required: see `strict_violations`.)"""
+        function = {
             "name": self.name,
             "description": self.description,
             "parameters": self.schema,
             "strict": True,
         }
-        return {"type": "function", "function": about}
+        return {"type": "function", "function": function}
 
     def __call__(self, **arguments: Any) -> Any:
-        """Runs the function, its arguments made into the types of its signature."""
+        """Runs the function, with its arguments converted to the types of its signature."""
         from pydantic import validate_call
 
         if self.function is None:
@@ -59,7 +61,7 @@ def tool(given: Any) -> Tool:
     """A tool from a typed Python function, or from OpenAI's dict.
 
     The name, the types and defaults of the signature, and the docstring's descriptions (Google, NumPy or Sphinx
-    style) become its schema. Raises TypeError for a parameter without a type, ValueError for a bad dict.
+    style) become its schema. Raises TypeError for a parameter without a type, ValueError for an invalid dict.
 
     >>> def weather(city: str, days: int = 1) -> str:
     ...     "The weather of a city."
@@ -69,34 +71,34 @@ def tool(given: Any) -> Tool:
     if isinstance(given, Tool):
         return given
     if isinstance(given, Mapping):
-        return _described(given)
+        return _from_definition(given)
     if not callable(given) or not getattr(given, "__name__", ""):
         raise TypeError(f"a tool is a typed function or OpenAI's dict, got {given!r}")
-    return _of_function(given)
+    return _from_function(given)
 
 
-def _described(given: Mapping[str, Any]) -> Tool:
-    about = given.get("function")
+def _from_definition(definition: Mapping[str, Any]) -> Tool:
+    function = definition.get("function")
     if (
-        given.get("type") != "function"
-        or not isinstance(about, Mapping)
-        or not isinstance(about.get("name"), str)
+        definition.get("type") != "function"
+        or not isinstance(function, Mapping)
+        or not isinstance(function.get("name"), str)
     ):
-        raise ValueError(f"a tool is {{'type': 'function', 'function': {{'name': …}}}}, got {given!r}")
-    parameters = about.get("parameters") or {"type": "object", "properties": {}}
-    check(parameters)
-    return Tool(_named(about["name"]), str(about.get("description") or ""), _dump(parameters))
+        raise ValueError(f"a tool is {{'type': 'function', 'function': {{'name': …}}}}, got {definition!r}")
+    parameters = function.get("parameters") or {"type": "object", "properties": {}}
+    check_schema(parameters)
+    return Tool(_valid_name(function["name"]), str(function.get("description") or ""), _dump(parameters))
 
 
-def _named(name: str) -> str:
+def _valid_name(name: str) -> str:
     if name in CHOICES:
         raise ValueError(f"a tool must not be called {name!r}: as a tool_choice that means something else")
-    if not name or len(name) > 64 or any(c not in _NAME for c in name):
+    if not name or len(name) > 64 or any(c not in _NAME_CHARACTERS for c in name):
         raise ValueError(f"a tool's name has 1 to 64 letters, digits, _ or -, got {name!r}")
     return name
 
 
-def _of_function(function: Callable[..., Any]) -> Tool:
+def _from_function(function: Callable[..., Any]) -> Tool:
     from docstring_parser import parse
     from pydantic import Field, create_model
     from pydantic.errors import PydanticUserError
@@ -106,8 +108,8 @@ def _of_function(function: Callable[..., Any]) -> Tool:
         raise TypeError(
             f"{function.__name__}: a tool is a plain function: it runs to its end and gives one result"
         )
-    text = parse(inspect.getdoc(function) or "")
-    said = {p.arg_name: p.description for p in text.params if p.description}
+    docstring = parse(inspect.getdoc(function) or "")
+    descriptions = {p.arg_name: p.description for p in docstring.params if p.description}
     fields: dict[str, Any] = {}
     for name, parameter in _parameters(function).items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -117,42 +119,45 @@ def _of_function(function: Callable[..., Any]) -> Tool:
                 f"{function.__name__}: parameter {name} has no type: write {name}: str, or what it is"
             )
         default: Any = ... if parameter.default is parameter.empty else parameter.default
-        about: Any = {"description": said[name]} if name in said else {}
-        given = isinstance(default, FieldInfo)
-        field = FieldInfo.merge_field_infos(default, **about) if given else Field(default, **about)
-        fields[name] = (parameter.annotation, field)
-    # Fields have names of their own, since pydantic keeps some for itself; the schema has the parameters'.
-    kept = {f"p{i}": name for i, name in enumerate(fields)}
+        metadata: Any = {"description": descriptions[name]} if name in descriptions else {}
+        if isinstance(default, FieldInfo):
+            info = FieldInfo.merge_field_infos(default, **metadata)
+        else:
+            info = Field(default, **metadata)
+        fields[name] = (parameter.annotation, info)
+    # The model's fields have generated names, since pydantic reserves some; the schema has the parameters' names.
+    names = {f"p{i}": name for i, name in enumerate(fields)}
     try:
-        made = create_model(function.__name__, **{p: fields[n] for p, n in kept.items()}).model_json_schema()
+        model = create_model(function.__name__, **{p: fields[n] for p, n in names.items()})
+        json_schema = model.model_json_schema()
     except PydanticUserError as error:
         raise TypeError(f"{function.__name__} has a parameter without a JSON Schema: {error}") from None
-    schema = strict(_untitled(made))
-    schema["properties"] = {kept[p]: part for p, part in schema.get("properties", {}).items()}
-    # What has a default may be left out; what is given is still held to its type.
-    schema["required"] = [n for n, (_, field) in fields.items() if field.is_required()]
-    told = " ".join(part for part in (text.short_description, text.long_description) if part)
-    return Tool(_named(function.__name__), told, _dump(schema), function)
+    schema = make_strict(_without_titles(json_schema))
+    schema["properties"] = {names[p]: part for p, part in schema.get("properties", {}).items()}
+    # Parameters with a default may be left out; those that are sent are still constrained to their type.
+    schema["required"] = [n for n, (_, info) in fields.items() if info.is_required()]
+    description = " ".join(filter(None, (docstring.short_description, docstring.long_description)))
+    return Tool(_valid_name(function.__name__), description, _dump(schema), function)
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Parameters with their types; what the function returns need not be known."""
-    found = inspect.signature(function)
+    """Parameters with their types resolved; the return type need not be resolvable."""
+    parameters = inspect.signature(function).parameters
     try:
-        names = {n: p.annotation for n, p in found.parameters.items() if p.annotation is not p.empty}
-        bare = types.SimpleNamespace(__annotations__=names, __module__=function.__module__)
-        hints = get_type_hints(bare, getattr(function, "__globals__", None), include_extras=True)
+        annotations = {n: p.annotation for n, p in parameters.items() if p.annotation is not p.empty}
+        without_return = types.SimpleNamespace(__annotations__=annotations, __module__=function.__module__)
+        hints = get_type_hints(without_return, getattr(function, "__globals__", None), include_extras=True)
     except NameError as error:
         raise TypeError(f"{function.__name__} has a parameter whose type is not known: {error}") from None
-    return {n: p.replace(annotation=hints.get(n, p.empty)) for n, p in found.parameters.items()}
+    return {n: p.replace(annotation=hints.get(n, p.empty)) for n, p in parameters.items()}
 
 
-def _untitled(schema: dict[str, Any]) -> dict[str, Any]:
-    """Without the titles that pydantic makes of names: they cost tokens and say nothing."""
-    found: dict[str, Any] = json.loads(_dump(schema))
-    for _, part in parts(found):
+def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
+    """A copy without the titles that pydantic derives from names: they cost tokens and add no information."""
+    copy: dict[str, Any] = json.loads(_dump(schema))
+    for _, part in subschemas(copy):
         part.pop("title", None)
-    return found
+    return copy
 
 
 def _dump(value: Any) -> str:
@@ -160,21 +165,21 @@ def _dump(value: Any) -> str:
 
 
 def tools(given: Sequence[Any] | None) -> tuple[Tool, ...]:
-    """Tools from functions and dicts. Raises ValueError for two of one name."""
+    """Tools from functions and dicts. Raises ValueError for two with the same name."""
     if callable(given) or isinstance(given, Mapping):
         raise TypeError(
             f"tools must be a list of functions, got {given!r}: write [{getattr(given, '__name__', '…')}]"
         )
-    found = tuple(tool(one) for one in given or ())
-    names = [one.name for one in found]
+    converted = tuple(tool(item) for item in given or ())
+    names = [t.name for t in converted]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"two tools are called {name!r}: a call would not say which is meant")
-    return found
+    return converted
 
 
 def tool_choice(given: Any, known: Sequence[Tool]) -> str | None:
-    """auto, none, required, or the name of one tool; None without tools. Raises ValueError for anything else."""
+    """auto, none, required, or the name of a tool; None without tools. Raises ValueError for anything else."""
     if not known:
         if given in (None, "none"):
             return None
@@ -184,54 +189,54 @@ def tool_choice(given: Any, known: Sequence[Tool]) -> str | None:
     name = given
     if isinstance(given, Mapping):
         name = given.get("function", {}).get("name") if isinstance(given.get("function"), Mapping) else None
-    names = [one.name for one in known]
+    names = [t.name for t in known]
     if name not in names:
         raise ValueError(f"tool_choice must be one of {', '.join((*CHOICES, *names))}, got {given!r}")
     return str(name)
 
 
 def calls_schema(known: Sequence[Tool], choice: str) -> dict[str, Any]:
-    """The schema of calls that must be made: a list of them for "required", the arguments of one that is named."""
+    """The schema of forced tool calls: a list of calls for "required", the arguments for the name of a tool."""
     if choice != "required":
-        return next(one.schema for one in known if one.name == choice)
-    shapes = [_call_schema(one) for one in known]
+        return next(t.schema for t in known if t.name == choice)
+    calls = [_call_schema(t.name) for t in known]
     return {
         "type": "array",
         "minItems": 1,
-        "items": shapes[0] if len(shapes) == 1 else {"anyOf": shapes},
-        "$defs": {one.name: _moved(one) for one in known},
+        "items": calls[0] if len(calls) == 1 else {"anyOf": calls},
+        "$defs": {t.name: _definition_schema(t) for t in known},
     }
 
 
-def _call_schema(one: Tool) -> dict[str, Any]:
+def _call_schema(name: str) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
-            "name": {"type": "string", "enum": [one.name]},
-            "parameters": {"$ref": f"#/$defs/{one.name}"},
+            "name": {"type": "string", "enum": [name]},
+            "parameters": {"$ref": f"#/$defs/{name}"},
         },
         "required": ["name", "parameters"],
         "additionalProperties": False,
     }
 
 
-def _moved(one: Tool) -> dict[str, Any]:
-    """A tool's schema as a part of another: its references begin where it now stands."""
-    schema: dict[str, Any] = json.loads(one.parameters)
-    for _, part in parts(schema):
+def _definition_schema(target: Tool) -> dict[str, Any]:
+    """A tool's schema as one of $defs: its references are changed to its new place."""
+    schema: dict[str, Any] = json.loads(target.parameters)
+    for _, part in subschemas(schema):
         if str(part.get("$ref", "")).startswith("#"):
-            part["$ref"] = f"#/$defs/{one.name}" + part["$ref"][1:]
+            part["$ref"] = f"#/$defs/{target.name}" + part["$ref"][1:]
     return schema
 
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call that a model asks for."""
+    """A tool call by a model."""
 
     id: str
     name: str
     arguments: str
-    """JSON text, as the model wrote it: not always valid."""
+    """JSON text, as the model generated it: not always valid."""
 
     def to_openai(self) -> dict[str, Any]:
         return {
@@ -241,12 +246,12 @@ class ToolCall:
         }
 
     def verdict(self, known: Sequence[Tool]) -> Verdict:
-        """Whether there is such a tool and the arguments are what it takes."""
-        for one in known:
-            if one.name == self.name:
+        """Whether the tool exists and the arguments conform to its schema."""
+        for t in known:
+            if t.name == self.name:
                 return verdict(self.arguments or "{}", response_format({"type": "json_schema", "json_schema": {
-                    "name": one.name, "schema": one.schema}}))  # fmt: skip
-        names = ", ".join(one.name for one in known) or "none"
+                    "name": t.name, "schema": t.schema}}))  # fmt: skip
+        names = ", ".join(t.name for t in known) or "none"
         return Verdict(
             "wrong_schema", self.arguments, reason=f"there is no tool {self.name!r} (known: {names})"
         )
@@ -257,51 +262,54 @@ def call_id() -> str:
 
 
 def required_calls(text: str, choice: str | None) -> tuple[ToolCall, ...]:
-    """The calls in a text that was held to `calls_schema`; none when it is no JSON."""
+    """The calls in a text that was constrained to `calls_schema`; none when it is not valid JSON."""
     try:
-        found = loads(text)
+        calls = loads(text)
     except ValueError:
         return ()
     if choice != "required":
         return (ToolCall(call_id(), str(choice), text),)
-    # Escaped, so that half of a surrogate pair stays what the model wrote, and can be stored.
-    return tuple(ToolCall(call_id(), c["name"], json.dumps(c["parameters"])) for c in found)
+    # Escaped, so that half of a surrogate pair is kept as generated, and can be stored.
+    return tuple(ToolCall(call_id(), c["name"], json.dumps(c["parameters"])) for c in calls)
 
 
-def describe(known: Sequence[Tool], choice: str | None) -> str:
-    """What a model is told of its tools when its chat template says nothing of them, in the form of Hermes models
+def tools_prompt(known: Sequence[Tool], choice: str | None) -> str:
+    """Instructions about tools for models whose chat template has none, in the format of Hermes models
     (https://github.com/NousResearch/Hermes-Function-Calling)."""
-    shown = "\n".join(_dump(one.to_openai()["function"]) for one in known)
-    how = {
+    definitions = "\n".join(_dump(t.to_openai()["function"]) for t in known)
+    instructions = {
         "auto": "To call one, write its name and arguments between tags, and nothing else:\n"
         '<tool_call>\n{"name": "…", "arguments": {…}}\n</tool_call>\n'
         "Call a function only when it helps to answer; else answer in words.",
         "required": 'Answer with a JSON list of the calls to make: [{"name": "…", "parameters": {…}}]',
     }.get(str(choice), f"Answer with the arguments of {choice} as a JSON object.")
     begin = "You can call these functions. Their arguments are JSON, by these schemas:"
-    return f"{begin}\n<tools>\n{shown}\n</tools>\n{how}"
+    return f"{begin}\n<tools>\n{definitions}\n</tools>\n{instructions}"
 
 
-def spelt(call: Mapping[str, Any]) -> str:
-    """A call as the text of an assistant's message, for such a model."""
+def format_tool_call(call: Mapping[str, Any]) -> str:
+    """A call as the text of an assistant's message, in the format of Hermes models."""
     function = call["function"]
-    given = function["arguments"] if isinstance(function["arguments"], str) else _dump(function["arguments"])
-    return f'<tool_call>\n{{"name": {_dump(function["name"])}, "arguments": {given or "{}"}}}\n</tool_call>'
+    arguments = function["arguments"]
+    arguments = arguments if isinstance(arguments, str) else _dump(arguments)
+    return (
+        f'<tool_call>\n{{"name": {_dump(function["name"])}, "arguments": {arguments or "{}"}}}\n</tool_call>'
+    )
 
 
-def run(call: ToolCall, known: Sequence[Tool]) -> tuple[str, bool]:
-    """What a call's function gives, as text, and whether it went well. What goes wrong (no such tool, arguments that
-    do not fit, an exception in the function) is told to the model in words."""
-    found = call.verdict(known)
-    if not found.valid:
-        return f"error: {found}", False
-    one = next(one for one in known if one.name == call.name)
+def run_call(call: ToolCall, known: Sequence[Tool]) -> tuple[str, bool]:
+    """Runs a tool call: its result as text, and whether it succeeded. Errors (no such tool, invalid arguments, an
+    exception in the function) are returned as text for the model."""
+    arguments_verdict = call.verdict(known)
+    if not arguments_verdict.valid:
+        return f"error: {arguments_verdict}", False
+    called = next(t for t in known if t.name == call.name)
     from pydantic_core import to_json
 
     try:
-        given = one(**found.value)
-        text = given if isinstance(given, str) else to_json(given, fallback=str).decode()
+        result = called(**arguments_verdict.value)
+        text = result if isinstance(result, str) else to_json(result, fallback=str).decode()
         return encodable(f"the result of {call.name}", text), True
-    except Exception as error:  # noqa: BLE001  # the user's own code: whatever it raises is the model's to hear
-        told = f"error: {type(error).__name__}: {error}"
-        return told.encode("utf-8", "replace").decode(), False
+    except Exception as error:  # noqa: BLE001  # user code: any exception is reported to the model
+        message = f"error: {type(error).__name__}: {error}"
+        return message.encode("utf-8", "replace").decode(), False

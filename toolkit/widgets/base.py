@@ -1,4 +1,4 @@
-"""View: what all widgets share. Each has a half here, a half in the browser, and a form that needs neither."""
+"""View: the base class of all widgets. Each has Python code, a frontend, and a static output that needs neither."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ import anywidget
 import numpy as np
 import traitlets
 
-from toolkit.report import is_missing
+from toolkit._internal.jsonable import is_missing
 
 _STATIC = Path(__file__).parent / "static"
-_CUT = 20_000
+_MAX_TEXT = 20_000
 """Characters of one text that a view shows; more make a browser slow."""
-_ERROR = 2000
+_MAX_ERROR = 2000
 """Characters of an error that a view shows."""
 
 
 def assets(*parts: str) -> tuple[str, str]:
-    """The JavaScript and the style of a widget: what all share, then its own parts. One module, since the page of a
-    notebook has no address from which to import another."""
+    """The JavaScript and CSS of a widget: the shared base, then its own parts. One module, since a notebook page has
+    no URL from which to import another."""
     js, css = (
-        "\n".join((_STATIC / f"{part}.{kind}").read_text() for part in ("view", *parts))
+        "\n".join((_STATIC / f"{part}.{kind}").read_text() for part in ("base", *parts))
         for kind in ("js", "css")
     )
     return js, css
 
 
 class View(anywidget.AnyWidget):
-    """A widget. A subclass is one file: its content as plain data, methods that answer its half in the browser, and
-    the same content as HTML and as text, which notebooks keep and show where no kernel runs.
+    """A widget. A subclass is one file: its content as plain data, methods that answer the frontend's requests, and
+    the same content as HTML and as text, which notebooks save and show where no kernel runs.
 
         _esm, _css = assets("name")             static/name.js and static/name.css
         def __init__(self, …): super().__init__(content={…})
-        def do_page(self, number): …            what `await ask("page", {number})` gives in the browser
+        def do_page(self, number): …            answers `await ask("page", {number})` in the frontend
         def html(self) -> str: …                escaped HTML, styles inline, no script
         def text(self) -> str: …
     """
 
     content = traitlets.Dict().tag(sync=True)
-    """All that the browser needs to begin."""
+    """All that the frontend needs for its first render."""
 
     def __init__(self, content: Mapping[str, Any]) -> None:
         super().__init__(content=plain(content))
@@ -56,29 +56,29 @@ class View(anywidget.AnyWidget):
     def text(self) -> str:
         raise NotImplementedError
 
-    def tell(self, what: str, value: Any = None) -> None:
-        """Calls what the browser's half has given to `on(what, …)`."""
+    def notify(self, what: str, value: Any = None) -> None:
+        """Calls the handlers that the frontend registered with `on(what, …)`."""
         self.send({"what": what, "value": plain(value)})
 
-    def _received(self, _: Any, asked: Any, __: Any) -> None:
-        # Anything may come from a browser: only methods that are meant for it are called.
+    def _received(self, _: Any, message: Any, __: Any) -> None:
+        # A browser may send anything: only `do_` methods, which are meant for it, are called.
         try:
-            answer = getattr(self, f"do_{asked['what']}")(**asked["given"])
-            self.send({"to": asked["id"], "value": plain(answer)})
-        except Exception as error:  # noqa: BLE001  # the browser shows it; here is nobody whom it could reach
-            self.send({"to": asked["id"], "error": visible(str(error), _ERROR) or type(error).__name__})
+            value = getattr(self, f"do_{message['what']}")(**message["given"])
+            self.send({"to": message["id"], "value": plain(value)})
+        except Exception as error:  # noqa: BLE001  # the frontend shows it; no caller here could catch it
+            self.send({"to": message["id"], "error": visible(str(error), _MAX_ERROR) or type(error).__name__})
 
     def __repr__(self) -> str:
         return self.text()
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_() or ({}, {})
-        # A notebook that is opened without a kernel, or not trusted, shows these.
+        # A notebook opened without a kernel, or not trusted, shows these.
         return {**data, "text/html": self.html(), "text/plain": self.text()}, metadata
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: NumPy's as Python's, what is no number as null, lone surrogates replaced."""
+    """A value as JSON data: NumPy's as Python's; NaN, infinities and missing as null; lone surrogates replaced."""
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     if value is None or isinstance(value, bool | int):
@@ -88,36 +88,36 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(name): plain(one) for name, one in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     return None if is_missing(value) else plain(str(value))
 
 
-def visible(text: str, most: int = _CUT) -> str:
-    """A text as a view may show it: what would be invisible, or change how its neighbours are drawn (control
-    characters, escapes of terminals, overrides of the direction, tags and selectors that can hide a text), is spelt;
-    a very long one is cut, and says so. The joiners stay, which emoji and several scripts need."""
-    shown = _UNSEEN.sub(_spelt, text[:most])
-    return shown if len(text) <= most else f"{shown}… ({len(text) - most:,} more characters)"
+def visible(text: str, limit: int = _MAX_TEXT) -> str:
+    """A text that is safe to show: characters that are invisible or change how others are drawn (control characters,
+    terminal escapes, direction overrides, tags and variation selectors that can hide a text) become ⟨U+XXXX⟩; a text
+    over the limit is truncated, and says so. Joiners stay: emoji and several scripts need them."""
+    result = _INVISIBLE.sub(_code_point, text[:limit])
+    return result if len(text) <= limit else f"{result}… ({len(text) - limit:,} more characters)"
 
 
-_UNSEEN = re.compile(
+_INVISIBLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e"
     r"\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 
 
-def _spelt(found: re.Match[str]) -> str:
-    return f"⟨U+{ord(found[0]):04X}⟩"
+def _code_point(match: re.Match[str]) -> str:
+    return f"⟨U+{ord(match[0]):04X}⟩"
 
 
-def escaped(text: Any, most: int = _CUT) -> str:
-    """A value as HTML: visible, and nothing but text."""
-    return html.escape(visible(str(text), most))
+def escaped(text: Any, limit: int = _MAX_TEXT) -> str:
+    """A value as escaped HTML, made visible."""
+    return html.escape(visible(str(text), limit))
 
 
-def said(text: Any, most: int = _CUT) -> str:
-    """A text of a model as HTML that stays inside its box."""
+def model_text_html(text: Any, limit: int = _MAX_TEXT) -> str:
+    """A model's text as HTML that stays inside its box."""
     style = "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate"
-    return f'<div style="{style}">{escaped(text, most)}</div>'
+    return f'<div style="{style}">{escaped(text, limit)}</div>'

@@ -1,4 +1,4 @@
-"""Compare: outputs side by side over any axes, what differs, what each cost, and grades that the store keeps."""
+"""CompareView: outputs side by side over any axes, their differences, their costs, and grades saved in the store."""
 
 from __future__ import annotations
 
@@ -10,48 +10,103 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.comparison import NOTHING, Comparison, Found
-from toolkit.completion import Completion
-from toolkit.diff import Piece
-from toolkit.messages import plain_text
-from toolkit.report import is_missing
-from toolkit.results import Results
-from toolkit.store import Grade
-from toolkit.verdict import verdict
-from toolkit.widgets.view import View, assets, escaped, visible
+from toolkit._internal.jsonable import is_missing
+from toolkit._internal.text import MISSING
+from toolkit.analysis.text_diff import Piece
+from toolkit.core.completion import Completion
+from toolkit.prompts.messages import plain_text
+from toolkit.results.comparison import Comparison
+from toolkit.results.comparison_search import Found
+from toolkit.results.results import Results
+from toolkit.store.rows import Grade
+from toolkit.structured.verdict import verdict
+from toolkit.widgets.base import View, assets, escaped, visible
 
 _PAGE, _ACROSS = 20, 6
-"""Rows and columns that are shown at once."""
+"""Rows and columns shown at once."""
 _VALUES = 2000
-"""Values of a column that are offered to choose from."""
+"""Values of a column offered in a filter."""
 _FILES = {"csv": Results.to_csv, "jsonl": Results.to_jsonl}
 
 
-class CompareView(View):
-    """A table of outputs whose rows and columns are any axes, with what differs from a baseline column.
+class _Cells:
+    """The cells of one page: some rows and columns of a comparison."""
 
-    In it outputs are found, sorted, grouped, read in full, graded (saved in the store at once) and selected;
-    `selected()` gives the selection as Results.
+    def __init__(
+        self,
+        comparison: Comparison,
+        matches: Found,
+        rows: list[int],
+        columns: list[int],
+        baseline: int,
+        diff: str,
+        search: str,
+    ) -> None:
+        self._comparison, self._matches, self._rows, self._columns = comparison, matches, rows, columns
+        self._diff, self._search = diff, search
+        self._baselines = comparison.base(baseline)
+        self._outputs = {(r, c): comparison.cell(r, c, matches) for r in rows for c in columns}
+        if diff == "token":  # load all tokens of the page in one query
+            firsts = [outputs[0] for outputs in self._outputs.values() if outputs]
+            comparison.facts.tokens({*firsts, *self._baselines[comparison.row[firsts]].tolist()} - {-1})
+        self._grades = comparison.facts.grades()
+        self.differing = comparison.differs(baseline)
+
+    def lines(self, start: int) -> list[dict[str, Any]]:
+        """The rows; start: the position of the first among all rows of the search."""
+        return [
+            {
+                "row": row,
+                "group": _group(self._matches, place),
+                "axes": _values(self._comparison.row_values(row)),
+                "cells": [self._cell(row, column) for column in self._columns],
+            }
+            for place, row in enumerate(self._rows, start)
+        ]
+
+    def _cell(self, row: int, column: int) -> dict[str, Any] | None:
+        outputs = self._outputs[row, column]
+        if not outputs:
+            return None
+        i = outputs[0]
+        base = int(self._baselines[self._comparison.row[i]])
+        diffed = base if self._diff != "none" and base not in (-1, i) else None
+        return {
+            "i": i,
+            "all": outputs,
+            "base": base,
+            "same": None if base in (-1, i) else not self.differing[i],
+            "without": self._comparison.missing_axes(i, row),
+            "pieces": _visible_pieces(self._comparison.in_brief(i, diffed, self._search, self._diff)),
+            "told": _visible_metadata(self._comparison.metadata(i)),
+            "grade": _grade(self._grades[i]),
+        }
+
+
+class CompareView(View):
+    """A table of outputs whose rows and columns are any axes, with the differences from a baseline column.
+
+    Outputs can be searched, sorted, grouped, read in full, graded (saved in the store at once) and selected;
+    `selected()` returns the selection as Results.
 
     >>> CompareView(results.compare("temperature"))  # doctest: +SKIP
     """
 
-    _esm, _css = assets("compare")
+    _esm, _css = assets("comparison")
 
     def __init__(self, comparison: Comparison) -> None:
         self.comparison = comparison
         self._selected: list[int] = []
-        judged = ["verdict"] if comparison.facts.judged else []
-
+        verdict_filter = ["verdict"] if comparison.facts.judged else []
         super().__init__(
             {
                 "rows": comparison.rows,
                 "columns": comparison.columns,
                 "axes": comparison.axes,
                 "measures": comparison.measures,
-                "filters": [*comparison.axes, "finish_reason", *judged, "grade"],
+                "filters": [*comparison.axes, "finish_reason", *verdict_filter, "grade"],
                 "gradable": comparison.gradable,
-                # A table that was read from CSV has no completions for the lines of JSONL.
+                # A table read from CSV has no completions to write as JSONL.
                 "files": [*_FILES] if comparison.facts.store else ["csv"],
                 "size": _PAGE,
                 "across": _ACROSS,
@@ -60,25 +115,25 @@ class CompareView(View):
         )
 
     def selected(self) -> Results:
-        """The outputs that are selected in the widget."""
+        """The outputs selected in the widget."""
         return self._results(self._selected)
 
     def _results(self, places: Sequence[int]) -> Results:
         facts = self.comparison.facts
         return Results(facts.table.iloc[list(places)].reset_index(drop=True), facts.store)
 
-    def _over(self, rows: Sequence[str], columns: Sequence[str]) -> Comparison:
+    def _with_axes(self, rows: Sequence[str], columns: Sequence[str]) -> Comparison:
         if (list(rows), list(columns)) != (self.comparison.rows, self.comparison.columns):
             self.comparison = self.comparison.over(rows, columns)
         return self.comparison
 
     def _find(self, comparison: Comparison, where: Mapping[str, Iterable[int]], **query: Any) -> Found:
-        """where: column → places of the values in what `do_values` gives."""
-        known = {name: comparison.facts.codes(name)[1] for name in where}
-        chosen = {name: [known[name][place] for place in places] for name, places in where.items()}
-        return comparison.find(where=chosen, **query)
+        """where: column → indices into the values that `do_values` returns."""
+        values = {name: comparison.facts.codes(name)[1] for name in where}
+        selected = {name: [values[name][index] for index in indices] for name, indices in where.items()}
+        return comparison.find(where=selected, **query)
 
-    # What the browser asks
+    # Commands of the frontend
 
     def do_page(
         self,
@@ -92,102 +147,69 @@ class CompareView(View):
         search: str = "",
         **query: Any,
     ) -> dict[str, Any]:
-        """The rows from `start` on and the columns from `across` on; `problem` where the search is no pattern. diff:
+        """The rows from `start` on and the columns from `across` on; `problem` for an invalid search pattern. diff:
         word, token, or none."""
-        comparison = self._over(rows, columns)
+        comparison = self._with_axes(rows, columns)
         try:
-            found = self._find(comparison, where or {}, search=search, baseline=baseline, **query)
+            matches = self._find(comparison, where or {}, search=search, baseline=baseline, **query)
         except ValueError as error:
             return {"problem": visible(str(error), 300)}
-        there = np.unique(comparison.column[found.kept])
-        shown = found.rows[start : start + _PAGE].tolist()
-        seen = there[across : across + _ACROSS].tolist()
-        bases = comparison.base(baseline)
-        cells = {(r, c): comparison.cell(r, c, found) for r in shown for c in seen}
-        if diff == "token":
-            firsts = [here[0] for here in cells.values() if here]
-            comparison.facts.tokens({*firsts, *bases[comparison.row[firsts]].tolist()} - {-1})
-        grades = comparison.facts.grades()
-        differing = comparison.differs(baseline)
-
-        def cell(row: int, column: int) -> dict[str, Any] | None:
-            here = cells[row, column]
-            if not here:
-                return None
-            i = here[0]
-            base = int(bases[comparison.row[i]])
-            compared = base if diff != "none" and base not in (-1, i) else None
-            return {
-                "i": i,
-                "all": here,
-                "base": base,
-                "same": None if base in (-1, i) else not differing[i],
-                "without": comparison.without(i, row),
-                "pieces": _shown(comparison.in_brief(i, compared, search, diff)),
-                "told": _told(comparison.told(i)),
-                "grade": _grade(grades[i]),
-            }
-
+        all_columns = np.unique(comparison.column[matches.kept])
+        page_rows = matches.rows[start : start + _PAGE].tolist()
+        page_columns = all_columns[across : across + _ACROSS].tolist()
+        cells = _Cells(comparison, matches, page_rows, page_columns, baseline, diff, search)
         return {
-            "found": len(found),
+            "found": len(matches),
             "rows_in_all": comparison.lines,
-            "outputs": int(found.matching.sum()),
+            "outputs": int(matches.matching.sum()),
             "start": start,
-            "columns_in_all": len(there),
+            "columns_in_all": len(all_columns),
             "baseline": _values(comparison.column_values(baseline)) if comparison.shape[1] else [],
-            "columns": self._columns(comparison, found, seen, differing),
-            "rows": [
-                {
-                    "row": row,
-                    "group": _group(found, place),
-                    "axes": _values(comparison.row_values(row)),
-                    "cells": [cell(row, column) for column in seen],
-                }
-                for place, row in enumerate(shown, start)
-            ],
+            "columns": self._columns(comparison, matches, page_columns, cells.differing),
+            "rows": cells.lines(start),
         }
 
     def _columns(
-        self, comparison: Comparison, found: Found, columns: Sequence[int], differing: Any
+        self, comparison: Comparison, matches: Found, columns: Sequence[int], differing: Any
     ) -> list[dict[str, Any]]:
-        """The columns, with what is true of all their outputs in the rows that were found."""
+        """The columns, with the totals and means of their outputs in the rows of the search."""
         facts = comparison.facts
         tokens, seconds = (facts.numbers(name) for name in ("completion_tokens", "seconds"))
 
-        def told(column: int) -> dict[str, Any]:
-            own = comparison.shown(column, found)
-            known = own & ~np.isnan(seconds)
+        def summary(column: int) -> dict[str, Any]:
+            outputs = comparison.shown(column, matches)
+            timed = outputs & ~np.isnan(seconds)
             return {
                 "column": column,
                 "label": _values(comparison.column_values(column)),
-                "outputs": int(own.sum()),
-                "differing": int(differing[own].sum()),
-                "tokens": tokens[own].mean() if own.any() else None,
-                "seconds": seconds[known].mean() if known.any() else None,
-                "cost": None if facts.cost is None else np.nansum(facts.cost[own]),
+                "outputs": int(outputs.sum()),
+                "differing": int(differing[outputs].sum()),
+                "tokens": tokens[outputs].mean() if outputs.any() else None,
+                "seconds": seconds[timed].mean() if timed.any() else None,
+                "cost": None if facts.cost is None else np.nansum(facts.cost[outputs]),
             }
 
-        return [told(column) for column in columns]
+        return [summary(column) for column in columns]
 
     def do_values(self, name: str) -> dict[str, Any]:
-        """What a column may be filtered by, and how many more values it has."""
+        """The values by which a column can be filtered, and how many more it has."""
         values = self.comparison.facts.codes(name)[1]
-        shown = [visible(_text(value), 80) for value in values[:_VALUES]]
-        return {"values": shown, "more": len(values) - len(shown)}
+        texts = [visible(_text(value), 80) for value in values[:_VALUES]]
+        return {"values": texts, "more": len(values) - len(texts)}
 
     def do_known(self, places: Sequence[int]) -> dict[str, Any]:
-        """The grades of some outputs and the selection by now: what is shown again may be older."""
+        """The current grades of some outputs and the current selection: a view that is shown again may be stale."""
         grades = self.comparison.facts.grades()
         return {"grades": [_grade(grades[i]) for i in places], "selected": self._selected}
 
     def do_detail(self, i: int, base: int = -1, diff: str = "word", search: str = "") -> dict[str, Any]:
-        """All that is known of one output."""
+        """Everything about one output."""
         comparison, row = self.comparison, dict(self.comparison.facts.table.iloc[i])
-        compared = base if diff != "none" and base not in (-1, i) else None
-        pieces = comparison.pieces(i, compared, search, diff)
-        found: dict[str, Any] = {
-            "pieces": _shown(pieces),
-            "told": _told(comparison.told(i)),
+        diffed = base if diff != "none" and base not in (-1, i) else None
+        pieces = comparison.pieces(i, diffed, search, diff)
+        detail: dict[str, Any] = {
+            "pieces": _visible_pieces(pieces),
+            "told": _visible_metadata(comparison.metadata(i)),
             "grade": _grade(comparison.facts.grades()[i]),
             "facts": [
                 [name, visible(_text(row[name]), 300)]
@@ -202,27 +224,27 @@ class CompareView(View):
             ],
         }
         if comparison.facts.store is None:
-            return {**found, "prompt": [], "settings": [], "problem": None}
-        return {**found, **_asked(self._results([i])[0], int(row["choice"]))}
+            return {**detail, "prompt": [], "settings": [], "problem": None}
+        return {**detail, **_request_detail(self._results([i])[0], int(row["choice"]))}
 
-    def do_grade(self, i: int, **given: Any) -> dict[str, Any] | None:
-        """Saves a grade, and gives it as it is now."""
-        return _grade(self.comparison.grade(i, **given))
+    def do_grade(self, i: int, **fields: Any) -> dict[str, Any] | None:
+        """Saves a grade, and returns it as stored."""
+        return _grade(self.comparison.grade(i, **fields))
 
     def do_select(self, places: Sequence[int]) -> int:
-        """Keeps what is selected; places: rows of the results table."""
+        """Sets the selection; places: rows of the results table."""
         self._selected = sorted(set(places))
         return len(self._selected)
 
     def do_found(
         self, rows: Sequence[str], columns: Sequence[str], where: Mapping[str, Iterable[int]], **query: Any
     ) -> list[int]:
-        """Every output that is sought, on whatever page."""
-        found = self._find(self._over(rows, columns), where, **query)
-        return [int(i) for i in np.flatnonzero(found.matching)]
+        """All outputs that match the search, on any page."""
+        matches = self._find(self._with_axes(rows, columns), where, **query)
+        return [int(i) for i in np.flatnonzero(matches.matching)]
 
     def do_export(self, kind: str, places: Sequence[int]) -> str:
-        """Some outputs as the text of a file, csv or jsonl, which `Results` reads again."""
+        """Some outputs as the text of a file, csv or jsonl, which `Results` can read."""
         with tempfile.TemporaryDirectory() as folder:
             path = _FILES[kind](self._results(sorted(set(places))), Path(folder) / f"outputs.{kind}")
             return path.read_bytes().decode()
@@ -236,54 +258,54 @@ class CompareView(View):
         return visible(repr(self.comparison), 100_000)
 
 
-def _asked(completion: Completion, number: int) -> dict[str, Any]:
-    """What was asked for an output, how, and what is wrong with its form."""
+def _request_detail(completion: Completion, number: int) -> dict[str, Any]:
+    """The prompt and settings of an output, and how it violates its response format."""
     choice, request = completion.choice(number), completion.request
     prompt = [[m["role"], visible(plain_text(m))] for m in request.messages or ()]
     settings = dict(request.sampling.given())
     if request.prompt is not None:
         prompt = [["prompt", visible(str(request.prompt))]]
-    form = request.response_format
-    if form is not None:
-        settings["response_format"] = form.name or form.kind
-    told = None
-    if form is not None and completion.error is None and not choice.tool_calls:
-        told = verdict(choice.text, form, choice.finish_reason)
+    response_format = request.response_format
+    if response_format is not None:
+        settings["response_format"] = response_format.name or response_format.kind
+    outcome = None
+    if response_format is not None and completion.error is None and not choice.tool_calls:
+        outcome = verdict(choice.text, response_format, choice.finish_reason)
     return {
         "prompt": prompt,
         "settings": [[name, visible(_text(value), 300)] for name, value in settings.items()],
-        "problem": None if told is None or told.valid else visible(str(told), 2000),
+        "problem": None if outcome is None or outcome.valid else visible(str(outcome), 2000),
     }
 
 
-def _shown(pieces: Iterable[Piece]) -> list[list[Any]]:
+def _visible_pieces(pieces: Iterable[Piece]) -> list[list[Any]]:
     return [[op, visible(text), hit] for op, text, hit in pieces]
 
 
-def _told(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: visible(v, 2000) if isinstance(v, str) else v for name, v in told.items()}
+def _visible_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: visible(v, 2000) if isinstance(v, str) else v for name, v in metadata.items()}
 
 
 def _grade(grade: Grade | None) -> dict[str, Any] | None:
     return dataclasses.asdict(grade) if grade else None
 
 
-def _group(found: Found, place: int) -> str | None:
-    """What the group that begins in a row is called, with its number of rows; None within a group."""
-    if not found.groups or (place and found.groups[place] == found.groups[place - 1]):
+def _group(matches: Found, place: int) -> str | None:
+    """The label of the group that begins in a row, with its number of rows; None within a group."""
+    if not matches.groups or (place and matches.groups[place] == matches.groups[place - 1]):
         return None
-    name = found.groups[place]
-    rows = found.groups.count(name)
+    name = matches.groups[place]
+    rows = matches.groups.count(name)
     return f"{visible(name)} ({rows:,} {'row' if rows == 1 else 'rows'})"
 
 
 def _values(values: Mapping[str, Any]) -> list[list[str]]:
-    """Axes and their values. The number of a row says nothing beside its variables."""
+    """Axes and their values, without the row number if the row's variables are among them."""
     named = any(name.startswith("row.") for name in values)
     return [[n, visible(_text(v), 300)] for n, v in values.items() if not (named and n == "row")]
 
 
 def _text(value: Any) -> str:
     if is_missing(value):
-        return NOTHING
+        return MISSING
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,36 +1,29 @@
-"""What people see in a notebook: one widget a file, over the analysis modules. What they show opens by itself as soon
-as a cell ends with it; the playground and the few-shot builder are made."""
+"""The display hook: objects that a notebook shows as widgets when a cell ends with them."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from toolkit.engine import Engine, running
-
-if TYPE_CHECKING:
-    from toolkit.prices import LocalPrice, ModelPrice
-    from toolkit.prompt import Prompt
-    from toolkit.widgets.builder import Builder
-    from toolkit.widgets.playground import Playground
+from toolkit.engines.base import Engine
+from toolkit.engines.loading import loaded_engine
 
 _VIEWS = {
-    ("toolkit.completion", "Completion"): ("completion", "CompletionView"),
-    ("toolkit.logprobs", "Logprobs"): ("logprobs", "LogprobsView"),
-    ("toolkit.tokens", "Tokens"): ("tokens", "TokensView"),
-    ("toolkit.microscope", "Microscope"): ("microscope", "MicroscopeView"),
-    ("toolkit.comparison", "Comparison"): ("compare", "CompareView"),
-    ("toolkit.cost", "Costs"): ("costs", "CostsView"),
-    ("toolkit.determinism", "Determinism"): ("determinism", "DeterminismView"),
+    ("toolkit.core.completion", "Completion"): ("completion", "CompletionView"),
+    ("toolkit.analysis.logprobs", "Logprobs"): ("logprobs", "LogprobsView"),
+    ("toolkit.analysis.tokens", "Tokens"): ("tokens", "TokensView"),
+    ("toolkit.analysis.microscope", "Microscope"): ("microscope", "MicroscopeView"),
+    ("toolkit.results.comparison", "Comparison"): ("comparison", "CompareView"),
+    ("toolkit.pricing.costs", "Costs"): ("costs", "CostsView"),
+    ("toolkit.analysis.determinism.report", "Determinism"): ("determinism", "DeterminismView"),
 }
-"""What is shown, by module and name, and the widget that shows it: none is imported before it is needed."""
+"""The class of an object, by module and name, and its widget: none is imported before it is needed."""
 
 
 def open_in_notebooks() -> None:
-    """From now on a notebook shows these objects as their widgets. Elsewhere nothing changes."""
+    """Registers the widgets with the notebook's formatter. Outside a notebook nothing changes."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None or not hasattr(shell, "kernel"):
         return
@@ -39,48 +32,19 @@ def open_in_notebooks() -> None:
         formatter.for_type_by_name(module, name, partial(_bundle, view))
 
 
-def _bundle(view: tuple[str, str], what: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The widget and its static forms; None, and so the object's own form, where there is nothing to look into."""
+def _bundle(view: tuple[str, str], target: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The widget and its static output; None, so that the object's own repr is shown, where the widget has nothing
+    to show."""
     file, name = view
-    made = getattr(importlib.import_module(f"{__name__}.{file}"), name)
+    widget_class = getattr(importlib.import_module(f"toolkit.widgets.{file}"), name)
     try:
-        found = made(what, _engine(what)) if file == "microscope" else made(what)
+        widget = widget_class(target, _engine(target)) if file == "microscope" else widget_class(target)
     except ValueError:
         return None
-    bundle: tuple[dict[str, Any], dict[str, Any]] = found._repr_mimebundle_()
+    bundle: tuple[dict[str, Any], dict[str, Any]] = widget._repr_mimebundle_()
     return bundle
 
 
 def _engine(microscope: Any) -> Engine | None:
-    """The engine that answered, while it is loaded: then other tokens can be followed."""
-    return running(microscope.completion.system_fingerprint) if microscope.completion else None
-
-
-def playground(
-    engine: Engine | Sequence[Engine] | None = None,
-    messages: str | Sequence[Mapping[str, Any]] = (),
-    *,
-    price: LocalPrice | ModelPrice | str | None = None,
-    **sampling: Any,
-) -> Playground:
-    """A place to try prompts, on one engine or on several: turns, settings, a form of the answer; answers as they are
-    written, what they cost, and the sweep that would ask the same. See `toolkit.widgets.playground.Playground`.
-
-    >>> tk.playground(engine, temperature=0.7)  # doctest: +SKIP
-    """
-    from toolkit.widgets.playground import Playground
-
-    return Playground(engine, messages, price=price, **sampling)
-
-
-def few_shot(
-    prompt: Prompt, rows: Iterable[Mapping[str, Any]] | None = None, model: str | Engine | None = None
-) -> Builder:
-    """A few-shot prompt under construction: its examples, how they are chosen, what a row is shown, and what each
-    costs in tokens. See `toolkit.widgets.builder.Builder`.
-
-    >>> tk.few_shot(prompt, rows, engine).prompt  # doctest: +SKIP
-    """
-    from toolkit.widgets.builder import Builder
-
-    return Builder(prompt, rows, model)
+    """The engine that made the completion, while it is loaded: with it the microscope can branch."""
+    return loaded_engine(microscope.completion.system_fingerprint) if microscope.completion else None

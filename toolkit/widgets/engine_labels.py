@@ -1,4 +1,4 @@
-"""Engines: what the views tell of an engine without starting it."""
+"""What the views show of an engine without starting it: its label and its context window."""
 
 from __future__ import annotations
 
@@ -6,39 +6,42 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from toolkit.engine import Engine, NotTold
-from toolkit.widgets.view import visible
+from toolkit.engines.base import Engine
+from toolkit.errors import NotTold
+from toolkit.widgets.base import visible
 
-_NAME = 120
+_MAX_NAME = 120
 """Characters of a model's name, or of an address."""
 
 
 def labels(engines: Sequence[Engine]) -> tuple[str, ...]:
-    """Each by its model; those of one name by address or fingerprint too, and what is still the same by number."""
-    names = [visible(str(engine.model), _NAME) for engine in engines]
-    told = [_told_apart(names, i, f" ({_own(engine)})") for i, engine in enumerate(engines)]
-    return tuple(_told_apart(told, i, f" #{i + 1}") for i in range(len(told)))
+    """A unique label for each: its model; for equal names also address or fingerprint; if still equal, a number."""
+    names = [visible(str(engine.model), _MAX_NAME) for engine in engines]
+    detailed = [
+        _disambiguated(names, i, f" ({_address_or_fingerprint(engine)})") for i, engine in enumerate(engines)
+    ]
+    return tuple(_disambiguated(detailed, i, f" #{i + 1}") for i in range(len(detailed)))
 
 
-def _told_apart(names: Sequence[str], i: int, more: str) -> str:
-    return names[i] + (more if Counter(names)[names[i]] > 1 else "")
+def _disambiguated(names: Sequence[str], i: int, suffix: str) -> str:
+    """A name, with the suffix where it is not unique."""
+    return names[i] + (suffix if Counter(names)[names[i]] > 1 else "")
 
 
-def _own(engine: Any) -> str:
-    """What it has of its own beside its model's name."""
+def _address_or_fingerprint(engine: Any) -> str:
     if hasattr(engine, "url"):
-        return visible(engine.url.partition("://")[2], _NAME)
-    return str(engine.fingerprint.id) if _known(engine) else "not loaded yet"
+        return visible(engine.url.partition("://")[2], _MAX_NAME)
+    return str(engine.fingerprint.id) if _fingerprint_available(engine) else "not loaded yet"
 
 
-def _known(engine: Any) -> bool:
-    """What it is can be told without starting it."""
+def _fingerprint_available(engine: Any) -> bool:
+    """Whether the fingerprint and context window are available without starting the engine."""
     return getattr(engine, "running", True) or engine.spec.remembered() is not None
 
 
 def window_of(engine: Engine | None) -> int | None:
-    """The context window; None where it is not known yet, or not told."""
-    if engine is None or not _known(engine):
+    """The context window; None where it is not known yet, or not reported."""
+    if engine is None or not _fingerprint_available(engine):
         return None
     try:
         return int(engine.window)

@@ -1,4 +1,4 @@
-"""Builder: the few-shot examples of a prompt, edited and chosen beside what becomes of them."""
+"""Builder: the few-shot examples of a prompt, edited and chosen beside the prompt that results."""
 
 from __future__ import annotations
 
@@ -8,36 +8,42 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from toolkit import engine as engines
-from toolkit.coder import coder
-from toolkit.count import count_tokens
-from toolkit.engine import Engine, EngineError
-from toolkit.examples import SELECTORS, SHOTS, selector
-from toolkit.findings import many
-from toolkit.messages import Messages, plain_text
-from toolkit.prompt import Prompt, Rendered, dicts
-from toolkit.sampling import DEFAULT_MAX_TOKENS
-from toolkit.widgets.code import call, written
-from toolkit.widgets.engines import window_of
-from toolkit.widgets.view import View, assets, escaped, plain, said, visible
-from toolkit.window import STRATEGIES
+from toolkit.analysis.token_counts import count_tokens
+from toolkit.analysis.tokenizer_lookup import find_tokenizer
+from toolkit.core.sampling import DEFAULT_MAX_TOKENS
+from toolkit.engines import loading
+from toolkit.engines.base import Engine
+from toolkit.errors import EngineError
+from toolkit.prompts.context_window import STRATEGIES
+from toolkit.prompts.prompt import Prompt
+from toolkit.prompts.rows import as_dicts
+from toolkit.prompts.selectors import SELECTORS, SHOTS, selector
+from toolkit.widgets.base import View, assets, escaped, plain, visible
+from toolkit.widgets.engine_labels import window_of
+from toolkit.widgets.few_shot_html import (
+    HIDDEN,
+    dropped_text,
+    page_html,
+    piece_html,
+    prompt_pieces,
+    text_rows,
+)
+from toolkit.widgets.prompt_parts import split_by_example
+from toolkit.widgets.python_source import call_source, literal
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ESTIMATE = "gpt-4o"
-"""Counts where no engine is loaded."""
+
+_FALLBACK_MODEL = "gpt-4o"
+"""Its tokens are counted where no engine is loaded."""
 _PAGE = 10
 """Examples on a page of the table."""
-_CELL = 4000
+_MAX_CELL = 4000
 """Characters of one value that the table shows."""
-_BRIEF = 200
-"""Of one value, where no kernel runs."""
-_MANY = 64
-"""More shown examples are not counted one by one: each costs a count of the whole prompt."""
+_MAX_COUNTED = 64
+"""More examples are not counted one by one: each costs a count of the full prompt."""
 _WINDOW = 8192
-_HIDDEN = ("embed",)
-"""Options of selectors that are no plain data: kept, not edited."""
 
 
 @dataclass
@@ -49,8 +55,8 @@ class Example:
 
 
 @dataclass(frozen=True)
-class _Given:
-    """A window of a given size, for `Prompt.fit`."""
+class _Window:
+    """A context window of the size that was typed, for `Prompt.fit`."""
 
     window: int
     model: str | Engine | None
@@ -60,19 +66,19 @@ class _Given:
 
 
 class Builder(View):
-    """A prompt's few-shot examples as a table to edit, which of them a row is shown and in which order, the prompt
-    that it gives, with the tokens of each example, and what would be left out of a window.
+    """A prompt's few-shot examples as an editable table, the examples selected for a row and their order, the
+    rendered prompt with the tokens of each example, and what is left out to fit a context window.
 
     rows: the data that fills the prompt's variables, as for `toolkit.sweep`; one is shown at a time. model: whose
     tokens are counted, as for `toolkit.count_tokens`; None for the engine loaded last, else an estimate by tiktoken.
-    `prompt` is the prompt as it is edited.
+    `prompt` is the edited prompt.
 
-    Raises TypeError for what is no Prompt or no row, ModelError for an unknown model.
+    Raises TypeError if `prompt` is no Prompt or a row no mapping, ModelError for an unknown model.
 
     >>> tk.few_shot(tk.Prompt("{text}", examples=pool, answer="{label}", k=4), rows)  # doctest: +SKIP
     """
 
-    _esm, _css = assets("builder")
+    _esm, _css = assets("few_shot")
 
     def __init__(
         self,
@@ -82,24 +88,24 @@ class Builder(View):
     ) -> None:
         if not isinstance(prompt, Prompt):
             raise TypeError(f"prompt must be a toolkit.Prompt, got {prompt!r}: Prompt(template, examples=…)")
-        self._begun = prompt
+        self._original = prompt
         self.examples = [Example(dict(row)) for row in prompt.examples]
-        self.rows = dicts("rows", rows) or ({},)
+        self.rows = as_dicts("rows", rows) or ({},)
         self._row = self._page = 0
-        self._model = _ESTIMATE if model is None and engines._loaded is None else model
-        self._counter = coder(self._model).name
+        self._model = _FALLBACK_MODEL if model is None and loading._loaded is None else model
+        self._counter = find_tokenizer(self._model).name
         self._shots: dict[str, Any] = {name: getattr(prompt, name) for name in SHOTS}
         self._fit: dict[str, Any] = {"window": _WINDOW, "reserve": DEFAULT_MAX_TOKENS, "strategy": "examples"}
-        engine = engines._loaded if self._model is None else self._model
+        engine = loading._loaded if self._model is None else self._model
         if isinstance(engine, Engine) and (window := window_of(engine)):
             self._fit["window"] = window
-        self._typed = {"shots": _typed(self._shots), "fit": {n: str(v) for n, v in self._fit.items()}}
+        self._inputs = {"shots": _shots_text(self._shots), "fit": {n: str(v) for n, v in self._fit.items()}}
         super().__init__({})
         self._refresh()
 
     @property
     def prompt(self) -> Prompt:
-        """The prompt as it is edited: the included examples, in the table's order, and how they are chosen.
+        """The edited prompt: the included examples, in the table's order, and how they are chosen.
 
         Raises ValueError for examples that lack a variable.
         """
@@ -108,11 +114,11 @@ class Builder(View):
     def _prompt(self, pool: Sequence[Example]) -> Prompt:
         k = self._shots["k"]
         k = k and min(k, len(pool))
-        return self._begun.with_(**{**self._shots, "examples": [e.row for e in pool], "k": k})
+        return self._original.with_(**{**self._shots, "examples": [e.row for e in pool], "k": k})
 
     @property
     def _pool(self) -> list[Example]:
-        """The included examples. A row that was added and not filled is no example yet."""
+        """The included examples, without rows that are still empty."""
         names = self._columns
         return [e for e in self.examples if e.included and any(str(e.row.get(n, "")) for n in names)]
 
@@ -120,14 +126,14 @@ class Builder(View):
     def _columns(self) -> list[str]:
         """The variables of an example: those that the prompt needs first."""
         return list(
-            dict.fromkeys([*self._begun.example_variables, *(n for e in self.examples for n in e.row)])
+            dict.fromkeys([*self._original.example_variables, *(n for e in self.examples for n in e.row)])
         )
 
-    # What the browser asks for. Each change makes what is shown anew, for all views.
+    # Commands of the frontend. Each change rebuilds the content for all views.
 
     def do_edit(self, place: int, name: str, text: str) -> None:
         row = self.examples[place].row
-        row[name] = _as_before(row.get(name), text)
+        row[name] = _as_type_of(row.get(name), text)
         self._refresh()
 
     def do_include(self, place: int, included: bool) -> None:
@@ -155,33 +161,33 @@ class Builder(View):
         self._refresh()
 
     def do_set(self, shots: Mapping[str, Any], fit: Mapping[str, Any]) -> None:
-        """How examples are chosen, and the window: texts as they were typed."""
-        self._typed = {"shots": dict(shots), "fit": dict(fit)}
+        """How examples are chosen, and the context window: texts as typed."""
+        self._inputs = {"shots": dict(shots), "fit": dict(fit)}
         self._refresh()
 
     def do_code(self) -> str:
         """The Python that makes the prompt."""
-        return code(self.prompt)
+        return prompt_code(self.prompt)
 
-    def _read(self, included: int) -> dict[str, str]:
-        """Takes what was typed, where it is right. Gives what is wrong, by name."""
+    def _parse_inputs(self, included: int) -> dict[str, str]:
+        """Applies the valid inputs. Returns the errors of the others, by name."""
         errors: dict[str, str] = {}
 
-        def tried(into: dict[str, Any], name: str, typed: Any, read: Callable[[str, Any], Any]) -> None:
+        def apply(settings: dict[str, Any], name: str, typed: Any, parse: Callable[[str, Any], Any]) -> None:
             try:
-                into[name] = read(name, typed)
+                settings[name] = parse(name, typed)
             except (TypeError, ValueError) as error:
                 errors[name] = visible(str(error), 400)
 
-        for name, typed in self._typed["shots"].items():
-            tried(self._shots, name, typed, lambda name, typed: self._shot(name, typed, included))
+        for name, typed in self._inputs["shots"].items():
+            apply(self._shots, name, typed, lambda name, typed: self._parse_shot(name, typed, included))
         for name in ("window", "reserve"):
-            tried(self._fit, name, self._typed["fit"][name], _whole)
-        strategy = self._typed["fit"]["strategy"]
+            apply(self._fit, name, self._inputs["fit"][name], _positive_int)
+        strategy = self._inputs["fit"]["strategy"]
         self._fit["strategy"] = strategy if strategy in STRATEGIES else "refuse"
         return errors
 
-    def _shot(self, name: str, typed: Any, included: int) -> Any:
+    def _parse_shot(self, name: str, typed: Any, included: int) -> Any:
         if name != "selector":
             value = None if typed == "" else SHOTS[name](name, _number(typed))
             if name == "k" and value is not None and value > included:
@@ -189,30 +195,32 @@ class Builder(View):
                     f"k is {value}, but {included} examples are included: lower k, or include more"
                 )
             return value
-        if typed["name"] == _name(self._begun.selector) not in SELECTORS:
-            return self._begun.selector
+        if typed["name"] == _class_name(self._original.selector) not in SELECTORS:
+            return self._original.selector
         options = {n: _number(v) for n, v in typed["options"].items() if v != ""}
-        made = selector({"name": typed["name"], **options})
-        kept = {n: v for n in _HIDDEN if hasattr(made, n) and (v := getattr(self._begun.selector, n, None))}
-        return replace(made, **kept)
+        parsed = selector({"name": typed["name"], **options})
+        hidden = {
+            n: v for n in HIDDEN if hasattr(parsed, n) and (v := getattr(self._original.selector, n, None))
+        }
+        return replace(parsed, **hidden)
 
-    # What is shown.
+    # The content
 
     def _refresh(self, place: int | None = None) -> None:
-        """Makes the content anew, with the page of an example (else the same one)."""
+        """Rebuilds the content, with the page of an example (default: the current page)."""
         begin = self._page * _PAGE if place is None else place
         self._page = max(0, min(begin, len(self.examples) - 1)) // _PAGE
         pool = self._pool
-        errors = self._read(len(pool))
+        errors = self._parse_inputs(len(pool))
         chosen, result = self._result(pool)
-        shown = {id(pool[i]): n for n, i in enumerate(chosen, 1)}
-        errors = {**({"prompt": wrong} if (wrong := result.pop("wrong", "")) else {}), **errors}
+        positions = {id(pool[i]): n for n, i in enumerate(chosen, 1)}
+        errors = {**({"prompt": message} if (message := result.pop("wrong", "")) else {}), **errors}
         self.content = plain(
-            {**self._table(shown), "included": len(pool), **self._settings(), **result, "errors": errors}
+            {**self._table(positions), "included": len(pool), **self._settings(), **result, "errors": errors}
         )
 
-    def _table(self, shown: Mapping[int, int]) -> dict[str, Any]:
-        """The page of examples. shown: id() of one → its place among those shown for the row, from 1."""
+    def _table(self, positions: Mapping[int, int]) -> dict[str, Any]:
+        """The page of examples. positions: id() of an example → its position in the prompt for the row, from 1."""
         names = self._columns
         begin = self._page * _PAGE
         return {
@@ -225,7 +233,7 @@ class Builder(View):
                 {
                     "place": place,
                     "included": example.included,
-                    "shown": shown.get(id(example)),
+                    "shown": positions.get(id(example)),
                     "values": [_cell(example.row.get(name, "")) for name in names],
                 }
                 for place, example in enumerate(self.examples[begin : begin + _PAGE], begin)
@@ -233,13 +241,13 @@ class Builder(View):
         }
 
     def _settings(self) -> dict[str, Any]:
-        own = self._begun.selector
-        kinds = {name: _options(kind()) for name, kind in SELECTORS.items()}
+        original = _class_name(self._original.selector)
+        options = {name: _options(kind()) for name, kind in SELECTORS.items()}
         return {
-            "shots": self._typed["shots"],
-            "selectors": {**kinds, **({} if _name(own) in kinds else {_name(own): {}})},
+            "shots": self._inputs["shots"],
+            "selectors": {**options, **({} if original in options else {original: {}})},
             "strategies": STRATEGIES,
-            "fit": self._typed["fit"],
+            "fit": self._inputs["fit"],
             "row": self._row,
             "rows": len(self.rows),
             "values": [[visible(str(n), 100), visible(str(v), 400)] for n, v in self.rows[self._row].items()],
@@ -247,69 +255,71 @@ class Builder(View):
         }
 
     def _result(self, pool: Sequence[Example]) -> tuple[list[int], dict[str, Any]]:
-        """Places in the pool of the examples shown; the rendered prompt with its tokens and what would be left out,
-        or what is wrong."""
+        """Indices in the pool of the chosen examples; the rendered prompt with its tokens and what is left out to fit
+        the window, or the error as "wrong"."""
         row = self.rows[self._row]
-        found: dict[str, Any] = {"turns": [], "sizes": None, "tokens": None, "estimate": False}
-        found |= {"fits": "", "fitted": False, "out": 0}
+        result: dict[str, Any] = {"turns": [], "sizes": None, "tokens": None, "estimate": False}
+        result |= {"fits": "", "fitted": False, "out": 0}
         try:
             prompt = self._prompt(pool)
             rendered, chosen = prompt.render(row), prompt.chosen(row)
-            found["turns"] = [
+            result["turns"] = [
                 [role, [[visible(text), n] for text, n in parts]]
-                for role, parts in parted(prompt, rendered, chosen)
+                for role, parts in split_by_example(prompt, rendered, chosen)
             ]
         except (ValueError, TypeError) as error:
-            return [], {**found, "wrong": visible(str(error), 600)}
+            return [], {**result, "wrong": visible(str(error), 600)}
         try:
-            whole = count_tokens(rendered, self._model)
-            few = len(chosen) <= _MANY
+            total = count_tokens(rendered, self._model)
+            few = len(chosen) <= _MAX_COUNTED
             sizes = prompt.sizes(row, lambda m: int(count_tokens(m, self._model))) if few else None
-            found |= {"tokens": int(whole), "estimate": whole.estimate, "sizes": sizes}
-            found |= self._fitted(prompt, row)
+            result |= {"tokens": int(total), "estimate": total.estimate, "sizes": sizes}
+            result |= self._fitted(prompt, row)
         except (ValueError, EngineError) as error:
-            found["fits"] = visible(str(error), 600)
-        return chosen, found
+            result["fits"] = visible(str(error), 600)
+        return chosen, result
 
     def _fitted(self, prompt: Prompt, row: Mapping[str, Any]) -> dict[str, Any]:
-        """What `Prompt.fit` leaves out, in words, and how many of the examples shown first."""
+        """What `Prompt.fit` leaves out, in words, and how many examples, counted from the first."""
         try:
-            made = prompt.fit(
-                row, _Given(self._fit["window"], self._model), self._fit["reserve"], self._fit["strategy"]
+            rendered = prompt.fit(
+                row, _Window(self._fit["window"], self._model), self._fit["reserve"], self._fit["strategy"]
             )
         except ValueError as error:
             return {"fits": visible(str(error), 600), "fitted": False, "out": 0}
-        room = f"{made.prompt_tokens:,} + {self._fit['reserve']:,} of {self._fit['window']:,} tokens"
-        left = ", ".join(_left(n, kind) for kind, n in made.dropped.items())
-        told = f"left out: {left}; then it fits, {room}" if left else f"all of it fits: {room}"
-        return {"fits": told, "fitted": True, "out": made.dropped.get("examples", 0)}
+        sizes = f"{rendered.prompt_tokens:,} + {self._fit['reserve']:,} of {self._fit['window']:,} tokens"
+        dropped = ", ".join(dropped_text(n, kind) for kind, n in rendered.dropped.items())
+        summary = f"left out: {dropped}; then it fits, {sizes}" if dropped else f"all of it fits: {sizes}"
+        return {"fits": summary, "fitted": True, "out": rendered.dropped.get("examples", 0)}
 
-    # Without a browser.
+    # Static output
 
     def html(self) -> str:
         c = self.content
-        wrong = "".join(f'<p style="color:#b3261e">{escaped(e, 2000)}</p>' for e in c["errors"].values())
-        turns = "".join(_piece(*piece) for piece in _pieces(c))
-        head = f"<b>{c['included']} of {c['total']} examples</b> {escaped(self._chosen())}{_page(c)}"
-        below = f"<div>{escaped(self._asked())}</div>{wrong}{turns}<small>{escaped(self._told())}</small>"
+        errors = "".join(f'<p style="color:#b3261e">{escaped(e, 2000)}</p>' for e in c["errors"].values())
+        turns = "".join(piece_html(*piece) for piece in prompt_pieces(c))
+        head = f"<b>{c['included']} of {c['total']} examples</b> {escaped(self._choice_text())}{page_html(c)}"
+        tokens = f"<small>{escaped(self._tokens_text())}</small>"
+        below = f"<div>{escaped(self._row_text())}</div>{errors}{turns}{tokens}"
         return f"<div style='overflow-wrap:anywhere;text-align:left'>{head}{below}</div>"
 
     def text(self) -> str:
         c = self.content
-        head = f"{c['included']} of {c['total']} examples, {self._chosen()}"
-        turns = [f"{label}: {text}" for label, text, _ in _pieces(c)]
-        return "\n".join([head, *_rows(c), self._asked(), *c["errors"].values(), *turns, self._told()])
+        head = f"{c['included']} of {c['total']} examples, {self._choice_text()}"
+        turns = [f"{label}: {text}" for label, text, _ in prompt_pieces(c)]
+        lines = [head, *text_rows(c), self._row_text(), *c["errors"].values(), *turns, self._tokens_text()]
+        return "\n".join(lines)
 
-    def _chosen(self) -> str:
+    def _choice_text(self) -> str:
         k, seed = self._shots["k"], self._shots["order_seed"]
         order = "" if seed is None else f", order_seed {seed}"
         return visible(f"chosen by {self._shots['selector']}, k {'all' if k is None else k}{order}", 400)
 
-    def _asked(self) -> str:
+    def _row_text(self) -> str:
         c = self.content
         return f"row {c['row']} of {c['rows']}: {', '.join(f'{name} {value}' for name, value in c['values'])}"
 
-    def _told(self) -> str:
+    def _tokens_text(self) -> str:
         c = self.content
         if c["tokens"] is None:
             return c["fits"] or "no prompt"
@@ -318,117 +328,28 @@ class Builder(View):
         return f"{about}{c['tokens']:,} tokens{each} ({c['counter']}); {c['fits']}"
 
 
-def parted(
-    prompt: Prompt, rendered: Rendered, chosen: Sequence[int]
-) -> list[tuple[str, list[tuple[str, int | None]]]]:
-    """Messages in pieces: (text, the number of the example that it is, from 0, or None)."""
-    turns: Messages = rendered.messages
-    found = [(str(m["role"]), [(plain_text(m), None)]) for m in turns]
-    made: list[tuple[str, list[tuple[str, int | None]]]] = [(role, list(parts)) for role, parts in found]
-    if prompt.layout == "flat":
-        role, ((text, _),) = made[-1]
-        made[-1] = (role, _blocks(text, [str(prompt.example(i)) for i in chosen]))
-        return made
-    gone = ("system", "developer") if prompt.fold_system else ()
-    history = sum(m["role"] not in gone for m in prompt.history)
-    begin = len(turns) - 1 - history - 2 * len(chosen)
-    for n in range(2 * len(chosen)):
-        role, ((text, _),) = made[begin + n]
-        own = str(prompt.example(chosen[n // 2])[n % 2]["content"])  # type: ignore[index]
-        folded = [(text.removesuffix(own), None)] if text != own else []  # the system text, before the first
-        made[begin + n] = (role, [*folded, (own, n // 2)])
-    return made
-
-
-def _blocks(text: str, blocks: Sequence[str]) -> list[tuple[str, int | None]]:
-    """A text in which blocks stand one after another, in pieces."""
-    begin = text.find("\n\n".join(blocks))
-    parts: list[tuple[str, int | None]] = [(text[:begin], None)]
-    for n, block in enumerate(blocks):
-        parts.append((block, n))
-        begin += len(block)
-        parts.append((text[begin : begin + 2] if n + 1 < len(blocks) else text[begin:], None))
-        begin += 2
-    return [(piece, n) for piece, n in parts if piece] if blocks else [(text, None)]
-
-
-def code(prompt: Prompt) -> str:
+def prompt_code(prompt: Prompt) -> str:
     """The Python that makes a prompt."""
     try:
-        if _name(prompt.selector) not in SELECTORS:
+        if _class_name(prompt.selector) not in SELECTORS:
             raise ValueError("a class of the user's own")
-        given, lost = prompt.to_dict(), ""
-    except ValueError:  # neither that nor a function has a text
-        given = replace(prompt, selector="first").to_dict()
-        lost = f"# prompt = prompt.with_(selector=…): {prompt.selector} holds a function, or is a class of your own\n"
-    template, *named = ((name, written(plain(value))) for name, value in given.items())
-    return f"import toolkit as tk\n\nprompt = {call('tk.Prompt', template[1], **dict(named))}\n{lost}"
-
-
-def _pieces(content: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """The prompt in pieces: whose it is, its text, whether it is of an example. What an example takes is told once,
-    with its question."""
-    found = []
-    for role, parts in content["turns"]:
-        for text, n in parts:
-            sizes = content["sizes"] if role != "assistant" else None
-            size = f": {sizes[n + 1]:,} tokens" if sizes and n is not None else ""
-            out = ", left out" if n is not None and n < content["out"] else ""
-            found.append((role if n is None else f"{role}, example {n + 1}{size}{out}", text, n is not None))
-    return [piece for piece in found if piece[1].strip()]
-
-
-def _piece(label: str, text: str, of_example: bool) -> str:
-    style = f"margin:4px 0;padding:2px 8px;border-left:3px solid {'#e69f00' if of_example else '#0072b2'}"
-    return f'<div style="{style}"><small>{escaped(label)}</small>{said(text)}</div>'
-
-
-def _marks(example: Mapping[str, Any]) -> list[str]:
-    """Of a row of the table: whether it is included, its number, its place among those shown."""
-    place = f"shown {example['shown']}" if example["shown"] else ""
-    return ["✓" if example["included"] else "–", str(example["place"]), place]
-
-
-def _page(content: Mapping[str, Any]) -> str:
-    """The examples as a table of HTML."""
-    if not content["examples"]:
-        return ""
-    # Said of each cell: notebooks and their pages have texts at the right.
-    side = 'style="text-align:left;vertical-align:top"'
-    names = "".join(f"<th {side}>{escaped(name)}</th>" for name in ("", "#", "", *content["columns"]))
-    rows = "".join(
-        f"<tr>{''.join(f'<td {side}>{cell}</td>' for cell in [*_marks(one), *_cells(one)])}</tr>"
-        for one in content["examples"]
+        values, note = prompt.to_dict(), ""
+    except ValueError:  # neither that nor a function can be written as source
+        values = replace(prompt, selector="first").to_dict()
+        note = f"# prompt = prompt.with_(selector=…): {prompt.selector} holds a function, or is a class of your own\n"
+    template, *arguments = ((name, literal(plain(value))) for name, value in values.items())
+    return (
+        f"import toolkit as tk\n\nprompt = {call_source('tk.Prompt', template[1], **dict(arguments))}\n{note}"
     )
-    return f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>{escaped(_others(content))}"
-
-
-def _cells(example: Mapping[str, Any]) -> list[str]:
-    return [said(value["text"], _BRIEF) for value in example["values"]]
-
-
-def _rows(content: Mapping[str, Any]) -> list[str]:
-    """The examples as lines of text."""
-    lines = []
-    for one in content["examples"]:
-        values = zip(content["columns"], one["values"], strict=True)
-        told = ", ".join(f"{name} {value['text'][:_BRIEF]}".replace("\n", "⏎") for name, value in values)
-        lines.append(f"{' '.join(filter(None, _marks(one)))}: {told}")
-    return [*lines, *filter(None, [_others(content)])]
-
-
-def _others(content: Mapping[str, Any]) -> str:
-    pages = content["pages"]
-    return f"page {content['page'] + 1} of {pages}" if pages > 1 else ""
 
 
 def _cell(value: Any) -> dict[str, Any]:
     text = value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
-    return {"text": visible(text, _CELL), "cut": len(text) > _CELL}
+    return {"text": visible(text, _MAX_CELL), "cut": len(text) > _MAX_CELL}
 
 
-def _as_before(value: Any, text: str) -> Any:
-    """What was typed, as the kind of value that stood there."""
+def _as_type_of(value: Any, text: str) -> Any:
+    """The typed text: as it is in place of a string or None, else parsed as JSON where it can be."""
     if value is None or isinstance(value, str):
         return text
     try:
@@ -437,37 +358,32 @@ def _as_before(value: Any, text: str) -> Any:
         return text
 
 
-def _left(n: int, kind: str) -> str:
-    """What was left out, in words: "1 example", "20 characters of documents"."""
-    return f"{many(n, 'character')} of documents" if kind == "documents" else many(n, kind.removesuffix("s"))
+def _class_name(instance: Any) -> str:
+    return type(instance).__name__.lower()
 
 
-def _name(made: Any) -> str:
-    return type(made).__name__.lower()
-
-
-def _typed(shots: Mapping[str, Any]) -> dict[str, Any]:
-    """How examples are chosen, as it would be typed."""
-    made = shots["selector"]
-    options = {} if _name(made) not in SELECTORS else _options(made)
-    given = {n: "" if v is None else str(v) for n, v in options.items()}
+def _shots_text(shots: Mapping[str, Any]) -> dict[str, Any]:
+    """How examples are chosen, as the texts of the inputs."""
+    current = shots["selector"]
+    options = {} if _class_name(current) not in SELECTORS else _options(current)
+    texts = {n: "" if v is None else str(v) for n, v in options.items()}
     numbers = {n: "" if shots[n] is None else str(shots[n]) for n in ("k", "order_seed")}
-    return {**numbers, "selector": {"name": _name(made), "options": given}}
+    return {**numbers, "selector": {"name": _class_name(current), "options": texts}}
 
 
-def _options(made: Any) -> dict[str, Any]:
-    return {f.name: getattr(made, f.name) for f in fields(made) if f.name not in _HIDDEN}
+def _options(instance: Any) -> dict[str, Any]:
+    return {f.name: getattr(instance, f.name) for f in fields(instance) if f.name not in HIDDEN}
 
 
 def _number(typed: Any) -> Any:
-    """A number where it is one; else the text, which the rule refuses."""
+    """A number if the text is one; else the text, which validation rejects."""
     for kind in (int, float):
         with contextlib.suppress(TypeError, ValueError):
             return kind(typed)
     return typed
 
 
-def _whole(name: str, typed: Any) -> int:
+def _positive_int(name: str, typed: Any) -> int:
     number = _number(typed)
     if not isinstance(number, int) or number < 1:
         raise ValueError(f"{name} must be a whole number of tokens from 1 up, got {typed!r}")

@@ -1,4 +1,4 @@
-"""Playground: messages and settings, answered piece by piece by an engine; what was answered is kept."""
+"""Playground: messages and settings, answers streamed by an engine, and their history."""
 
 from __future__ import annotations
 
@@ -9,47 +9,57 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolkit.completion import Completion
-from toolkit.count import Count, count_tokens
-from toolkit.engine import Engine, EngineError, load
-from toolkit.findings import many
-from toolkit.messages import Message, plain_text
-from toolkit.messages import messages as checked
-from toolkit.models import DEFAULT, ModelError
-from toolkit.prices import LocalPrice, ModelPrice, dollars, model_price
-from toolkit.sampling import DEFAULT_MAX_TOKENS, Sampling
-from toolkit.schema import KINDS
-from toolkit.widgets.code import sweep_code
-from toolkit.widgets.draft import CONTROLS, ROLES, SHOWN, Draft, Drafts, control, editable
-from toolkit.widgets.engines import labels, window_of
-from toolkit.widgets.reply import (
-    BRIEF,
-    Reply,
-    brief,
-    facts,
-    judged,
-    line,
-    settings,
-    sides,
+from toolkit._internal.text import dollars, plural
+from toolkit.analysis.token_counts import Count, count_tokens
+from toolkit.core.completion import Completion
+from toolkit.core.sampling import DEFAULT_MAX_TOKENS, Sampling
+from toolkit.engines.base import Engine
+from toolkit.engines.loading import load
+from toolkit.errors import EngineError, ModelError
+from toolkit.models import DEFAULT
+from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
+from toolkit.prompts.messages import Message, plain_text
+from toolkit.prompts.messages import messages as checked
+from toolkit.structured.response_format import KINDS
+from toolkit.widgets.base import View, assets, escaped, model_text_html, plain, visible
+from toolkit.widgets.engine_labels import labels, window_of
+from toolkit.widgets.playground_draft import (
+    CONTROLS,
+    MAX_TEXT,
+    ROLES,
+    Draft,
+    Drafts,
+    control,
+    require_editable,
 )
-from toolkit.widgets.view import View, assets, escaped, plain, said, visible
+from toolkit.widgets.playground_reply import (
+    MAX_VALUE,
+    Reply,
+    diff_sides,
+    facts,
+    settings,
+    settings_text,
+    value_text,
+    verdict_badge,
+)
+from toolkit.widgets.python_source import sweep_code
 
 _PERIOD = 0.05
-"""Seconds between messages to the browser while an answer comes."""
+"""Seconds between messages to the frontend while an answer streams."""
 _BOX = "margin:4px 0;padding:2px 8px;border-left:3px solid "
 
 
 class Playground(View):
-    """Messages, settings and the form of the answer, which streams in and can be stopped; what was answered is kept,
-    compared, continued, and made a sweep of.
+    """Messages, sampling parameters and a response format; answers stream in and can be stopped, and are kept in a
+    history, where they can be compared, continued, and turned into a sweep.
 
-    engine: None for `toolkit.load()` at the first run. Of several the one that answers is chosen beside the settings;
-    none is started before it is asked, nor closed. messages: what the editor begins with; a string is one user
-    message. price: of a provider's model by name, a ModelPrice, or a LocalPrice for the time of this machine.
-    sampling: what the controls begin with; fields that have no control hold for every answer.
+    engine: None for `toolkit.load()` at the first run. Of several engines one is selected beside the settings; none
+    is started before its first run, and none is closed. messages: the initial messages; a string is one user message.
+    price: a provider's model by name, a ModelPrice, or a LocalPrice for the time of this machine. sampling: the
+    initial values of the controls; fields without a control apply to every answer.
 
-    Raises ValueError or TypeError for bad messages or sampling, TypeError for what is no engine, PriceError for an
-    unknown model, EngineError when a server that must tell its model's name cannot be reached.
+    Raises ValueError or TypeError for bad messages or sampling, TypeError if `engine` is no engine, PriceError for an
+    unknown model, EngineError when a server that must report its model's name cannot be reached.
 
     >>> playground = tk.playground(engine, "What is the capital of France?", temperature=0)  # doctest: +SKIP
     >>> playground = tk.playground([engine, tk.connect("http://localhost:8000/v1")])  # doctest: +SKIP
@@ -69,20 +79,20 @@ class Playground(View):
         self.engines = _engines(engine)
         self._labels = labels(self.engines) if len(self.engines) > 1 else ()
         self.price = price if isinstance(price, LocalPrice) or price is None else model_price(price)
-        begun = Sampling(**sampling)
-        fixed = {name: value for name, value in begun.given().items() if name not in CONTROLS}
+        initial = Sampling(**sampling)
+        fixed = {name: value for name, value in initial.given().items() if name not in CONTROLS}
         self._drafts = Drafts(fixed)
         self._lock = threading.Lock()
         self._views = 0
-        turns = editable(checked(messages)) if messages else ({"role": "user", "content": ""},)
-        self._begun = settings(begun, None)
+        turns = require_editable(checked(messages)) if messages else ({"role": "user", "content": ""},)
+        self._initial_settings = settings(initial, None)
         super().__init__(
             {
                 "roles": ROLES,
                 "kinds": KINDS,
                 "controls": [control(name) for name in CONTROLS],
-                "fixed": [f"{name} {brief(value)}" for name, value in fixed.items()],
-                "draft": self._drafts.of(turns, begun, None),
+                "fixed": [f"{name} {value_text(value)}" for name, value in fixed.items()],
+                "draft": self._drafts.draft(turns, initial, None),
                 "history": [],
                 "model": self._model,
                 "models": self._labels,
@@ -93,49 +103,49 @@ class Playground(View):
     def _model(self) -> str:
         if not self.engines:
             return f"{DEFAULT}, loaded by the first run"
-        return ", ".join(self._labels) or visible(str(self.engines[0].model), BRIEF)
+        return ", ".join(self._labels) or visible(str(self.engines[0].model), MAX_VALUE)
 
     def _engine(self, draft: Draft) -> Engine | None:
-        """The one that is to answer; None before it is loaded."""
+        """The selected engine; None before it is loaded."""
         return self.engines[draft["model"]] if self.engines else None
 
     @property
     def replies(self) -> tuple[Reply, ...]:
-        """Every answer, the oldest first: those that were stopped or failed too."""
+        """All answers, the oldest first, including those that were stopped or failed."""
         return tuple(self._replies)
 
     @property
     def history(self) -> list[Completion]:
-        """The completions, the oldest first. An answer that was stopped has none; `replies` has its text."""
+        """The completions, the oldest first. A stopped answer has none; its text is in `replies`."""
         return [reply.completion for reply in self._replies if reply.completion is not None]
 
     @property
     def running(self) -> bool:
-        """An answer is coming."""
+        """Whether an answer is being generated."""
         return any(reply.state == "running" for reply in self._replies)
 
     def stop(self) -> None:
-        """Ends the answer that is coming, at its next token, and the engine's work on it; its text so far is kept."""
+        """Stops the running answer at its next token, and its generation in the engine; the text so far is kept."""
         for reply in self._replies:
             reply.stop.set()
 
     def close(self) -> None:
-        """Takes the widget away, and stops what runs."""
+        """Closes the widget, and stops the running answer."""
         self.stop()
         super().close()
 
-    # What the browser asks for. All of it returns at once: answers come from a thread.
+    # Commands of the frontend. All return at once: answers are generated in a thread.
 
     def do_open(self) -> None:
-        """A view begins, and is told of the answer that is coming."""
+        """A view was opened: it is notified of a running answer."""
         self._views += 1
         with self._lock:
             for reply in self._replies:
                 if reply.state == "running":
-                    self.tell("began", self._told(reply))
+                    self.notify("began", self._reply_content(reply))
 
     def do_gone(self) -> None:
-        """A view goes; with the last one (the cell was run again, or cleared) nobody waits for an answer."""
+        """A view was closed; with the last one (the cell was run again, or cleared) the running answer stops."""
         self._views -= 1
         if self._views <= 0:
             self.stop()
@@ -146,21 +156,21 @@ class Playground(View):
             return {"errors": errors}
         with self._lock:
             if self.running:
-                return {"errors": {"run": "an answer is coming: wait for its end, or stop it first"}}
+                return {"errors": {"run": "an answer is being generated: wait for its end, or stop it first"}}
             size = request.sampling.n or 1
             reply = Reply(
-                len(self._replies) + 1, request, self._engine(draft), texts=[""] * size, told=[0] * size
+                len(self._replies) + 1, request, self._engine(draft), texts=[""] * size, sent=[0] * size
             )
             self._replies.append(reply)
-            self.tell("began", self._told(reply))
-        threading.Thread(target=self._work, args=(reply,), name="toolkit-playground", daemon=True).start()
+            self.notify("began", self._reply_content(reply))
+        threading.Thread(target=self._run, args=(reply,), name="toolkit-playground", daemon=True).start()
         return {"errors": {}}
 
     def do_stop(self) -> None:
         self.stop()
 
     def do_count(self, draft: Draft) -> Any:
-        """Tokens of the prompt, what remains of the window, and the cost."""
+        """Tokens of the prompt, the context window, and the expected cost."""
         request, errors = self._drafts.request(draft)
         if request is None:
             return {"errors": errors}
@@ -169,84 +179,83 @@ class Playground(View):
             tokens = count_tokens(request, engine)
             window = window_of(engine)
         except (ValueError, EngineError, ModelError) as error:
-            why = str(error) if engine else "tokens are counted once the engine is loaded, by the first run"
-            return {"errors": {}, "note": visible(why, 600)}
-        settings = request.sampling
-        most = (settings.max_tokens or DEFAULT_MAX_TOKENS) * (settings.n or 1)
+            note = str(error) if engine else "tokens are counted once the engine is loaded, by the first run"
+            return {"errors": {}, "note": visible(note, 600)}
+        max_tokens = request.sampling.max_tokens or DEFAULT_MAX_TOKENS
         return {
             "errors": {},
             "tokens": int(tokens),
             "how": f"{'about, by ' if tokens.estimate else 'exact, by '}{tokens.how}",
             "estimate": tokens.estimate,
-            "answer": settings.max_tokens or DEFAULT_MAX_TOKENS,
+            "answer": max_tokens,
             "window": window,
-            "cost": self._expected(tokens, most),
+            "cost": self._expected_cost(tokens, max_tokens * (request.sampling.n or 1)),
         }
 
     def do_reply(self, number: int) -> Any:
-        return self._told(self._replies[number - 1])
+        return self._reply_content(self._replies[number - 1])
 
     def do_again(self, number: int) -> Any:
-        """The messages, model and settings of an answer, to change and ask again."""
-        return self._asked(self._replies[number - 1])
+        """The draft of an answer's messages, model and settings, to edit and run again."""
+        return self._draft_of(self._replies[number - 1])
 
     def do_continue(self, number: int, choice: int) -> Any:
-        """The same with the answer as the assistant's turn, and room for what is said next."""
+        """The same with the answer as the assistant's message, and an empty user message after it."""
         reply = self._replies[number - 1]
-        said = {"role": "assistant", "content": reply.texts[choice]}
-        return self._asked(reply, said, {"role": "user", "content": ""})
+        answer = {"role": "assistant", "content": reply.texts[choice]}
+        return self._draft_of(reply, answer, {"role": "user", "content": ""})
 
-    def _asked(self, reply: Reply, *more: Message) -> Any:
-        """The draft that asks the same of the same engine, with these messages after it."""
+    def _draft_of(self, reply: Reply, *added: Message) -> Any:
+        """The draft of the same request to the same engine, with more messages after it."""
         request = reply.request
         model = self.engines.index(reply.engine) if reply.engine else 0
-        turns = (*(request.messages or ()), *more)
-        return self._drafts.of(turns, request.sampling, request.response_format, model)
+        turns = (*(request.messages or ()), *added)
+        return self._drafts.draft(turns, request.sampling, request.response_format, model)
 
     def do_code(self, draft: Draft) -> Any:
         request, errors = self._drafts.request(draft)
         return {"errors": errors} if request is None else {"code": sweep_code(request, self._engine(draft))}
 
     def do_compare(self, first: int, second: int) -> Any:
-        """Two answers side by side: settings that differ, and texts by words."""
-        one, other = self._replies[first - 1], self._replies[second - 1]
-        left, right = (self._settings(reply) for reply in (one, other))
-        names = [n for n in {**left, **right} if left.get(n) != right.get(n)]
+        """Two answers side by side: settings that differ, and a word diff of their texts."""
+        left, right = self._replies[first - 1], self._replies[second - 1]
+        both = [self._settings(reply) for reply in (left, right)]
+        names = [n for n in {**both[0], **both[1]} if both[0].get(n) != both[1].get(n)]
         return {
-            "sides": [self._told(one), self._told(other)],
+            "sides": [self._reply_content(left), self._reply_content(right)],
             "differ": [
-                [n, *(brief(given[n]) if n in given else "–" for given in (left, right))] for n in names
+                [n, *(value_text(values[n]) if n in values else "–" for values in both)] for n in names
             ],
-            "messages": one.request.messages == other.request.messages,
-            "texts": sides(visible(one.texts[0], SHOWN), visible(other.texts[0], SHOWN)),
+            "messages": left.request.messages == right.request.messages,
+            "texts": diff_sides(visible(left.texts[0], MAX_TEXT), visible(right.texts[0], MAX_TEXT)),
         }
 
-    # The thread of an answer.
+    # The thread of an answer
 
-    def _work(self, reply: Reply) -> None:
+    def _run(self, reply: Reply) -> None:
         began = time.monotonic()
         try:
             self._stream(reply)
             state = "done" if reply.completion else "stopped"
-        except Exception as error:  # noqa: BLE001  # a thread has nobody to whom it could raise
+        except Exception as error:  # noqa: BLE001  # a thread has no caller: the frontend shows it
             reply.error, state = str(error) or type(error).__name__, "error"
         reply.seconds = time.monotonic() - began
         reply.state = state
-        self._keep(reply)
+        self._finish(reply)
 
-    def _keep(self, reply: Reply) -> None:
-        """Of an answer that has ended: views are told, and those to come find it."""
-        history = [self._told(r, brief=r is not reply) for r in self._replies]
-        draft = self._asked(reply)
+    def _finish(self, reply: Reply) -> None:
+        """Adds a finished answer to the content, and notifies the views."""
+        history = [self._reply_content(r, brief=r is not reply) for r in self._replies]
+        draft = self._draft_of(reply)
         self.content = {**self.content, **plain({"history": history, "draft": draft, "model": self._model})}
-        self.tell("done", self._told(reply))
+        self.notify("done", self._reply_content(reply))
 
     def _stream(self, reply: Reply) -> None:
         if reply.engine is None:
             reply.engine = load()
             self.engines = (reply.engine,)
         reply.model = reply.engine.model
-        last = -math.inf  # the first piece is told at once, on a machine that has just started as well
+        last = -math.inf  # the first piece is sent at once, even where the clock has just started
         with contextlib.closing(reply.engine.stream_request(reply.request)) as deltas:  # type: ignore[type-var]
             for delta in deltas:
                 reply.texts[delta.index] += delta.text
@@ -255,109 +264,113 @@ class Playground(View):
                     reply.fingerprint = reply.engine.fingerprint.id
                     break
                 if (now := time.monotonic()) - last >= _PERIOD:
-                    self._more(reply)
+                    self._send_text(reply)
                     last = now
         if c := reply.completion:
             reply.texts = [choice.text for choice in c.choices]
             reply.model, reply.fingerprint = c.model, c.system_fingerprint
 
-    def _more(self, reply: Reply) -> None:
-        """Tells what came since the last time, as (choice, text); all views, and so none that opens in between."""
+    def _send_text(self, reply: Reply) -> None:
+        """Sends the new text of each choice to all views, as (choice, text). The lock keeps views from opening
+        meanwhile, which would get it twice."""
         news = []
         with self._lock:
             for choice, text in enumerate(reply.texts):
-                begin, end = reply.told[choice], min(len(text), SHOWN)
+                begin, end = reply.sent[choice], min(len(text), MAX_TEXT)
                 if begin < end:
                     news.append((choice, visible(text[begin:end])))
-                    reply.told[choice] = end
+                    reply.sent[choice] = end
             if news:
-                self.tell("more", {"number": reply.number, "news": news})
+                self.notify("more", {"number": reply.number, "news": news})
 
-    # What is told of an answer.
+    # The content of an answer
 
-    def _told(self, reply: Reply, brief: bool = False) -> dict[str, Any]:
-        most = BRIEF if brief else SHOWN
+    def _reply_content(self, reply: Reply, brief: bool = False) -> dict[str, Any]:
+        limit = MAX_VALUE if brief else MAX_TEXT
         return {
             "number": reply.number,
             "state": reply.state,
             "brief": brief,
             "error": visible(reply.error, 2000),
-            "model": visible(reply.model, BRIEF) or self._model,
-            "settings": line(self._settings(reply)),
-            "texts": [visible(text, most) for text in reply.shown],
+            "model": visible(reply.model, MAX_VALUE) or self._model,
+            "settings": settings_text(self._settings(reply)),
+            "texts": [visible(text, limit) for text in reply.sent_texts],
             "reasons": [c.finish_reason for c in reply.completion.choices] if reply.completion else [],
             "facts": facts(reply, self.price),
-            "verdict": judged(reply),
+            "verdict": verdict_badge(reply),
         }
 
     def _settings(self, reply: Reply) -> dict[str, Any]:
-        """What was chosen for an answer: the model too, where there are several."""
-        given = settings(reply.request.sampling, reply.request.response_format)
+        """The settings of an answer, with the model where there are several."""
+        values = settings(reply.request.sampling, reply.request.response_format)
         if not self._labels or reply.engine is None:
-            return given
-        return {"model": self._labels[self.engines.index(reply.engine)], **given}
+            return values
+        return {"model": self._labels[self.engines.index(reply.engine)], **values}
 
-    def _expected(self, tokens: Count, most: int) -> str | None:
-        """The cost of the prompt, and of the longest answer; time has a price once it is spent."""
+    def _expected_cost(self, tokens: Count, max_tokens: int) -> str | None:
+        """The cost of the prompt, and with the longest answer; None for a price of time, unknown beforehand."""
         if not isinstance(self.price, ModelPrice):
             return None
-        low, high = (float(self.price.of(int(tokens), answer)) for answer in (0, most))
+        low, high = (float(self.price.of(int(tokens), answer)) for answer in (0, max_tokens))
         return f"{dollars(low)} for the prompt, at most {dollars(high)} with the answer ({self.price.model})"
 
-    # Without a browser.
+    # Static output
 
     def html(self) -> str:
         head = f"<b>Playground</b> <small>{escaped(self._model)}</small>"
-        turns = _conversation(self.content["draft"]["messages"])
-        begun = "" if self._replies else f"{turns}<small>{escaped(line(self._begun))}</small>"
-        return f"<div style='overflow-wrap:anywhere'>{head}{begun}{''.join(map(self._section, self._replies))}</div>"
+        turns = _messages_html(self.content["draft"]["messages"])
+        draft = (
+            "" if self._replies else f"{turns}<small>{escaped(settings_text(self._initial_settings))}</small>"
+        )
+        replies = "".join(map(self._reply_html, self._replies))
+        return f"<div style='overflow-wrap:anywhere'>{head}{draft}{replies}</div>"
 
-    def _section(self, reply: Reply) -> str:
-        told = self._told(reply)
-        facts = " · ".join(f"{escaped(name)} <b>{escaped(value)}</b>" for name, value in _facts(told))
-        texts = "".join(map(said, reply.texts))
+    def _reply_html(self, reply: Reply) -> str:
+        content = self._reply_content(reply)
+        facts = " · ".join(f"{escaped(name)} <b>{escaped(value)}</b>" for name, value in _facts(content))
+        texts = "".join(map(model_text_html, reply.texts))
         error = f'<p style="color:#b3261e">{escaped(reply.error, 2000)}</p>' if reply.error else ""
-        asked = _conversation([self._drafts.shown(turn) for turn in reply.request.messages or ()])
-        head = f"<b>#{reply.number}</b> {reply.state} <small>{escaped(told['settings'])}</small>"
+        messages = _messages_html([self._drafts.message(turn) for turn in reply.request.messages or ()])
+        head = f"<b>#{reply.number}</b> {reply.state} <small>{escaped(content['settings'])}</small>"
         answer = f'<div style="{_BOX}#009e73">{texts}{error}</div>'
-        return f'<div style="margin:10px 0">{head}{asked}{answer}<small>{facts}</small></div>'
+        return f'<div style="margin:10px 0">{head}{messages}{answer}<small>{facts}</small></div>'
 
     def text(self) -> str:
-        head = f"Playground on {self._model}, {many(len(self._replies), 'answer')}"
+        head = f"Playground on {self._model}, {plural(len(self._replies), 'answer')}"
         if self._replies:
-            return "\n".join([head, *map(self._lines, self._replies)])
-        turns = [_spoken(turn["role"], turn["text"]) for turn in self.content["draft"]["messages"]]
-        return "\n".join([head, *turns, f"[{line(self._begun)}]"])
+            return "\n".join([head, *map(self._reply_text, self._replies)])
+        turns = [_message_text(turn["role"], turn["text"]) for turn in self.content["draft"]["messages"]]
+        return "\n".join([head, *turns, f"[{settings_text(self._initial_settings)}]"])
 
-    def _lines(self, reply: Reply) -> str:
-        told = self._told(reply)
-        turns = [_spoken(turn["role"], plain_text(turn)) for turn in reply.request.messages or ()]
-        texts = [_spoken("answer", text) for text in reply.texts]
+    def _reply_text(self, reply: Reply) -> str:
+        content = self._reply_content(reply)
+        turns = [_message_text(turn["role"], plain_text(turn)) for turn in reply.request.messages or ()]
+        texts = [_message_text("answer", text) for text in reply.texts]
         error = [visible(reply.error, 2000)] if reply.error else []
-        facts = ", ".join(f"{name} {value}" for name, value in _facts(told))
+        facts = ", ".join(f"{name} {value}" for name, value in _facts(content))
         return "\n".join(
-            [f"#{reply.number} {reply.state}; {told['settings']}", *turns, *texts, *error, f"[{facts}]"]
+            [f"#{reply.number} {reply.state}; {content['settings']}", *turns, *texts, *error, f"[{facts}]"]
         )
 
 
-def _engines(given: Engine | Sequence[Engine] | None) -> tuple[Engine, ...]:
-    """Raises TypeError for what is no engine, nor several."""
-    found = given if isinstance(given, Sequence) else [] if given is None else [given]
-    if not all(isinstance(one, Engine) for one in found) or not (found or given is None):
+def _engines(engine: Engine | Sequence[Engine] | None) -> tuple[Engine, ...]:
+    """The engines as a tuple. Raises TypeError for anything else than an engine or several."""
+    engines = engine if isinstance(engine, Sequence) else [] if engine is None else [engine]
+    if not all(isinstance(item, Engine) for item in engines) or not (engines or engine is None):
         raise TypeError("engine must be an engine, a list of engines, or None for toolkit.load()")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(engines))
 
 
-def _facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Of an answer as it is told, the verdict among them."""
-    form = [("verdict", told["verdict"][2])] if told["verdict"] else []
-    return [*((name, value) for name, value, _ in told["facts"]), *form]
+def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The facts of an answer, with its verdict."""
+    verdict = [("verdict", content["verdict"][2])] if content["verdict"] else []
+    return [*((name, value) for name, value, _ in content["facts"]), *verdict]
 
 
-def _spoken(who: str, text: str) -> str:
-    return f"{who}: {visible(text, SHOWN)}"
+def _message_text(role: str, text: str) -> str:
+    return f"{role}: {visible(text, MAX_TEXT)}"
 
 
-def _conversation(turns: Sequence[Draft]) -> str:
-    rows = (f"<small>{escaped(turn['role'])}</small>{said(turn['text'])}" for turn in turns)
+def _messages_html(turns: Sequence[Draft]) -> str:
+    rows = (f"<small>{escaped(turn['role'])}</small>{model_text_html(turn['text'])}" for turn in turns)
     return f'<div style="{_BOX}#0072b2">{"".join(rows)}</div>'

@@ -1,4 +1,4 @@
-"""Draft: what the playground's editor holds, as texts, and the request that it means."""
+"""Drafts: the texts in the playground's editor, and the requests that they stand for."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any, TypeVar
 
 import regex
 
-from toolkit.messages import Message, Messages
-from toolkit.messages import messages as checked
-from toolkit.request import Request
-from toolkit.sampling import NEUTRAL, Real, Sampling, Whole, rule
-from toolkit.schema import ResponseFormat, response_format
-from toolkit.verdict import loads
-from toolkit.widgets.view import visible
+from toolkit._internal.validation import Real, Whole
+from toolkit.core.request import Request
+from toolkit.core.sampling import NEUTRAL, Sampling, rule
+from toolkit.prompts.messages import Message, Messages
+from toolkit.prompts.messages import messages as checked
+from toolkit.structured.json_text import loads
+from toolkit.structured.response_format import ResponseFormat, response_format
+from toolkit.widgets.base import visible
 
 T = TypeVar("T")
 Draft = Mapping[str, Any]
-"""Messages (role, text, and where the text came from), sampling (texts by name), form (kind, text), model (a number
-among the engines)."""
+"""Messages (role, text, index of the original text), sampling (texts by name), form (kind and text of the response
+format), model (index of the engine)."""
 Errors = dict[str, str]
-"""What is wrong, by the place where it is shown."""
-
+"""Error messages, by the place where each is shown."""
 ROLES = ("system", "developer", "user", "assistant")
 CONTROLS = (
     "temperature", "top_p", "frequency_penalty", "presence_penalty", "max_tokens", "seed", "n", "stop", "logprobs",
 )  # fmt: skip
-SHOWN = 20_000
-"""Characters of an answer, or of one message, that the browser's half shows."""
-_UNIT = {Real: "real", Whole: "whole"}
+MAX_TEXT = 20_000
+"""Characters of an answer, or of one message, that the frontend shows."""
+_KINDS = {Real: "real", Whole: "whole"}
 
 
 class Drafts:
-    """Makes requests of drafts, and drafts of requests.
+    """Converts drafts to requests, and requests to drafts.
 
-    fixed: settings that have no control, and hold for every request.
+    fixed: settings without a control, which apply to every request.
     """
 
     def __init__(self, fixed: Mapping[str, Any]) -> None:
@@ -44,59 +44,59 @@ class Drafts:
         self._texts: list[str] = []
 
     def request(self, draft: Draft) -> tuple[Request | None, Errors]:
-        """What is to be asked, or what is wrong with it, by the place where it is to be shown."""
+        """The request, or the errors, by the place where each is shown."""
         errors: Errors = {}
 
-        def tried(place: str, make: Callable[..., T], *given: Any, **named: Any) -> T | None:
+        def attempt(place: str, make: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
             try:
-                return make(*given, **named)
+                return make(*args, **kwargs)
             except (TypeError, ValueError) as error:
                 errors[place_of(str(error), place)] = visible(str(error), 600)
                 return None
 
-        turns = tried("messages", checked, [self._turn(turn) for turn in draft["messages"]])
+        turns = attempt("messages", checked, [self._original(turn) for turn in draft["messages"]])
         fields = {
             name: value
             for name in CONTROLS
-            if (value := value_of(name, draft["sampling"].get(name))) is not None
+            if (value := parse_setting(name, draft["sampling"].get(name))) is not None
         }
         for name, value in fields.items():
-            tried(name, Sampling, **{name: value})
-        form = tried("form", form_of, **draft["form"])
-        settings = None if errors else tried("run", Sampling, **{**self._fixed, **fields})
+            attempt(name, Sampling, **{name: value})
+        fmt = attempt("form", parse_response_format, **draft["form"])
+        settings = None if errors else attempt("run", Sampling, **{**self._fixed, **fields})
         if errors:
             return None, errors
-        return tried("form", Request, turns, sampling=settings, response_format=form), errors
+        return attempt("form", Request, turns, sampling=settings, response_format=fmt), errors
 
-    def _turn(self, turn: Draft) -> dict[str, Any]:
-        """A message as it was given, unless its text was changed in the browser."""
+    def _original(self, turn: Draft) -> dict[str, Any]:
+        """A message with its original text, unless it was edited in the frontend."""
         text = turn["text"] if turn.get("kept") is None else self._texts[turn["kept"]]
         return {"role": turn["role"], "content": text}
 
-    def of(
-        self, turns: Sequence[Message], settings: Sampling, form: ResponseFormat | None, model: int = 0
+    def draft(
+        self, turns: Sequence[Message], settings: Sampling, fmt: ResponseFormat | None, model: int = 0
     ) -> Any:
-        """The draft that means this."""
-        given = settings.given()
+        """The draft of a request."""
+        values = settings.given()
         return {
-            "messages": [self.shown(turn) for turn in turns],
-            "sampling": {name: typed(name, given.get(name)) for name in CONTROLS},
-            "form": form_text(form),
+            "messages": [self.message(turn) for turn in turns],
+            "sampling": {name: setting_text(name, values.get(name)) for name in CONTROLS},
+            "form": response_format_text(fmt),
             "model": model,
         }
 
-    def shown(self, turn: Message) -> dict[str, Any]:
-        """A message as the browser may show it; where that is another text, the given one is kept here."""
+    def message(self, turn: Message) -> dict[str, Any]:
+        """A message as the frontend may show it; where its text is changed for that, the original is kept here."""
         text = turn["content"]
-        shown = {"role": turn["role"], "text": visible(text, SHOWN), "cut": len(text) > SHOWN}
-        if shown["text"] == text:
-            return shown
+        content = {"role": turn["role"], "text": visible(text, MAX_TEXT), "cut": len(text) > MAX_TEXT}
+        if content["text"] == text:
+            return content
         self._texts.append(text)
-        return {**shown, "kept": len(self._texts) - 1}
+        return {**content, "kept": len(self._texts) - 1}
 
 
-def editable(turns: Messages) -> Messages:
-    """Raises ValueError for messages that the editor has no place for."""
+def require_editable(turns: Messages) -> Messages:
+    """Raises ValueError for messages that the editor does not support."""
     for i, turn in enumerate(turns):
         if turn["role"] not in ROLES or not isinstance(turn["content"], str) or len(turn) > 2:
             raise ValueError(
@@ -107,20 +107,20 @@ def editable(turns: Messages) -> Messages:
 
 
 def control(name: str) -> dict[str, Any]:
-    """What the browser needs to draw a control: its kind, range, and what it means when it is left empty."""
-    own = rule(name)
-    kind = _UNIT.get(type(own), "lines" if name == "stop" else "flag")
+    """What the frontend needs to draw a control: its kind, range, and the value that an empty control stands for."""
+    constraint = rule(name)
+    kind = _KINDS.get(type(constraint), "lines" if name == "stop" else "flag")
     limits = {}
-    if isinstance(own, Real):
-        step = (own.high - own.low) / 40
-        limits = {"low": own.low + step * own.open_low, "high": own.high, "step": step}
-    fix = own.fix if isinstance(own, Real | Whole) else ""
+    if isinstance(constraint, Real):
+        low, high = constraint.low, constraint.high
+        step = (high - low) / 40
+        limits = {"low": low + step * constraint.open_low, "high": high, "step": step}
+    fix = constraint.fix if isinstance(constraint, Real | Whole) else ""
     return {"name": name, "kind": kind, "neutral": NEUTRAL.get(name), "fix": fix, **limits}
 
 
-def value_of(name: str, typed: Any) -> Any:
-    """A setting from what was typed; None where nothing was. What is no number stays text, which the rule refuses."""
-    own = rule(name)
+def parse_setting(name: str, typed: Any) -> Any:
+    """A setting from the typed text; None if empty. A text that is not a number is kept: validation rejects it."""
     if isinstance(typed, bool):
         return typed or None
     if typed is None or not str(typed).strip("\r\n" if name == "stop" else None):
@@ -128,13 +128,13 @@ def value_of(name: str, typed: Any) -> Any:
     if name == "stop":
         return [_unescaped(line) for line in str(typed).split("\n") if line]
     try:
-        return int(typed) if isinstance(own, Whole) else float(typed)
+        return int(typed) if isinstance(rule(name), Whole) else float(typed)
     except ValueError:
         return typed
 
 
-def typed(name: str, value: Any) -> Any:
-    """A setting as it would be typed."""
+def setting_text(name: str, value: Any) -> Any:
+    """A setting as the text of its control."""
     if name == "logprobs":
         return bool(value)
     if name == "stop":
@@ -142,20 +142,20 @@ def typed(name: str, value: Any) -> Any:
     return "" if value is None else str(value).removesuffix(".0")
 
 
-_ENDS = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 
 
 def _unescaped(line: str) -> str:
-    r"""A stop string as it is typed on one line: \n is a line's end."""
-    return re.sub(r"\\([nrt\\])", lambda found: _ENDS[found[1]], line)
+    r"""A stop string from the line that was typed: \n is a line feed."""
+    return re.sub(r"\\([nrt\\])", lambda m: _ESCAPES[m[1]], line)
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"[\n\r\t\\]", lambda f: "\\" + next(k for k, v in _ENDS.items() if v == f[0]), text)
+    return re.sub(r"[\n\r\t\\]", lambda m: "\\" + next(k for k, v in _ESCAPES.items() if v == m[0]), text)
 
 
-def form_of(kind: str, text: str) -> ResponseFormat | None:
-    """The form of the answer from what was typed. Raises ValueError or TypeError."""
+def parse_response_format(kind: str, text: str) -> ResponseFormat | None:
+    """The response format from the typed text. Raises ValueError or TypeError."""
     if kind in ("text", "json_object"):
         return response_format({"type": kind})
     if kind == "json_schema":
@@ -172,26 +172,26 @@ def form_of(kind: str, text: str) -> ResponseFormat | None:
     return response_format({"type": kind, kind: lines if kind == "choice" else text})
 
 
-def form_text(form: ResponseFormat | None) -> dict[str, str]:
-    """A form as it would be typed."""
-    if form is None:
+def response_format_text(fmt: ResponseFormat | None) -> dict[str, str]:
+    """A response format as its kind and the text of its editor."""
+    if fmt is None:
         return {"kind": "text", "text": ""}
-    if form.kind == "json_schema":
-        return {"kind": form.kind, "text": json.dumps(_schema(form), ensure_ascii=False, indent=2)}
-    return {"kind": form.kind, "text": "\n".join(form.choices) or form.value}
+    if fmt.kind == "json_schema":
+        return {"kind": fmt.kind, "text": json.dumps(_json_schema(fmt), ensure_ascii=False, indent=2)}
+    return {"kind": fmt.kind, "text": "\n".join(fmt.choices) or fmt.value}
 
 
-def _schema(form: ResponseFormat) -> Any:
-    """The schema alone, where it says the name too; else as OpenAI's request has it."""
+def _json_schema(fmt: ResponseFormat) -> Any:
+    """The JSON Schema alone, where it determines the response format; else OpenAI's object around it."""
     try:
-        same = response_format(form.schema) == form
-    except (TypeError, ValueError):  # a schema that is no object needs its frame
+        same = response_format(fmt.schema) == fmt
+    except (TypeError, ValueError):  # a schema that is no JSON object needs OpenAI's
         same = False
-    return form.schema if same else form.to_openai()
+    return fmt.schema if same else fmt.to_openai()
 
 
-def place_of(error: str, usual: str) -> str:
+def place_of(error: str, default: str) -> str:
     """Where an error is shown: at the message or the control that it names."""
-    found = re.match(r"messages\[\d+\]|\w+", error)
-    name = found[0] if found else ""
-    return name if name in CONTROLS or name.startswith("messages[") else usual
+    match = re.match(r"messages\[\d+\]|\w+", error)
+    name = match[0] if match else ""
+    return name if name in CONTROLS or name.startswith("messages[") else default

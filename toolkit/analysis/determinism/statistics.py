@@ -1,18 +1,19 @@
-"""Agreement: how alike the runs of a request are, with bounds, intervals and a test. Numbers in, numbers out."""
+"""Statistics of the agreement between runs: estimates, bounds, intervals and a test, from arrays of numbers."""
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, Context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Doubles = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
-
 CONFIDENCE = 0.95
-"""Of all bounds and intervals."""
+"""Confidence level of all bounds and intervals."""
 _RESAMPLES = 2000
 _SHUFFLES = 999
 
@@ -35,14 +36,14 @@ def agreement_between(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 
 
 def effective(counts: npt.ArrayLike) -> float:
-    """The number of equally common outputs that would be as diverse: 1 / Σ p_c² (inverse Simpson; Hill 1973,
+    """The number of equally common outputs of the same diversity: 1 / Σ p_c² (inverse Simpson; Hill 1973,
     doi:10.2307/1934352). NaN without runs."""
     n = np.asarray(counts, np.float64)
     return float(n.sum() ** 2 / (n**2).sum()) if n.sum() else float("nan")
 
 
 def bound(events: int, trials: int) -> float:
-    """The upper end of the one-sided 95 % interval for a share, of which `events` of `trials` were seen (Clopper and
+    """The upper end of the one-sided 95 % confidence interval of a share, given `events` in `trials` (Clopper and
     Pearson 1934, doi:10.1093/biomet/26.4.404): without an event about 3 / trials (the rule of three). 1 without
     trials."""
     from scipy.special import betaincinv  # the quantile that scipy.stats.beta gives, a hundred times faster
@@ -50,43 +51,38 @@ def bound(events: int, trials: int) -> float:
     return 1.0 if events >= trials else float(betaincinv(events + 1, trials - events, CONFIDENCE))
 
 
-def percent(share: float) -> str:
-    """Two digits of a bound, rounded up: it may not claim more than is known."""
-    return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal(100 * share).normalize():f} %"
-
-
 def interval(events: Any, trials: Any) -> Doubles:
-    """(2, …) low and high, 95 %, of the shares events / trials (Wilson 1927, doi:10.1080/01621459.1927.10502953); NaN
-    without trials."""
+    """(2, …) low and high ends of the 95 % confidence intervals of the shares events / trials (Wilson 1927,
+    doi:10.1080/01621459.1927.10502953); NaN without trials."""
     z = 1.959963984540054
     n = np.where(np.asarray(trials) > 0, trials, np.nan)
     p = events / n
     half = z * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
     middle = p + z**2 / (2 * n)
     low, high = np.clip(np.stack([middle - half, middle + half]) / (1 + z**2 / n), 0, 1)
-    # Rounding may not leave the share itself outside, where it is none or all.
-    found: Doubles = np.stack([np.where(p == 0, 0.0, low), np.where(p == 1, 1.0, high)])
-    return found
+    # Rounding must not exclude the share itself, where it is 0 or 1.
+    result: Doubles = np.stack([np.where(p == 0, 0.0, low), np.where(p == 1, 1.0, high)])
+    return result
 
 
 def interval_of_mean(values: npt.ArrayLike, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of the mean of one value a request: percentiles of 2,000 resamples of requests, since the
-    runs of one request are not independent. NaN of fewer than two. Of equal values it is that value: what was not
-    seen is not in it (see `bound`)."""
-    known = np.sort(_known(values))  # the same resamples, whatever the order of requests
-    if len(known) < 2:
+    """The 95 % confidence interval of the mean of one value per request: percentiles of 2,000 bootstrap resamples of
+    requests, since the runs of one request are not independent. NaN for fewer than two. For equal values it is that
+    value: it does not include what was not observed (see `bound`)."""
+    sample = np.sort(_without_nan(values))  # independent of the order of requests
+    if len(sample) < 2:
         return float("nan"), float("nan")
-    low, high = _ends(known[_drawn(len(known), seed)].mean(axis=1))
+    low, high = _central_interval(sample[_resample_indices(len(sample), seed)].mean(axis=1))
     return float(low), float(high)
 
 
-def _drawn(requests: int, seed: int) -> Counts:
-    """(resamples, requests) with replacement: the same for the same seed."""
+def _resample_indices(requests: int, seed: int) -> Counts:
+    """(resamples, requests) indices drawn with replacement: the same for the same seed."""
     return np.random.default_rng(seed).integers(0, requests, (_RESAMPLES, requests))
 
 
-def _ends(values: Doubles) -> Doubles:
-    """(2, ...) the ends of the middle 95 %."""
+def _central_interval(values: Doubles) -> Doubles:
+    """(2, …) the ends of the central 95 % of the first axis."""
     return np.asarray(np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0))
 
 
@@ -94,43 +90,43 @@ def forks(ids: npt.NDArray[np.int32]) -> Counts:
     """(U, U) the first step at which each two of U different outputs differ (the divergence index of Yuan et al.,
     arXiv 2506.09501, from 0); on the diagonal the number of steps.
 
-    ids: (U, S) token ids in which equal beginnings are neighbours, as np.unique sorts them, and whose ends are filled
-    up with what is no id, so that an output that only goes on where the other ends differs there.
+    ids: (U, S) token IDs, sorted so that equal prefixes are neighbours, as np.unique does, and padded with values
+    that are no IDs, so that an output that continues where another ends differs there.
     """
-    number, steps = ids.shape
-    found = np.full((number, number), steps, np.int64)
-    if number > 1:
+    outputs, steps = ids.shape
+    result = np.full((outputs, outputs), steps, np.int64)
+    if outputs > 1:
         neighbours = (ids[1:] != ids[:-1]).argmax(axis=1)
-        for row in range(number - 1):
-            # Of sorted rows the shared beginning is the least that lies between them.
-            found[row, row + 1 :] = np.minimum.accumulate(neighbours[row:])
-            found[row + 1 :, row] = found[row, row + 1 :]
-    return found
+        for row in range(outputs - 1):
+            # The shared prefix of two sorted rows is the shortest of all neighbours between them.
+            result[row, row + 1 :] = np.minimum.accumulate(neighbours[row:])
+            result[row + 1 :, row] = result[row, row + 1 :]
+    return result
 
 
 def survival(forked: npt.ArrayLike, ended: npt.ArrayLike, seed: int = 0) -> dict[str, Doubles]:
-    """The share of pairs of runs that have not forked before each step, by Kaplan and Meier (1958,
+    """The share of pairs of runs that have not forked before each step: the estimator of Kaplan and Meier (1958,
     doi:10.1080/01621459.1958.10501452).
 
-    forked, ended: (Q, T) for each of Q requests and T steps how many pairs fork at the step, and how many are the
-    same to their end there (they are censored: longer, they might have forked). Gives (T + 1,) arrays: at_risk (pairs
+    forked, ended: (Q, T) for each of Q requests and T steps the number of pairs that fork at the step, and that are
+    the same to their end there (censored: longer, they might have forked). Returns (T + 1,) arrays: at_risk (pairs
     that reach the step), forked (at it), survival (S(t), the share that has not forked before step t), and low and
-    high, 95 % by resampling requests; NaN where there is only one.
+    high, the 95 % confidence interval by resampling requests; NaN if there is only one.
     """
     events, censored = np.asarray(forked, np.float64), np.asarray(ended, np.float64)
-    order = np.lexsort(np.concatenate([events, censored], axis=1).T)  # the same resamples, as above
+    order = np.lexsort(np.concatenate([events, censored], axis=1).T)  # independent of the order of requests
     events, censored = events[order], censored[order]
-    risk = (events + censored)[:, ::-1].cumsum(axis=1)[:, ::-1]
-    alone = np.ones(len(events))
-    curve = _curve(events, risk, alone[None])[0]
+    at_risk = (events + censored)[:, ::-1].cumsum(axis=1)[:, ::-1]
+    unit_weights = np.ones(len(events))
+    curve = _curve(events, at_risk, unit_weights[None])[0]
     low = high = np.full(len(curve), np.nan)
     if len(events) > 1:
-        drawn = _drawn(len(events), seed)
-        weights = np.stack([np.bincount(row, minlength=len(events)) for row in drawn])
-        low, high = _ends(_curve(events, risk, weights))
+        resamples = _resample_indices(len(events), seed)
+        weights = np.stack([np.bincount(row, minlength=len(events)) for row in resamples])
+        low, high = _central_interval(_curve(events, at_risk, weights))
     pad = [0.0]
     return {
-        "at_risk": np.append(risk.sum(axis=0), pad),
+        "at_risk": np.append(at_risk.sum(axis=0), pad),
         "forked": np.append(events.sum(axis=0), pad),
         "survival": curve,
         "low": low,
@@ -138,83 +134,99 @@ def survival(forked: npt.ArrayLike, ended: npt.ArrayLike, seed: int = 0) -> dict
     }
 
 
-def _curve(events: Doubles, risk: Doubles, weights: Any) -> Doubles:
+def _curve(events: Doubles, at_risk: Doubles, weights: Any) -> Doubles:
     """(B, T + 1) survival for each of B weightings of the requests."""
-    forked, reached = weights @ events, weights @ risk
+    forked, reached = weights @ events, weights @ at_risk
     steps = 1 - np.divide(forked, reached, out=np.zeros_like(forked), where=reached > 0)
     return np.concatenate([np.ones((len(steps), 1)), np.cumprod(steps, axis=1)], axis=1)
 
 
 def effect(pairs: list[tuple[npt.ArrayLike, npt.ArrayLike]], seed: int = 0) -> tuple[float, float]:
-    """What another system changes beyond what runs of one differ anyhow: the mean over requests of
-    (A_aa + A_bb) / 2 − A_ab, and its p-value: how often runs that are dealt out to the two systems at random, within
-    each request, do as much (999 shuffles, and the one that was seen).
+    """The effect of another system beyond the differences between runs of one: the mean over requests of
+    (A_aa + A_bb) / 2 − A_ab, and its p-value by a permutation test: how often runs assigned to the two systems at
+    random, within each request, have at least that effect (999 shuffles and the observed assignment).
 
-    pairs: for each request the counts of the same outputs in both systems. NaN where no request has two runs in each:
-    then the system cannot be told from chance.
+    pairs: for each request the counts of the same outputs in both systems. NaN if no request has two runs in each:
+    then the effect cannot be distinguished from chance.
     """
-    # The same shuffles, whatever the order of requests and of the two.
-    ordered = sorted(sorted(np.asarray(one, np.int64).tolist() for one in pair) for pair in pairs)
-    counted = [(np.array(a), np.array(b)) for a, b in ordered if min(sum(a), sum(b)) > 1]
-    if not counted:
+    # Sorted, so that the shuffles do not depend on the order of requests and of the two systems.
+    ordered = sorted(sorted(np.asarray(counts, np.int64).tolist() for counts in pair) for pair in pairs)
+    repeated = [(np.array(a), np.array(b)) for a, b in ordered if min(sum(a), sum(b)) > 1]
+    if not repeated:
         return float("nan"), float("nan")
-    seen = float(np.mean([_apart(a[None], b[None])[0] for a, b in counted]))
-    draw = np.random.default_rng(seed)
+    observed = float(np.mean([_excess_agreement(a[None], b[None])[0] for a, b in repeated]))
+    rng = np.random.default_rng(seed)
     total = np.zeros(_SHUFFLES)
-    for a, b in counted:
-        both = a + b
-        if both.max() > 1 and len(both) > 1:  # else every shuffle is alike, and gives 0
-            dealt = draw.multivariate_hypergeometric(both, a.sum(), size=_SHUFFLES)
-            total += _apart(dealt, both - dealt)
-    shuffled = total / len(counted)
-    return seen, float((1 + (shuffled >= seen - 1e-12).sum()) / (1 + _SHUFFLES))
+    for a, b in repeated:
+        pooled = a + b
+        if pooled.max() > 1 and len(pooled) > 1:  # else all shuffles are equal and add 0
+            sample = rng.multivariate_hypergeometric(pooled, a.sum(), size=_SHUFFLES)
+            total += _excess_agreement(sample, pooled - sample)
+    shuffled = total / len(repeated)
+    return observed, float((1 + (shuffled >= observed - 1e-12).sum()) / (1 + _SHUFFLES))
 
 
-def _apart(a: Counts, b: Counts) -> Doubles:
-    """(B,) agreement within less agreement between, for B rows of counts."""
-    own = [(n * (n - 1)).sum(axis=1) / (n.sum(axis=1) * (n.sum(axis=1) - 1.0)) for n in (a, b)]
-    return np.asarray((own[0] + own[1]) / 2 - (a * b).sum(axis=1) / (a.sum(axis=1) * b.sum(axis=1) * 1.0))
+def _excess_agreement(a: Counts, b: Counts) -> Doubles:
+    """(B,) agreement within the systems minus agreement between them, for B rows of counts."""
+    within = [(n * (n - 1)).sum(axis=1) / (n.sum(axis=1) * (n.sum(axis=1) - 1.0)) for n in (a, b)]
+    return np.asarray(
+        (within[0] + within[1]) / 2 - (a * b).sum(axis=1) / (a.sum(axis=1) * b.sum(axis=1) * 1.0)
+    )
+
+
+def mcnemar(a: pd.Series[Any], b: pd.Series[Any]) -> dict[str, float]:
+    """first_only and second_only (pairs in which one alone is true) and p, the two-sided exact test (McNemar 1947,
+    doi:10.1007/BF02295996: a binomial over those that differ). a, b: paired values; pairs with a missing one are
+    left out; NaN where none is left."""
+    from scipy.stats import binomtest
+
+    paired = a.notna() & b.notna()
+    first, second = a[paired].astype(bool), b[paired].astype(bool)
+    first_only, second_only = int((first & ~second).sum()), int((second & ~first).sum())
+    differing = first_only + second_only
+    p = float(binomtest(first_only, differing).pvalue) if differing else 1.0
+    counts = {"first_only": first_only, "second_only": second_only, "p": p}
+    return counts if paired.any() else dict.fromkeys(counts, float("nan"))
 
 
 def holm(p: npt.ArrayLike) -> Doubles:
-    """(m,) p-values of m tests, corrected so that any false finding among them is rare (Holm 1979,
-    https://www.jstor.org/stable/4615733); NaN stays and does not count."""
-    given = np.asarray(p, np.float64)
-    found = given.copy()
-    known = np.flatnonzero(~np.isnan(given))
-    order = known[np.argsort(given[known], kind="stable")]
-    raised = given[order] * np.arange(len(order), 0, -1)
-    found[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
-    return found
+    """(m,) p-values of m tests with Holm's correction of the family-wise error rate (Holm 1979,
+    https://www.jstor.org/stable/4615733); NaN stays NaN and is not counted as a test."""
+    values = np.asarray(p, np.float64)
+    corrected = values.copy()
+    valid = np.flatnonzero(~np.isnan(values))
+    order = valid[np.argsort(values[valid], kind="stable")]
+    raised = values[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
+    return corrected
 
 
 def ulps(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> Counts:
-    """How many float32 numbers each two lie apart (units in the last place): 1 for neighbours, 0 for the same, of
-    which −0 and 0 are."""
-    whole = (a.view(np.int32).astype(np.int64), b.view(np.int32).astype(np.int64))
-    # Negative floats count downwards: so mapped, neighbours differ by one.
-    first, second = (np.where(w < 0, -(w & 0x7FFFFFFF), w) for w in whole)
+    """Distances of float32 numbers in units in the last place: 1 for neighbours, 0 for equal ones (−0 equals 0)."""
+    integers = (a.view(np.int32).astype(np.int64), b.view(np.int32).astype(np.int64))
+    # The bits of negative floats count downwards: mapped so, neighbours differ by one.
+    first, second = (np.where(w < 0, -(w & 0x7FFFFFFF), w) for w in integers)
     return np.asarray(np.abs(first - second))
 
 
-def _known(values: npt.ArrayLike) -> Doubles:
+def _without_nan(values: npt.ArrayLike) -> Doubles:
     numbers = np.asarray(values, np.float64)
     return np.asarray(numbers[~np.isnan(numbers)])
 
 
 def mean(values: Any) -> float:
-    """Without what is not known; NaN of nothing."""
-    known = _known(values)
-    return float(known.mean()) if len(known) else float("nan")
+    """Without NaN; NaN for no values."""
+    numbers = _without_nan(values)
+    return float(numbers.mean()) if len(numbers) else float("nan")
 
 
 def median(values: Any) -> float:
-    """Without what is not known; NaN of nothing."""
-    known = _known(values)
-    return float(np.median(known)) if len(known) else float("nan")
+    """Without NaN; NaN for no values."""
+    numbers = _without_nan(values)
+    return float(np.median(numbers)) if len(numbers) else float("nan")
 
 
 def std(values: Any) -> float:
-    """Sample standard deviation; NaN of fewer than two."""
-    known = np.asarray(values, np.float64)
-    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
+    """Sample standard deviation; NaN for fewer than two values."""
+    numbers = np.asarray(values, np.float64)
+    return float(numbers.std(ddof=1)) if len(numbers) > 1 else float("nan")

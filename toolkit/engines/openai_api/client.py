@@ -1,4 +1,4 @@
-"""Link: the thread that talks to a server, through the official OpenAI client."""
+"""The thread that talks to a server, through the official OpenAI client."""
 
 from __future__ import annotations
 
@@ -12,66 +12,65 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from toolkit.engine import EngineError
-from toolkit.engines.wire import sound
+from toolkit._internal.text import replace_lone_surrogates
+from toolkit._internal.validation import validate_api_key
+from toolkit.errors import EngineError, NotTold
 
 if TYPE_CHECKING:
     import openai
 
+
 T = TypeVar("T")
-
 _RETRIES = 6
-"""After 0.5, 1, 2, 4, 8 and 8 s, less up to a quarter by chance: a server that starts again is back by then. The
-client asks again after 408, 409, 429, 5xx, lost connections, and when the server says so; it waits as long as
-Retry-After says, and gives up where that is over two minutes."""
-_FEW = 2
-"""When a server is asked what it is: that it does not run is told soon."""
-_CONNECT = 5.0
-"""Seconds until a connection must stand."""
-_SHOWN = 500
-"""Characters of what a server says that go into an error."""
+"""After 0.5, 1, 2, 4, 8 and 8 s, less jitter of up to a quarter: a server that restarts is back by then. The client
+retries after 408, 409, 429, 5xx, lost connections, and when the server says so; it waits as long as Retry-After says,
+and gives up where that is over two minutes."""
+_PROBE_RETRIES = 2
+"""For the probe: a server that does not run is reported soon."""
+_CONNECT_TIMEOUT = 5.0
+"""Seconds within which a connection must be established."""
+_MAX_MESSAGE_LENGTH = 500
+"""The most characters of a server's message that go into an error."""
 _NO_KEY = "none"
-"""Sent when there is no key: the client wants one, and servers on one's own machine do not look at it."""
+"""Sent when there is no key: the client requires one, and servers on one's own machine ignore it."""
+KEY_HINT = "Is the key right? It is the argument api_key, else OPENAI_API_KEY in the environment"
+_last_status: ContextVar[int | None] = ContextVar("last_status", default=None)
+"""The status of the last response to the current request: the client retries by itself."""
 
 
-KEY = "Is the key right? It is the argument api_key, else OPENAI_API_KEY in the environment"
-_last: ContextVar[int | None] = ContextVar("last", default=None)
-"""The status of the last response to the request that is under way: the client asks again by itself."""
+class RequestFailed(ValueError):
+    """A request that got no response; the message says why."""
 
-
-class Refused(ValueError):
-    """One request that got no answer; the message says why."""
-
-    def __init__(self, said: str, status: int | None = None) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
         self.status = status
 
 
-class Link:
+class ApiClient:
     """An asyncio loop in a thread, with an `openai.AsyncOpenAI` in it. Safe to use from several threads."""
 
     def __init__(self, url: str, api_key: str | None, timeout: float) -> None:
-        self._key = visible(api_key or os.environ.get("OPENAI_API_KEY") or _NO_KEY)
-        self.url, self._timeout = checked(url), timeout
+        self._key = validate_api_key(api_key or os.environ.get("OPENAI_API_KEY") or _NO_KEY)
+        self.url, self._timeout = validate_url(url), timeout
         self._loop = asyncio.new_event_loop()
         self._clients: list[openai.AsyncOpenAI] = []
-        """The one client, once it is needed: a list, which `_stop` can have without the link itself."""
+        """The client, once it is needed: in a list, which `_stop` can hold without this object."""
         self._thread = threading.Thread(target=self._loop.run_forever, name="toolkit-server", daemon=True)
         self._thread.start()
         self.closed = False
-        # Also at the interpreter's end: a loop that is torn down while it runs complains.
+        # Also at the interpreter's exit: a loop that is torn down while it runs complains.
         self._finalize = weakref.finalize(self, _stop, self._loop, self._thread, self._clients)
 
     def __repr__(self) -> str:
-        return f"Link({self.url!r})"
+        return f"ApiClient({self.url!r})"
 
     @property
     def root(self) -> str:
-        """The server's address without /v1, where vLLM has what is not OpenAI's."""
+        """The server's address without /v1, where vLLM has its own endpoints."""
         return self.url.removesuffix("/v1")
 
     @property
-    def _here(self) -> bool:
+    def _is_local(self) -> bool:
         host = str(urlsplit(self.url).hostname)
         return host == "localhost" or host == "::1" or host.startswith("127.")
 
@@ -79,10 +78,10 @@ class Link:
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Runs a coroutine in the loop; cancelling the future cancels it. Raises EngineError once closed, and in a
-        process that was forked from the one that made it, where its thread is not."""
+        process that was forked from the one that created it, where its thread is missing."""
         if self.closed or not self._thread.is_alive():
             work.close()
-            raise closed()
+            raise closed_error()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
@@ -90,7 +89,7 @@ class Link:
         try:
             return future.result()
         except CancelledError:
-            raise closed() from None
+            raise closed_error() from None
         finally:
             future.cancel()  # an interrupt ends the wait, and then the work
 
@@ -100,128 +99,135 @@ class Link:
 
     # Called in the loop.
 
-    def _opened(self) -> openai.AsyncOpenAI:
+    def _open_client(self) -> openai.AsyncOpenAI:
         if not self._clients:
             import openai
 
             client = openai.AsyncOpenAI(
                 http_client=openai.DefaultAsyncHttpxClient(
-                    trust_env=not self._here,  # settings for proxies are not for a server on this machine
-                    event_hooks={"response": [_remember]},
+                    trust_env=not self._is_local,  # proxy settings are not for a server on this machine
+                    event_hooks={"response": [_record_status]},
                 ),
                 api_key=self._key,
                 base_url=self.url,
                 max_retries=_RETRIES,
                 # One deadline for all of a request (see `_within`), since a body may come slowly but steadily.
-                timeout=openai.Timeout(None, connect=_CONNECT),
+                timeout=openai.Timeout(None, connect=_CONNECT_TIMEOUT),
             )
             self._clients.append(client)
         return self._clients[0]
 
     async def get(self, path: str) -> Any:
-        """A GET, as data; a whole URL goes where it says. Raises Refused or EngineError."""
-        hasty = self._opened().with_options(max_retries=_FEW)
-        return await self._within(hasty.get(path, cast_to=object))
+        """The data of a GET; path may be a whole URL. Raises RequestFailed or EngineError."""
+        client = self._open_client().with_options(max_retries=_PROBE_RETRIES)
+        return await self._with_timeout(client.get(path, cast_to=object))
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        return await self._within(self._opened().post(path, cast_to=object, body=dict(body)))
+        return await self._with_timeout(self._open_client().post(path, cast_to=object, body=dict(body)))
 
-    async def ask(self, body: Mapping[str, Any], chat: bool) -> tuple[Any, float, int]:
-        """An answer as data, the seconds that it took the last time, and how often it was asked for again."""
-        resource: Any = self._opened().chat.completions if chat else self._opened().completions
-        found = await self._within(resource.with_raw_response.create(**_arguments(body, chat)))
-        response = found.http_response
+    async def tokenize(self, body: Mapping[str, Any]) -> tuple[int, ...]:
+        """The token IDs of a text or a conversation, by vLLM. Raises ValueError for what it refuses, NotTold."""
         try:
-            said = response.json()
-            said = sound(said) if "\\ud" in response.text.lower() else said
+            response = await self.post(f"{self.root}/tokenize", body)
+            return tuple(map(int, response["tokens"]))
+        except RequestFailed as error:
+            if error.status == 400:
+                raise ValueError(str(error)) from None
+            raise NotTold(f"{self.url} does not report the tokens of a text: {error}") from None
+        except (KeyError, TypeError):
+            raise NotTold(f"{self.url} does not report the tokens of a text") from None
+
+    async def create(self, body: Mapping[str, Any], chat: bool) -> tuple[Any, float, int]:
+        """A response as data, the seconds that its last attempt took, and the number of retries."""
+        resource: Any = self._open_client().chat.completions if chat else self._open_client().completions
+        raw = await self._with_timeout(resource.with_raw_response.create(**_create_arguments(body, chat)))
+        http_response = raw.http_response
+        try:
+            data = http_response.json()
+            data = replace_lone_surrogates(data) if "\\ud" in http_response.text.lower() else data
         except (ValueError, RecursionError):
-            kind = response.headers.get("content-type", "no type")
-            raise Refused(self.clean(f"the server's answer is no JSON ({kind}): {response.text!r}")) from None
-        return said, response.elapsed.total_seconds(), found.retries_taken
+            kind = http_response.headers.get("content-type", "no type")
+            raise RequestFailed(
+                self.redact(f"the server's response is no JSON ({kind}): {http_response.text!r}")
+            ) from None
+        return data, http_response.elapsed.total_seconds(), raw.retries_taken
 
     async def stream(self, body: Mapping[str, Any], chat: bool) -> AsyncIterator[dict[str, Any]]:
-        """The chunks of an answer, as they come."""
-        resource: Any = self._opened().chat.completions if chat else self._opened().completions
-        more = {"stream": True, "stream_options": {"include_usage": True}}
-        chunks = await self._within(resource.create(**_arguments({**body, **more}, chat)))
+        """The chunks of a streamed response, as they come."""
+        resource: Any = self._open_client().chat.completions if chat else self._open_client().completions
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        chunks = await self._with_timeout(resource.create(**_create_arguments({**body, **options}, chat)))
         try:
-            while (chunk := await self._within(anext(chunks, None))) is not None:
-                yield sound(chunk.to_dict() if hasattr(chunk, "to_dict") else chunk)
+            while (chunk := await self._with_timeout(anext(chunks, None))) is not None:
+                yield replace_lone_surrogates(chunk.to_dict() if hasattr(chunk, "to_dict") else chunk)
         finally:
             await chunks.close()
 
-    async def _within(self, work: Any) -> Any:
-        """The result within the time that a request, or the next piece of a stream, may take; what goes wrong as
-        Refused or EngineError."""
-        _last.set(None)
+    async def _with_timeout(self, work: Any) -> Any:
+        """The result within the time that a request, or the next chunk of a stream, may take; failures are raised as
+        RequestFailed or EngineError."""
+        _last_status.set(None)
         try:
             async with asyncio.timeout(self._timeout):
                 return await work
         except TimeoutError:
-            last = _last.get()
-            before = f" (its last was {last})" if last and last >= 400 else ""
-            raise Refused(
-                f"no answer from {self.url} within {self._timeout:g} s{before}: give toolkit.connect a longer timeout"
+            status = _last_status.get()
+            detail = f" (the last response was {status})" if status and status >= 400 else ""
+            raise RequestFailed(
+                f"no answer from {self.url} within {self._timeout:g} s{detail}: give toolkit.connect a longer timeout"
             ) from None
         except Exception as error:  # noqa: BLE001  # of the client, of HTTP or of JSON: none may show the key
-            raise self._said(error) from None
+            raise self._translate_error(error) from None
 
-    def _said(self, error: Exception) -> Exception:
+    def _translate_error(self, error: Exception) -> Exception:
         import openai
 
         if isinstance(error, openai.APIStatusError):
-            return self._status(error)
+            return self._translate_status(error)
         if isinstance(error, openai.APIConnectionError):
             cause = error.__cause__
-            why = f"{type(cause).__name__}: {cause}" if cause else str(error)
+            reason = f"{type(cause).__name__}: {cause}" if cause else str(error)
             if type(cause).__name__ in ("ConnectError", "ConnectTimeout"):
                 return EngineError(
-                    f"cannot connect to {self.url} ({self.clean(why)}): is the server running there? What was "
+                    f"cannot connect to {self.url} ({self.redact(reason)}): is the server running there? What was "
                     "finished is kept; run again to go on"
                 )
-            return Refused(self.clean(f"the connection to {self.url} broke off: {why}"))
-        return Refused(self.clean(f"the server's answer cannot be read: {type(error).__name__}: {error}"))
+            return RequestFailed(self.redact(f"the connection to {self.url} broke off: {reason}"))
+        return RequestFailed(
+            self.redact(f"the server's response cannot be read: {type(error).__name__}: {error}")
+        )
 
-    def _status(self, error: openai.APIStatusError) -> Exception:
+    def _translate_status(self, error: openai.APIStatusError) -> Exception:
         body = error.body
-        about = body if isinstance(body, Mapping) else {}
-        said = self.clean(str(about.get("message") or about.get("detail") or body or error.response.text))
-        told = f"{self.url} answers {error.status_code}: {said.rstrip('.')}"
+        fields = body if isinstance(body, Mapping) else {}
+        detail = self.redact(
+            str(fields.get("message") or fields.get("detail") or body or error.response.text)
+        )
+        message = f"{self.url} answers {error.status_code}: {detail.rstrip('.')}"
         if error.status_code == 401:
-            return EngineError(f"{told}. {KEY}")
-        if error.status_code == 402 or about.get("code") == "insufficient_quota":
-            return EngineError(told)
-        return Refused(told, error.status_code)
+            return EngineError(f"{message}. {KEY_HINT}")
+        if error.status_code == 402 or fields.get("code") == "insufficient_quota":
+            return EngineError(message)
+        return RequestFailed(message, error.status_code)
 
-    def clean(self, text: str) -> str:
-        """What a server or the client said, shortened, without the key: servers echo what they were sent."""
+    def redact(self, text: str) -> str:
+        """A message of the server or the client, shortened, without the key: servers echo what they were sent."""
         if self._key != _NO_KEY:
             text = text.replace(self._key, "***")
-        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        return text if len(text) <= _MAX_MESSAGE_LENGTH else f"{text[:_MAX_MESSAGE_LENGTH]}…"
 
 
-def closed() -> EngineError:
+def closed_error() -> EngineError:
     return EngineError("this engine is closed, or of another process: toolkit.connect() gives a new one")
 
 
-async def _remember(response: Any) -> None:
-    _last.set(response.status_code)
+async def _record_status(response: Any) -> None:
+    _last_status.set(response.status_code)
 
 
-def visible(key: str) -> str:
-    """A key without the space around it that files leave. Raises ValueError for what no header can carry, TypeError
-    for what is no text; neither shows it."""
-    if not isinstance(key, str):
-        raise TypeError(f"api_key must be text, got {type(key).__name__}")
-    key = key.strip()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("api_key must be of visible ASCII characters, without spaces: a header carries it")
-    return key
-
-
-def checked(url: str) -> str:
-    """An address in its plainest form. Raises ValueError for what is none, and for one that may hold a key: HTTP
-    libraries write addresses into logs."""
+def validate_url(url: str) -> str:
+    """A URL in normal form. Raises ValueError for an invalid one, and for one that may hold a key: HTTP libraries log
+    URLs."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -237,17 +243,17 @@ def checked(url: str) -> str:
     return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
 
 
-def _arguments(body: Mapping[str, Any], chat: bool) -> dict[str, Any]:
-    """Arguments of the client's `create`. What it has no name for goes beside them."""
-    named = ("model", "messages" if chat else "prompt", "stream")
-    own = {name: body[name] for name in named if name in body}
-    return {**own, "extra_body": {n: v for n, v in body.items() if n not in named}}
+def _create_arguments(body: Mapping[str, Any], chat: bool) -> dict[str, Any]:
+    """Arguments of the client's `create`; fields that it has no parameter for go into extra_body."""
+    parameters = ("model", "messages" if chat else "prompt", "stream")
+    arguments = {name: body[name] for name in parameters if name in body}
+    return {**arguments, "extra_body": {n: v for n, v in body.items() if n not in parameters}}
 
 
 def _stop(
     loop: asyncio.AbstractEventLoop, thread: threading.Thread, clients: list[openai.AsyncOpenAI]
 ) -> None:
-    """Cancels all that runs in a loop, and ends it."""
+    """Cancels all that runs in a loop, and stops it."""
 
     async def end() -> None:
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -1,4 +1,4 @@
-"""Batches: the order in which many requests reach the engine.
+"""The order in which many requests reach the engine.
 
 vLLM runs a sampler feature over the whole batch as soon as one row asks for it: top_p sorts the vocabulary of
 every row, penalties count the tokens of every row. So requests that use the same features go together.
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from toolkit.request import Request
-from toolkit.sampling import NEUTRAL, Sampling
+from toolkit.core.request import Request
+from toolkit.core.sampling import NEUTRAL, Sampling
 
 _PENALTIES = ("frequency_penalty", "presence_penalty", "repetition_penalty")
-_SMALLEST = 32
-"""A group under this size fills the cores badly: it joins one that already pays for its features."""
+_MIN_GROUP_SIZE = 32
+"""A smaller group uses the cores badly: it joins one that already pays for its features."""
+
 
 # Each step changes one feature, so that the last rows of a group cost the next one little.
 _ORDER: tuple[frozenset[str], ...] = (
@@ -42,13 +43,13 @@ def batches(requests: Iterable[Request]) -> list[list[Request]]:
         groups[features(request.sampling)].append(request)
     for kind in _ORDER:
         hosts = [other for other in _ORDER if kind < other and groups[other]]
-        if 0 < len(groups[kind]) < _SMALLEST and hosts:
+        if 0 < len(groups[kind]) < _MIN_GROUP_SIZE and hosts:
             groups[min(hosts, key=len)].extend(groups[kind])
             groups[kind] = []
-    return [sorted(group, key=_prompt) for group in groups.values() if group]
+    return [sorted(group, key=_prompt_key) for group in groups.values() if group]
 
 
-def _prompt(request: Request) -> tuple[str, ...]:
+def _prompt_key(request: Request) -> tuple[str, ...]:
     if request.messages is not None:
         return tuple(text for m in request.messages for text in (m["role"], str(m["content"])))
     return (str(request.prompt),)

@@ -1,4 +1,6 @@
-"""What runs inside each of vLLM's own processes (entry point `vllm.general_plugins`)."""
+"""Runs inside each of vLLM's own processes (entry point `vllm.general_plugins`)."""
+
+from __future__ import annotations
 
 import multiprocessing
 import signal

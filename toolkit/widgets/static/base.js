@@ -1,5 +1,5 @@
-// What the browser's halves of all widgets share. All text goes in as text: nothing that a model has written is ever
-// parsed as HTML.
+// Frontend code that all widgets share. All text is inserted as text: nothing that a model has written is ever parsed
+// as HTML.
 
 // An element: h("button", { class: "on", onclick: f, title: "…" }, "text", child, …).
 function h(name, given = {}, ...children) {
@@ -22,11 +22,11 @@ function made(element, given, children) {
   return element;
 }
 
-// anywidget's module around a function that draws: draw({ root, content, ask, on, signal }).
-//   ask(what, given) → a promise of what the Python half's do_what(**given) returns
-//   on(what, f)      f(value) when Python calls tell(what, value); on("content", f) when it sets its content anew
-//   signal           aborted when the view goes
-const QUIET = 4000; // milliseconds without an answer of Python's, after which that is said
+// The anywidget module for a function that renders: draw({ root, content, ask, on, signal }).
+//   ask(what, given) → a promise of what the kernel's do_what(**given) returns
+//   on(what, f)      f(value) when Python calls notify(what, value); on("content", f) when it replaces its content
+//   signal           aborted when the view is removed
+const QUIET = 4000; // milliseconds without a response, after which the view says so
 const SILENCE = "The kernel does not answer. While it is busy, wait; when it does not run, start it and run this cell again.";
 
 function widget(draw) {
@@ -34,8 +34,8 @@ function widget(draw) {
     async render({ model, el }) {
       const gone = new AbortController();
       const root = h("div", { class: "tk" });
-      // Lab's shortcuts ("a" adds a cell, "d d" deletes one) match whatever has the focus, unless it says this itself:
-      // Lab looks from there upwards, and its selector matches before it would come to an ancestor that says it.
+      // JupyterLab's shortcuts ("a" adds a cell, "d d" deletes one) match any focused element without this attribute.
+      // It must be on that element: Lab searches upwards from it, and its selector matches before it reaches root.
       root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
       const silence = h("p", { class: "tk-silence", role: "status" });
       root.append(silence);
@@ -49,7 +49,7 @@ function widget(draw) {
 
 function channel(model, signal, tellSilence) {
   const waiting = new Map(), heard = new Map();
-  // Several views of one widget hear all that Python sends: each knows its own questions.
+  // Every view of a widget receives all messages: each recognizes the responses to its own requests.
   const mine = Math.random().toString(36).slice(2);
   let last = 0;
   const hear = (said) => {
@@ -76,7 +76,7 @@ function channel(model, signal, tellSilence) {
       waiting.set(id, { resolve, reject, late });
       try {
         model.send({ id, what, given });
-      } catch { // Lab's: of a kernel that is gone it knows at once
+      } catch { // JupyterLab throws at once when the kernel is gone
         clearTimeout(late);
         tellSilence(SILENCE);
       }
@@ -84,7 +84,7 @@ function channel(model, signal, tellSilence) {
   return { ask, on: (what, f) => heard.set(what, f) };
 }
 
-// Runs f once the calls have paused for some milliseconds; of answers that overtake each other the last question's wins.
+// settled: a debounced f, which runs once the calls have paused. latest: only the last call's result is delivered.
 function settled(f, pause = 120) {
   let timer;
   return (...given) => {
@@ -107,8 +107,8 @@ function latest(f) {
   };
 }
 
-// A box beside whatever of `chosen` has the pointer or the focus; fill(element) gives its content, null for none.
-// In the browser's top layer, since a notebook's outputs clip what stands out.
+// A tooltip on elements that match the selector `chosen`; fill(element) returns its content, null for none. It is in
+// the browser's top layer, since a notebook's outputs clip overflow.
 let tips = 0;
 function tip(root, chosen, fill, signal) {
   const box = h("div", { class: "tk-tip", role: "tooltip", id: `tk-tip-${++tips}-${Date.now()}`, popover: "manual" });
@@ -137,7 +137,7 @@ function tip(root, chosen, fill, signal) {
   return hide;
 }
 
-// Of the elements that `chosen` names one is a stop of the Tab key; arrows, Home and End go to the others.
+// Roving tabindex: one of the elements that match `chosen` is a tab stop; arrows, Home and End move to the others.
 function roving(box, chosen, signal, steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }) {
   const all = () => [...box.querySelectorAll(chosen)];
   const go = (to) => {
@@ -175,13 +175,13 @@ function select(options, value, onchange) {
   return box;
 }
 
-// Numbers as people read them. null, which stands for not known, is a dash.
+// Formatted numbers. null, which means unknown, is a dash.
 const percent = (p, digits = 1) => (p === null || p === undefined ? "–" : `${(100 * p).toFixed(digits)} %`);
 const number = (x, digits = 2) =>
   x === null || x === undefined ? "–" : Number.isInteger(x) ? x.toLocaleString("en") : Math.abs(x) >= 1e-3 || x === 0 ? x.toFixed(digits) : x.toExponential(1);
 
 // A line or scatter chart that follows the theme.
-//   series: [{ name, points: [[x, y, told], …], line: bool, mark: number }]; told: what a point says of itself
+//   series: [{ name, points: [[x, y, told], …], line: bool, mark: number }]; told: a point's tooltip
 function chart({ series, x, y, width = 520, height = 240, log = false, zero = true }) {
   const edge = { left: 58, right: 14, top: 10, bottom: 40 };
   const points = series.flatMap((one) => one.points).filter((p) => p[0] !== null && p[1] !== null);
@@ -230,7 +230,7 @@ function chart({ series, x, y, width = 520, height = 240, log = false, zero = tr
   return h("figure", { class: "tk-figure" }, picture, series.length > 1 ? key : null);
 }
 
-// Marks differ in shape too, for whoever does not see their colours.
+// Marks differ in shape too, for readers who cannot tell the colours apart.
 function shape(mark, x, y) {
   const r = 5;
   return [

@@ -1,21 +1,21 @@
 // Tokens in a row, for the widgets that show a model's text token by token.
 //
 //   const row = strip(pieces, { signal, fill, label, onselect, total, more });
-//   pieces    [{ text, values: { probability, rank, surprisal, entropy }, … }], null for what is not known. A piece is
+//   pieces    [{ text, values: { probability, rank, surprisal, entropy }, … }], null where unknown. A piece is
 //             one token, or the few whose bytes make one character (`Choice.pieces`); its text is visible() already
 //   fill      fill(i) → the tooltip's content for piece i, or null
-//   onselect  onselect(first, last), both included, when people select a span; onselect(null) when they let it go
-//   total     pieces in all, where not all are given at once; more(from) → a promise of those from there on
-// The element has
+//   onselect  onselect(first, last), both included, when a span is selected; onselect(null) when it is cleared
+//   total     number of all pieces, where `pieces` has only the first; more(from) → a promise of the next ones
+// Methods of the element:
 //   row.colour(by)                 one of MEASURES, or null for none
-//   row.mark(i, name, on = true)   the class `tk-is-NAME` on a piece, drawn already or not; its style is the caller's
-//   row.go(i)                      draws as far as that piece, scrolls to it and gives it the focus
-//   row.select(first, last)        as people do it; select(null) lets go
-// One piece is a stop of the Tab key. Arrows (also to the line above and below), Home and End move; with Shift they
-// select, as dragging does. Space or Enter selects one piece, Escape lets go.
+//   row.mark(i, name, on = true)   the class `tk-is-NAME` on a piece, rendered already or not; the caller styles it
+//   row.go(i)                      renders up to that piece, scrolls to it and focuses it
+//   row.select(first, last)        selects a span; select(null) clears the selection
+// One piece is a tab stop. Arrows (also to the line above and below), Home and End move; with Shift they select, as
+// dragging does. Space or Enter selects one piece, Escape clears the selection.
 
-// What pieces can be coloured by: how strongly (as toolkit/strip.py has it: 0 for the expected, 1 for the most
-// surprising), and where the four kinds of underline begin, which tell it without the colour.
+// The measures that colour pieces: the strength (as in toolkit/display/colored_tokens.py: 0 for expected, 1 for most
+// surprising), and the bounds of the four underlines, which show it without colour.
 const MEASURES = {
   probability: { strength: (v) => 1 - v, edges: [0.75, 0.5, 0.25], down: true, names: ["over 75 %", "to 75 %", "to 50 %", "to 25 %"] },
   rank: { strength: (v) => Math.log10(Math.max(v, 1)) / 2, edges: [2, 11, 100], names: ["1", "2 to 10", "11 to 99", "100 and over"] },
@@ -31,12 +31,12 @@ function coloured(element, value, by) {
   element.dataset.level = known ? edges.filter((edge) => (down ? value <= edge : value >= edge)).length : by ? "unknown" : "";
 }
 
-// What colours and underlines mean: an element beside the strips.
+// The legend of colours and underlines, shown beside the strips.
 function stripKey(by) {
   const { edges, down, names } = MEASURES[by];
   const samples = names.map((name, i) => {
     const sample = h("span", { class: "tk-piece" }, "text");
-    // A value in the middle of the level; the first begins at the expected, 1 for probabilities and ranks.
+    // A value in the middle of the level; the first begins at the expected value, 1 for probabilities and ranks.
     const ends = [down || by === "rank" ? 1 : 0, ...edges, down ? 0 : 2 * edges[2] - edges[1]];
     coloured(sample, (ends[i] + ends[i + 1]) / 2 - (by === "rank" && !i ? 0.5 : 0), by);
     return h("span", {}, sample, name);
@@ -139,7 +139,7 @@ function strip(pieces, { signal, fill, label = "tokens", onselect = () => {}, to
     if (i !== null) { select(anchor, i); move(i); }
   }, o);
   row.addEventListener("focusin", (event) => { const i = of(event); if (i !== null && i !== at) move(i); }, o);
-  // A span that is being dragged is not covered.
+  // No tooltip over a span that is being dragged.
   if (fill) tip(box, ".tk-piece", (element) => (dragging && chosen[0] !== chosen[1] ? null : fill(+element.dataset.i)), signal);
   draw();
 

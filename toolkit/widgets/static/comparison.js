@@ -1,4 +1,4 @@
-// Compare: outputs side by side. The Python half finds, sorts and tells apart; here is what one page of it looks like.
+// CompareView: outputs side by side. The kernel searches, sorts and diffs; the frontend renders one page.
 
 export default widget(async ({ root, content, ask, signal }) => {
   const state = {
@@ -8,7 +8,7 @@ export default widget(async ({ root, content, ask, signal }) => {
   const selected = new Set();
   let page = content.page, opened = null;
 
-  // What was found
+  // Search results
 
   const alert = h("div", { class: "tk-error", role: "alert" });
   const counts = h("span", { role: "status" });
@@ -44,7 +44,7 @@ export default widget(async ({ root, content, ask, signal }) => {
   const problem = h("div", { class: "tk-error cmp-problem", role: "alert" });
   const differing = h("input", { type: "checkbox", onchange: () => from({ differing: differing.checked }) });
   const none = [["", "–"]];
-  // A label's text holds the options too: the name is told apart.
+  // A label's text includes the options: the accessible name is set separately.
   const chooser = (name, ...given) => {
     const box = select(...given);
     box.setAttribute("aria-label", name);
@@ -166,7 +166,7 @@ export default widget(async ({ root, content, ask, signal }) => {
     const told = cell.told;
     grades.set(cell.i, cell.grade);
     const id = `${mine}-${at}`;
-    // Else the browser would stop at each text that can be scrolled; the detail is where the keyboard scrolls it.
+    // tabindex -1: browsers make every scrollable text a tab stop; the keyboard scrolls it in the detail.
     const said = told.error !== null ? h("div", { class: "tk-error", id }, told.error)
       : h("div", { class: "tk-said cmp-text" + (cell.same && state.diff !== "none" ? " cmp-same" : ""), id, tabindex: -1 }, pieces(cell.pieces));
     return h("td", { class: "cmp-cell", role: "gridcell", "data-at": at, tabindex: -1, "aria-label": name, "aria-describedby": id, "aria-expanded": "false" },
@@ -178,7 +178,7 @@ export default widget(async ({ root, content, ask, signal }) => {
       said, facts(told), gradeBox(cell.i, name, told.error !== null));
   }
 
-  // With two digits that tell something.
+  // At least two significant digits.
   const money = (dollars) => (dollars === null ? "–" : `$${dollars.toFixed(dollars ? Math.max(2, 1 - Math.floor(Math.log10(dollars))) : 0)}`);
   const badge = (kind, sign, text) => h("span", { class: `tk-badge cmp-${kind}` }, `${sign} ${text}`);
   function facts(told) {
@@ -196,7 +196,7 @@ export default widget(async ({ root, content, ask, signal }) => {
     return list.map(([op, text, hit]) => h(tags[op], { class: `cmp-${op}` }, hit ? h("mark", {}, text) : text));
   }
 
-  // Grades: shown at once, taken back where they cannot be saved
+  // Grades: shown at once (optimistic), reverted if they cannot be saved
 
   const THUMB = "M1 7h3v7H1zM5 7.4 8.2 1c1.2 0 2 .9 1.8 2.1L9.5 6h3.6c1 0 1.7.9 1.5 1.8l-1.1 4.9c-.2.8-.9 1.3-1.7 1.3H5z";
   const thumb = (up) => svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true" },
@@ -231,7 +231,7 @@ export default widget(async ({ root, content, ask, signal }) => {
     box.sync = (error) => {
       up.setAttribute("aria-pressed", String(now().thumb === 1));
       down.setAttribute("aria-pressed", String(now().thumb === -1));
-      // What is being written stays.
+      // Inputs that are being edited keep their text.
       const given = [[score, now().score === null ? "" : String(now().score)], [note, now().note]];
       for (const [one, value] of given) if (one !== document.activeElement) one.value = value;
       wrong.textContent = error ? `not saved: ${error.message}` : "";
@@ -253,10 +253,10 @@ export default widget(async ({ root, content, ask, signal }) => {
     }
   }
 
-  // An output may be in the table more than once, and in its detail.
+  // An output may be in the table more than once, and in the detail.
   const regrade = (i, error) => root.querySelectorAll(`.cmp-grade[data-i="${i}"]`).forEach((box) => box.sync(error));
 
-  // Selecting and taking away
+  // Selection and download
 
   function pick(all, name) {
     const box = h("input", {
@@ -357,7 +357,7 @@ export default widget(async ({ root, content, ask, signal }) => {
       const panel = drawDetail(cell, given, at, told, show);
       box.replaceChildren(panel);
       panel.focus({ preventScroll: true });
-      // In view as far as that goes, its head first. Only here: the notebook around stays where it is.
+      // Scrolls the detail into view, its head first. Scrolls only the table: the notebook stays in place.
       const below = line.offsetTop + line.offsetHeight - scroll.scrollTop - scroll.clientHeight;
       if (below > 0) scroll.scrollTop = Math.min(scroll.scrollTop + below, line.offsetTop - table.tHead.offsetHeight);
     };
@@ -396,7 +396,7 @@ export default widget(async ({ root, content, ask, signal }) => {
 
   // Mouse and keyboard
 
-  // Of all cells the controls of one alone are stops of the Tab key: those of the current one.
+  // Only the controls of the current cell are tab stops.
   function reach(cell) {
     table.querySelectorAll(".cmp-cell :is(button, input)").forEach((one) => (one.tabIndex = cell?.contains(one) ? 0 : -1));
     table.querySelectorAll(".cmp-row .cmp-pick").forEach((one) => (one.tabIndex = cell && one.closest("tr") === cell.closest("tr") ? 0 : -1));
@@ -443,7 +443,7 @@ export default widget(async ({ root, content, ask, signal }) => {
       key("n"), " note ", key("x"), " select ", key("/"), " search ", key("PgUp"), key("PgDn"), " pages"));
   draw();
 
-  // What is drawn is as old as the widget: it may be shown a second time, after grades were given and outputs selected.
+  // The content dates from the widget's creation: a later view must ask for the current grades and selection.
   const drawn = [...grades.keys()];
   ask("known", { places: drawn }).then((known) => {
     drawn.forEach((i, k) => { grades.set(i, known.grades[k]); regrade(i); });

@@ -5,7 +5,7 @@ export default widget(({ root, content, ask, signal }) => {
   let offers = content.offers, models = offers.map((one) => ({ key: one.key, name: one.name }));
   let by = null, down = false, page = 0, against = known("cost") ? "paid" : null;
 
-  // Of a column of money: as many places for all as its smallest needs.
+  // Decimal places of a column of costs: as many as its smallest value needs.
   const places = (values) => {
     const least = Math.min(...values.filter((v) => v).map(Math.abs));
     return Number.isFinite(least) ? Math.min(9, Math.max(2, 2 - Math.floor(Math.log10(least)))) : 2;
@@ -14,8 +14,7 @@ export default widget(({ root, content, ask, signal }) => {
   const whole = (value) => (value === null ? "–" : Math.round(value).toLocaleString("en"));
   const same = (a, b) => a[0] === b[0] && a[1] === b[1];
 
-  // What each price says of each setting: the one that was paid first. What one completion was paid holds what was lost
-  // on failures too.
+  // The cost of each setting at each price, the paid one first. A paid cost per completion includes failures.
   const prices = () => [
     known("cost") && { id: "paid", name: "as paid", told: content.paid, cost: columns.cost, each: columns.cost_per_completion, total: total.cost },
     ...offers.filter((one) => models.some((other) => same(other.key, one.key))).map((one) => ({ ...one, id: JSON.stringify(one.key) })),
@@ -23,7 +22,7 @@ export default widget(({ root, content, ask, signal }) => {
     machinePrice(),
   ].filter(Boolean).map((one) => ({ ...one, each: one.each ?? one.cost.map((c, i) => (c !== null && columns.completions[i] ? c / columns.completions[i] : null)) }));
 
-  // Prices without tiers need no more than the sums of tokens.
+  // Prices without tiers need only the sums of tokens.
   const ownPrice = () => {
     const [rate, out, cachedRate] = [input, output, cachedIn].map(dollars);
     if (rate === null || out === null || given(cachedIn) < 0) return null;
@@ -41,7 +40,7 @@ export default widget(({ root, content, ask, signal }) => {
     return { id: "hour", name: "this machine", told: `this machine: ${rate} an hour, in US dollars`, cost: cost.map(times), total: times(total) };
   };
 
-  // Which settings no other beats, as toolkit.cost.pareto has it.
+  // The Pareto front, as in toolkit.pricing.costs.pareto.
   const pareto = (costs, worth) => {
     const order = costs.map((_, i) => i).filter((i) => costs[i] !== null && worth[i] !== null).sort((a, b) => costs[a] - costs[b] || worth[b] - worth[a]);
     const kept = new Set();
@@ -138,7 +137,7 @@ export default widget(({ root, content, ask, signal }) => {
     parts.map(([name, of]) => h("span", { class: `tk-cost-${name}`, style: { width: `${(100 * of(i)) / most}%` } })));
   const key = h("div", { class: "tk-key" }, "tokens:", parts.map(([name]) => h("span", {}, h("i", { class: `tk-cost-swatch tk-cost-${name}` }), name === "prompt" ? "prompt, not cached" : name)));
 
-  // Everything at each price, beside what was paid
+  // The total cost at each price, beside what was paid
 
   const totals = h("div", {});
   const drawTotals = () => {
@@ -218,7 +217,7 @@ export default widget(({ root, content, ask, signal }) => {
   }), 60);
   const changed = (id) => {
     const were = cache.checked;
-    // A rate of cached tokens says nothing without them.
+    // A rate for cached tokens has no effect unless they are counted.
     if (id === "cached") cache.checked = given(cachedIn) !== null;
     if (id === "hour") local.checked = given(hour) !== null;
     status.textContent = wrong();

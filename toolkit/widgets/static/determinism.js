@@ -2,7 +2,7 @@ export default widget(({ root, content, ask, signal }) => {
   const { systems, sentences } = content;
   const size = systems.length;
   const many = (n, noun) => `${number(n)} ${noun}${n === 1 ? "" : "s"}`;
-  // What is not all does not round up to it.
+  // A share below 1 is not rounded up to 100 %.
   const share = (p) => (p < 1 && p > 0.9995 ? "> 99.9 %" : percent(p));
   const nats = (x) => (x === null ? "not known" : `${number(x)} nats`);
   const cellOf = (a, b) => content.cells[a * size - (a * (a - 1)) / 2 + (b - a)];
@@ -11,7 +11,7 @@ export default widget(({ root, content, ask, signal }) => {
   const beside = h("div", { class: "tk-det-beside" }), list = h("section", { class: "tk-det-list" });
   const detail = h("section", { class: "tk-det-fork", "aria-label": "both answers" });
   const status = h("div", { class: "tk-error", role: "status" });
-  // What an answer from Python is for, if it comes too late for another choice, is not shown.
+  // A response that arrives after another request was made is dropped.
   const fetched = latest(ask);
   const asked = async (what, given, then) => {
     root.setAttribute("aria-busy", "true");
@@ -84,7 +84,7 @@ export default widget(({ root, content, ask, signal }) => {
 
   const survival = (points) => {
     if (!points.length) return h("p", { class: "tk-faint" }, "No pair of runs whose tokens are known: no curve of survival.");
-    // The share holds until the next token: stairs.
+    // The share holds until the next token: a step function.
     const stairs = (column) => points.flatMap((p, i) => (i ? [[p[0], points[i - 1][column]], [p[0], p[column]]] : [[p[0], p[column]]]));
     const [last] = points.slice(-1);
     const band = last[2] === null ? [] : [
@@ -97,7 +97,7 @@ export default widget(({ root, content, ask, signal }) => {
       h("p", { class: "tk-faint" }, `After ${many(last[0], "token")} ${share(last[1])} of the pairs are still equal (Kaplan and Meier).`));
   };
 
-  // Its forks
+  // The forks of a cell
 
   const listed = ({ forks, total, page, size: most }, a, b) => {
     const turn = (to) => asked("forks", { a, b, page: to }, (found) => {
@@ -187,7 +187,7 @@ export default widget(({ root, content, ask, signal }) => {
     near_ties === null ? "" : `Near ties, where such a drift can turn the choice: ${percent(near_ties)} of the shared tokens.`,
   ];
 
-  // One of the three strips: what is shared, and what follows in each.
+  // One of the three strips: the shared part, and what follows in each answer.
   const pieces = (found, row, side, label) => {
     const given = side ? found.after[side - 1] : found.shared;
     const marked = (from) => given.slice(from).forEach((piece, i) => piece.same && made.mark(from + i, "same"));

@@ -1,10 +1,10 @@
-// The few-shot builder: examples and how they are chosen above, the prompt that comes of it below.
+// The few-shot builder: the examples and how they are chosen above, the resulting prompt below.
 export default widget(async ({ root, content, ask, on, signal }) => {
   let state = content;
 
   const failure = h("p", { class: "tk-error", role: "alert" });
   const failed = (error) => (failure.textContent = error.message);
-  // Each change makes the content anew, for every view of the builder. focus: the names of what then has the keyboard.
+  // Each change replaces the content in every view of the builder. focus: names of the elements to focus afterwards.
   on("content", (now) => { state = now; draw(); });
   const change = async (what, given, ...focus) => {
     try {
@@ -15,14 +15,14 @@ export default widget(async ({ root, content, ask, on, signal }) => {
       if (focus.length) (found.find((one) => one) ?? adding).focus();
     } catch (error) { failed(error); }
   };
-  // What is being typed stays, whatever else has changed meanwhile.
+  // An input that is being edited keeps its text when the content changes.
   const put = (box, text) => {
     if (box === document.activeElement && box.value !== box.defaultValue) return;
     if (box.value !== text) box.value = text;
     box.defaultValue = text;
   };
 
-  // Examples. The elements stay, and show what now is in their place: who has the keyboard keeps it.
+  // Examples. Row elements are reused for the new content, so that the focus is kept.
   const act = (label, sign, f) => h("button", { type: "button", "aria-label": label, title: label, onclick: f }, sign);
   const name = (button, label) => { button.ariaLabel = button.title = label; };
   const row = () => {
@@ -59,7 +59,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
   const head = h("tr", {}), body = h("tbody", {});
   let rows = [], names = null;
   const drawTable = () => {
-    if (names !== state.names.join("\n")) { // other columns
+    if (names !== state.names.join("\n")) { // the columns changed
       names = state.names.join("\n");
       head.replaceChildren(h("th", { title: "include" }, "✓"), h("th", {}, "#"), h("th", {}), ...state.columns.map((one) => h("th", {}, one)), h("th", {}));
       rows = [];
@@ -84,7 +84,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
   const pages = h("span", { class: "tk-build-pages" }, previous, page, next);
   const table = h("div", { class: "tk-build-table" }, h("table", {}, h("thead", {}, head), body), h("div", { class: "tk-bar" }, adding, included, pages));
 
-  // How they are chosen, and the window
+  // How examples are chosen, and the context window
   const errors = new Map();
   const place = (of) => {
     errors.set(of, h("div", { class: "tk-error tk-build-error", role: "alert" }));

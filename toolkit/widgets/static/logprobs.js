@@ -1,4 +1,4 @@
-// The view of texts token by token: by itself in LogprobsView, and within CompletionView.
+// The view of texts token by token, used by LogprobsView and CompletionView.
 function logprobsView({ root, content, ask, signal }) {
   const box = h("div", { class: "tk-logprobs" });
   const facts = h("p", { class: "tk-faint tk-facts" });
@@ -46,7 +46,7 @@ function logprobsView({ root, content, ask, signal }) {
   show();
 }
 
-// One text needs no choice, some are chosen by how they begin, many by their number.
+// The picker of a text: none for one text, by first words for some, by number for many.
 function picker({ names, count }, pick) {
   if (count === 1) return null;
   const step = (by) => () => { const to = +box.value + by; if (to >= low && to < low + count) { box.value = to; pick(to - low); } };
@@ -68,7 +68,7 @@ function factsOf(text) {
   return [lines.filter(Boolean).join(" · "), " · ", h("span", {}, text.mode ?? "mode unknown", ` (${text.means})`)];
 }
 
-// What the pointer or the focus tells of a piece: mostly one token.
+// The tooltip of a piece, which is mostly one token.
 const ROWS = 12;
 function pieceTable(piece, text) {
   const alone = piece.tokens.length === 1;
@@ -97,7 +97,7 @@ function topTable(token, rows) {
   if (!token.top.length) return h("p", { class: "tk-faint" }, "no other tokens were asked for: top_logprobs");
   const free = token.top.some((one) => one.free !== undefined);
   const list = free ? [...token.top].sort((a, b) => (b.free ?? b.p) - (a.free ?? a.p)) : token.top;
-  // The chosen one is shown, however unlikely it was.
+  // The chosen token is shown, however unlikely it was.
   const place = list.findIndex((one) => one.id === token.id);
   const shown = list.filter((_, i) => i < rows || i === place);
   const chosen = place < 0 && token.logprob !== null ? [{ id: token.id, text: token.text, p: Math.exp(token.logprob), beyond: true }] : [];
@@ -137,7 +137,7 @@ const small = (p) => (p >= 0.001 ? percent(p, 2) : p > 0 ? p.toExponential(1).re
 
 function surprisalBars({ bars, tokens }) {
   if (bars.length < 2) return "";
-  // Of a text without a surprise the bars stay low.
+  // The scale is at least 1 nat, so that bars stay low in a text without surprises.
   const highest = Math.max(1, ...bars.map((x) => x ?? 0));
   const high = 36, each = tokens / bars.length;
   const d = bars.map((x, i) => (x ? `M${i} ${high}v${(-high * x / highest).toFixed(2)}h.8v${(high * x / highest).toFixed(2)}z` : "")).join("");

@@ -1,5 +1,5 @@
-// The sampler's settings on sliders over a step of a completion. The Python half computes every distribution; here
-// it is drawn, and the rows stay, so that bars move under a slider and the focus is kept.
+// Sampling parameters as sliders over a step of a completion. The kernel computes every distribution; the frontend
+// draws it and reuses the rows, so that bars move with a slider and the focus is kept.
 
 const CEILINGS = [0.05, 0.1, 0.25, 0.5, 1];
 const FATES = ["kept", "unknown", "cut"];
@@ -7,7 +7,7 @@ const FATES = ["kept", "unknown", "cut"];
 export default widget(({ root, content, ask, on, signal }) => {
   let step = content.step, settings = { ...content.settings };
 
-  // What is asked: no faster than the answers come, and always what holds when it is asked.
+  // At most one request at a time, each with the settings at the time it is sent.
   const show = paced(async () => {
     try {
       draw(await ask("at", { step, settings }));
@@ -46,7 +46,7 @@ export default widget(({ root, content, ask, on, signal }) => {
   tip(root, ".tk-mic-token", text.told, signal);
 });
 
-// Runs f at once. Calls that come while it runs are one more run after it.
+// Runs f at once. Calls during a run are merged into one more run after it.
 function paced(f) {
   let running = false, again = false;
   return async () => {
@@ -61,7 +61,7 @@ function paced(f) {
   };
 }
 
-// A line that is read aloud, once the changes have paused.
+// A live region, which screen readers announce once changes have paused.
 function liveLine() {
   const box = h("p", { class: "tk-mic-status tk-faint", role: "status" });
   return { box, tell: settled((text) => { if (box.textContent !== text) box.textContent = text; }, 300) };
@@ -73,7 +73,7 @@ function said(now) {
   return `${before} for the penalties.${greedy}`;
 }
 
-// The text, one token a stop: what has the focus is the step.
+// The text; each token can be focused, and the focused one is the step.
 function strip(content, ask, choose, signal) {
   let { first, texts, p, ranks } = content.page, current = content.step;
   const box = h("div", { class: "tk-said tk-mic-text", role: "listbox", dir: "auto", "aria-label": "tokens of the completion", "aria-orientation": "horizontal" });
@@ -132,7 +132,7 @@ function strip(content, ask, choose, signal) {
   return { box: h("section", {}, head, box), go: (to) => go(to, false), told };
 }
 
-// How tall the mark below a token is, 0 to 1: surprisal, with 8 nats and over in full.
+// The height of the mark below a token, 0 to 1: surprisal, capped at 8 nats.
 const surprise = (p) => (p === null ? 0 : Math.min(1, -Math.log(Math.max(p, 1e-9)) / 8).toFixed(2));
 
 function sliders(content, set, reset) {
@@ -145,7 +145,7 @@ function sliders(content, set, reset) {
     ["frequency_penalty", "frequency penalty", -2, 2, 0.05],
     ["presence_penalty", "presence penalty", -2, 2, 0.05],
   ];
-  // A top-k of 0 keeps all: the slider's right end.
+  // A top-k of 0 keeps all tokens: the slider's right end.
   const place = (name, value) => (name === "top_k" && value === 0 ? most : value);
   const value = (name, at) => (name === "top_k" && at === most ? 0 : at);
   const parts = known.map(([name, label, min, max, step]) => {
@@ -170,7 +170,7 @@ function sliders(content, set, reset) {
   return { box: h("section", {}, bar, h("div", { class: "tk-mic-sliders" }, parts.map((one) => one.row))), reflect };
 }
 
-// Before and after, in numbers.
+// The numbers before and after the settings.
 function tiles() {
   const tile = (label, title) => {
     const before = h("span"), after = h("strong");
@@ -193,7 +193,7 @@ function tiles() {
   return { box, draw };
 }
 
-// The table of the step. Its rows are made anew for another step alone.
+// The table of the step. Its rows are rebuilt only for another step.
 function distribution(pick, lacks, signal) {
   const body = h("tbody"), ends = h("span", { class: "tk-mic-scale" }, h("span", {}, "0"), h("span"));
   const problem = h("p", { class: "tk-error", role: "alert", hidden: true });
@@ -216,7 +216,7 @@ function distribution(pick, lacks, signal) {
     grid.hidden = false;
     grid.classList.remove("tk-mic-old");
     if (drawn !== now.step) build(now);
-    // What all others have together may be beyond the scale: it would make the bars of single tokens too small.
+    // The row of all others may exceed the scale: including it would make the bars of single tokens too small.
     const most = Math.max(...now.rows.filter((row) => row.fate !== "others").flatMap((row) => [row.before, row.high]));
     const ceiling = CEILINGS.find((one) => one >= most) ?? 1;
     ends.lastChild.textContent = `${100 * ceiling} %`;
@@ -259,7 +259,7 @@ function line({ id, text, drawn, seen, before, fate }, pick) {
   return { row, draw };
 }
 
-// Bounds as one number where they read the same.
+// Two bounds, or one number where both read the same.
 function span([low, high]) {
   const [least, most] = [low, high].map((x) => (x === null ? "–" : x >= 100 ? Math.round(x).toLocaleString("en") : x.toFixed(2)));
   return least === most ? least : `${least} – ${most}`;
@@ -271,7 +271,7 @@ function share(low, high) {
   return least === most ? `${least} %` : `${least} – ${most} %`;
 }
 
-// What was branched, the newest first: the original and the branch, side by side from the fork on.
+// The branches, the newest first: original and branch, side by side from the fork on.
 function branches(content, ask, on, signal) {
   const list = h("div"), lacking = h("p", { class: "tk-faint", role: "status" });
   const begun = new Map();
@@ -287,7 +287,7 @@ function branches(content, ask, on, signal) {
     tick();
     const timer = setInterval(tick, 500);
     signal.addEventListener("abort", () => clearInterval(timer));
-    // The branch may be told before the question is answered: its name is given here, and known to this view alone.
+    // The branch may arrive before the response to this request, so this view names it here.
     const name = `${Math.random()}`;
     begun.set(name, { box, timer });
     ask("branch", { step, token: token.id, card: name }).catch((error) => end({ card: name, error: error.message }));

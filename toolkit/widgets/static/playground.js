@@ -1,9 +1,9 @@
-// The playground: messages and settings to the left and right, the answer and its history below.
+// The playground: messages on the left, settings on the right, the answer and the history below.
 export default widget(async ({ root, content, ask, on, signal }) => {
   const roles = content.roles.map((role) => [role, role]);
   let turns = [], running = null, shown = null, history = content.history, chosen = [];
 
-  // Errors stand where their cause is.
+  // Errors are shown beside their cause.
   const places = new Map();
   const place = (name) => {
     const box = h("div", { class: "tk-error tk-play-error", role: "alert" });
@@ -19,7 +19,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
   // Messages
   const editor = h("div", { class: "tk-play-turns" });
   const act = (label, sign, f, disabled) => h("button", { type: "button", "aria-label": label, title: label, disabled, onclick: f }, sign);
-  // focus: the names of what takes the keyboard, the first that can.
+  // focus: names of the elements to focus, the first that can be.
   const drawTurns = (...focus) => {
     editor.replaceChildren(...turns.map(turnBox));
     const found = focus.map((name) => [...editor.querySelectorAll("[aria-label]")].find((one) => one.ariaLabel === name && !one.disabled));
@@ -55,7 +55,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
   };
   const more = h("button", { type: "button", onclick: add }, "+ add a turn");
 
-  // Settings: names, ranges and what they mean come from Python.
+  // Settings: names, ranges and neutral values come from Python.
   const model = h("span", { class: "tk-play-model" }, content.model);
   const models = select(content.models.map((name, i) => [`${i}`, name]), "0", () => changed()); // shown where there are several
   models.setAttribute("aria-label", "model");
@@ -86,7 +86,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     return [h("label", { for: id, title: given.title }, one.name), h("span", { class: `tk-play-${one.kind}` }, slider, box), place(one.name)];
   };
   const HINTS = { json_schema: '{"type": "object", "properties": {…}}', choice: "one choice a line", regex: "\\d{4}-\\d{2}", grammar: "EBNF or Lark" };
-  const forms = new Map(); // what was typed for each kind
+  const forms = new Map(); // the typed text for each kind
   const kind = select(content.kinds.map((one) => [one, { text: "text", json_object: "JSON mode", json_schema: "JSON Schema" }[one] ?? one]), "text",
     () => { formText.value = forms.get(kind.value) ?? ""; showForm(); changed(); });
   kind.setAttribute("aria-label", "response format");
@@ -115,7 +115,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     changed();
   };
 
-  // Tokens and cost, while one types
+  // Tokens and cost, updated while typing
   const meter = h("div", { class: "tk-play-meter", "aria-hidden": "true" }, h("span", {}), h("span", {}));
   const counted = h("span", { class: "tk-play-counted", "aria-live": "polite" });
   const count = latest((given) => ask("count", { draft: given }));
@@ -152,7 +152,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
   const WAITING = "waiting for the model …";
   const busy = (now) => {
     running = now;
-    // Whoever presses a button stays on one: a disabled one would take the keyboard away.
+    // Moves the focus from one button to the other: a disabled button loses it.
     const there = document.activeElement;
     run.disabled = !!now;
     halt.disabled = !now;
@@ -167,7 +167,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
     try { wrong((await ask("run", { draft: draft() })).errors); } catch (error) { failed(error); }
     starting = false;
   };
-  // Every view of the playground is told of an answer that begins, and of one that is coming as another view opens.
+  // Sent to every view when an answer begins, and when another view opens while one is running.
   on("began", (reply) => {
     if (running === reply.number) return;
     busy(reply.number);
@@ -185,7 +185,7 @@ export default widget(async ({ root, content, ask, on, signal }) => {
       const box = texts.children[choice].querySelector(".tk-said");
       const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 8;
       box.append(text);
-      if (atEnd) box.scrollTop = box.scrollHeight; // who has scrolled up to read stays there
+      if (atEnd) box.scrollTop = box.scrollHeight; // keeps the position of a reader who scrolled up
     }
   });
   on("done", (reply) => {

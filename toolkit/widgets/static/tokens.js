@@ -16,7 +16,7 @@ export default widget(({ root, content, ask, on, signal }) => {
     rows[i] = { row, pieces: side.pieces, lit: [] };
     return h("section", { class: "tk-side" }, h("h4", {}, side.name), h("p", {}, ...countsOf(side)), row);
   };
-  // The same characters in the other half.
+  // The same characters on the other side.
   const point = (i, at) => {
     const here = rows[i].pieces[at], there = rows[1 - i];
     dim();
@@ -37,7 +37,7 @@ export default widget(({ root, content, ask, on, signal }) => {
     }) });
     area.value = content.text;
     root.append(area);
-    // Another view of this widget was edited; what is being typed here is not overwritten.
+    // Another view of this widget was edited; text that is being typed here is not overwritten.
     on("content", (now) => {
       if (document.activeElement === area) return;
       area.value = now.text;

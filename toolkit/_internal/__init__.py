@@ -1,0 +1,3 @@
+"""Shared helpers: validation, hashing, text, plain data, files."""
+
+__all__ = ["files", "hashing", "jsonable", "text", "validation"]

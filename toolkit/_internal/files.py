@@ -1,0 +1,32 @@
+"""Where the toolkit keeps its files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def toolkit_home() -> Path:
+    """The folder for models, logs and records: `TOOLKIT_HOME`, by default `toolkit` in the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("TOOLKIT_HOME") or Path(cache) / "toolkit").expanduser()
+
+
+def oldest_first(files: Iterable[Path]) -> list[Path]:
+    """Files in the order of their last change; without those that another process has deleted meanwhile."""
+    changed = {}
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            changed[file] = file.stat().st_mtime_ns
+    return sorted(changed, key=changed.__getitem__)
+
+
+def write_atomically(file: Path, text: str, mode: int = 0o666) -> None:
+    """Another process that reads the file finds its old text or all of the new one. mode: before the umask."""
+    draft = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as stream:
+        stream.write(text)
+    draft.replace(file)

@@ -1,0 +1,121 @@
+"""Checks of user-supplied values: numbers in a range, known names, text that can be encoded."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import math
+import numbers
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for an unknown name: suggests the nearest known name, or lists them all."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    return f"unknown {kind} {name!r}: {hint}"
+
+
+def named_fields_only(kind: str) -> Callable[[type[T]], type[T]]:
+    """Class decorator: an unknown keyword argument raises TypeError, which names the nearest known one."""
+
+    def decorate(cls: type[T]) -> type[T]:
+        names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        build = cls.__init__
+
+        @functools.wraps(build)
+        def init(self: Any, *args: Any, **fields: Any) -> None:
+            for name in fields.keys() - names:
+                raise TypeError(unknown(kind, name, names))
+            build(self, *args, **fields)
+
+        cls.__init__ = init  # type: ignore[method-assign]
+        return cls
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Real:
+    """A finite number in a range, of Python or NumPy (bool is not one); `open_low` excludes the lower bound."""
+
+    low: float
+    high: float
+    fix: str
+    open_low: bool = False
+
+    def __call__(self, name: str, value: object) -> float:
+        number = finite_or_none(value)
+        if number is None or not self._in_range(number):
+            raise ValueError(f"{name} must be a number {self._range_text()}, got {value!r}: {self.fix}")
+        return number
+
+    def _in_range(self, value: float) -> bool:
+        return (value > self.low if self.open_low else value >= self.low) and value <= self.high
+
+    def _range_text(self) -> str:
+        low = f"above {self.low:g}" if self.open_low else f"from {self.low:g}"
+        if math.isinf(self.high):
+            return low if self.open_low else f"{low} up"
+        return f"{low} to {self.high:g}"
+
+
+def finite_or_none(value: object) -> float | None:
+    """A number as a float; None for other types, and for numbers that are not finite or too large."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number in a range (bool is not one)."""
+
+    low: int
+    high: int | None
+    fix: str
+
+    def __call__(self, name: str, value: object) -> int:
+        # NumPy's integers have __index__ as well; floats do not, even whole ones.
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise ValueError(f"{name} must be a whole number, got {value!r}: {self.fix}")
+        number = value.__index__()
+        if number < self.low or (self.high is not None and number > self.high):
+            high = "up" if self.high is None else f"to {self.high}"
+            raise ValueError(
+                f"{name} must be a whole number from {self.low} {high}, got {value!r}: {self.fix}"
+            )
+        return int(number)
+
+
+def encodable(where: str, text: str) -> str:
+    """The text unchanged. Raises ValueError for lone surrogates, which no tokenizer or file accepts."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where} is not valid Unicode: {text[error.start]!r} at character {error.start} is half of a "
+            "surrogate pair; decode the text with errors='replace'"
+        ) from None
+    return text
+
+
+def validate_api_key(key: str) -> str:
+    """A key without surrounding white space, such as a file's line end. Raises ValueError for a key that no HTTP
+    header can carry, TypeError for one that is not text; neither message shows the key."""
+    if not isinstance(key, str):
+        raise TypeError(f"api_key must be text, got {type(key).__name__}")
+    key = key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("api_key must be of visible ASCII characters, without spaces: a header carries it")
+    return key

@@ -1,0 +1,3 @@
+"""Whether equal requests get equal answers: statistics, the report and its sentences."""
+
+__all__ = ["forks", "html", "repeats", "report", "sentences", "statistics", "tables"]

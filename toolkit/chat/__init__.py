@@ -1,0 +1,3 @@
+"""Conversations, and the tool loop."""
+
+__all__ = ["conversation", "tool_loop"]

@@ -1,0 +1,3 @@
+"""The command line: `python -m toolkit`."""
+
+__all__ = ["demo", "main"]

@@ -1,0 +1,18 @@
+"""vLLM on this machine. The only folder that imports vllm."""
+
+__all__ = [
+    "batching",
+    "config",
+    "engine",
+    "engine_args",
+    "engine_thread",
+    "environment",
+    "fingerprint",
+    "hardware",
+    "images",
+    "logs",
+    "outputs",
+    "plugin",
+    "sampling_params",
+    "tool_calls",
+]

@@ -1,0 +1,27 @@
+"""Parses tool calls in a text, by vLLM's parsers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from toolkit.structured.tools import Tool, ToolCall, call_id
+
+
+def parse_calls(
+    tokenizer: Any, parser: str, text: str, tools: Sequence[Tool]
+) -> tuple[tuple[ToolCall, ...], str]:
+    """The calls in a text, by vLLM's parser of that name, and the text around them."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.tool_parsers import ToolParserManager
+
+    openai_tools = [tool.to_openai() for tool in tools]
+    request = ChatCompletionRequest(
+        model="-", messages=[{"role": "user", "content": "-"}], tools=openai_tools
+    )
+    try:
+        extracted = ToolParserManager.get_tool_parser(parser)(tokenizer).extract_tool_calls(text, request)
+    except RuntimeError:  # some parsers need a token that this tokenizer lacks: then there are no such calls
+        return (), text
+    calls = tuple(ToolCall(call_id(), c.function.name, c.function.arguments) for c in extracted.tool_calls)
+    return calls, (extracted.content or "") if calls else text

@@ -1,0 +1,15 @@
+"""Grids, sweeps, plans, runs, the determinism ladder, classification, protocols of papers."""
+
+__all__ = [
+    "classify",
+    "completion_writer",
+    "determinism_ladder",
+    "explain_difference",
+    "explore",
+    "grid",
+    "ladder_report",
+    "plan",
+    "protocols",
+    "schema_cost",
+    "sweep",
+]

@@ -1,0 +1,157 @@
+"""The result of the determinism ladder."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolkit._internal.text import percent, plural
+from toolkit.analysis.determinism.report import Determinism
+from toolkit.analysis.determinism.sentences import describe_drift
+from toolkit.analysis.determinism.statistics import bound, interval
+from toolkit.display.html import html_table, three_digits
+from toolkit.display.plots.determinism import plot_ladder
+from toolkit.engines.variant import Variant
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A condition under which requests are run."""
+
+    name: str
+    cause: str = ""
+    """The cause, when this is the first condition that changes an answer."""
+    size: int = 1
+    """Batch size: requests that start together."""
+    cold: bool = False
+    """The prefix cache is emptied before each batch."""
+    warm: bool = False
+    """Every prompt is in the prefix cache."""
+    shuffled: bool = False
+    traffic: bool = False
+    """Beside other requests, of all lengths."""
+    sampled: bool = False
+    """At temperature 1 without a seed: answers must differ."""
+    variant: Variant | None = None
+    """The engine that runs it, in a process of its own; None: the engine of the call."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """What each condition did to the answers. Made by `determinism_ladder`."""
+
+    report: Determinism
+    """The same answers as a report across rungs: forks, survival, drift and all other numbers."""
+    rungs: tuple[Rung, ...]
+    notes: tuple[str, ...]
+    """Conditions that could not be tried, and why."""
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row for each rung: system_fingerprint, requests, runs; unique (the most different answers of one
+        request); changed (requests of which some run is not what is answered alone), differ (such runs) with low and
+        high (95 % interval of their share) and bound (at 95 % no more than this share of such runs differs); fork
+        (the first step at which one differs), margin (median, alone, at those steps) and drift (the largest
+        difference of a log probability before). Requests that are sampled without a seed are compared with each
+        other."""
+        import pandas as pd
+
+        rows = {rung.name: self._row(number, rung) for number, rung in enumerate(self.rungs)}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rung")
+
+    def _row(self, number: int, rung: Rung) -> dict[str, Any]:
+        requests = [r for r in self.report.runs if r.counts[number].any()]
+        steps, margins, drifts, differ = list[float](), list[float](), list[float](), list[int]()
+        for r in requests:
+            alone = int(r.modes[0 if r.counts[0].any() else number])
+            runs = np.flatnonzero(r.system == number)
+            differing = runs[r.output[runs] != r.output[alone]]
+            fork_steps = r.fork[r.output[alone], r.output[differing]].tolist()
+            comparison = r.compared(runs, np.full(len(runs), alone))
+            differ.append(len(differing))
+            steps += fork_steps
+            margins += [r.margin(alone, step) for step in fork_steps]
+            drifts.append(float("nan") if comparison is None else comparison.largest_drift)
+        run_count = sum(int(r.counts[number].sum()) for r in requests)
+        low, high = interval(sum(differ), run_count)
+        rows = self.report.table
+        return {
+            "system_fingerprint": rows.loc[rows["rung"] == rung.name, "system_fingerprint"].iloc[0],
+            "requests": len(requests),
+            "runs": run_count,
+            "unique": max(int((r.counts[number] > 0).sum()) for r in requests),
+            "changed": sum(count > 0 for count in differ),
+            "differ": sum(differ),
+            "low": float(low),
+            "high": float(high),
+            # Compared with itself, a condition has one run fewer per request that can differ.
+            "bound": bound(sum(differ), run_count - (len(requests) if rung.sampled or not number else 0)),
+            "fork": min(steps, default=np.nan),
+            "margin": np.median(margins) if margins else np.nan,
+            "drift": max(drifts),
+        }
+
+    @property
+    def first(self) -> Rung | None:
+        """The first condition that changed an answer; None when none did."""
+        changed_rungs = [r for r in self.rungs if not r.sampled and self.table.at[r.name, "changed"]]
+        return changed_rungs[0] if changed_rungs else None
+
+    def sentences(self) -> list[str]:
+        """The findings, in plain words."""
+        rows = zip(self.rungs, self.table.iterrows(), strict=True)
+        return [self._cause(), *(self._sentence(rung, row) for rung, (_, row) in rows), *self.notes]
+
+    def _cause(self) -> str:
+        if self.first is None:
+            largest_bound = self.table[[not r.sampled for r in self.rungs]]["bound"].max()
+            return (
+                "No condition changed an answer; at 95 % confidence none changes more than "
+                f"{percent(largest_bound)} of such runs (3/N)."
+            )
+        return (
+            f"The first condition that changes an answer is {self.first.name!r}. At work: {self.first.cause}."
+        )
+
+    def _sentence(self, rung: Rung, row: pd.Series[Any]) -> str:
+        runs = f"{plural(row['requests'], 'request')}, {plural(row['runs'], 'run')}"
+        if rung.sampled:
+            expectation = (
+                "as they must" if row["changed"] else "though they must: nothing here tells answers apart"
+            )
+            finding = f"{plural(row['changed'], 'request')} gave several answers"
+            return f"{rung.name} (negative control), {runs}: {finding}, {expectation}."
+        drift = describe_drift(row["drift"], "; ", "; the same log probabilities")
+        if not row["changed"]:
+            upper = percent(row["bound"])
+            return f"{rung.name}, {runs}: all as alone{drift}. At 95 % confidence less than {upper} differ (3/N)."
+        margin = "" if np.isnan(row["margin"]) else f", median margin there {row['margin']:.2g} nats"
+        return (
+            f"{rung.name}, {runs}: {plural(row['changed'], 'request')} and {plural(row['differ'], 'run')} differ "
+            f"from the answer alone, first at token {int(row['fork'])}{margin}{drift}; up to {row['unique']} "
+            "different answers to one request."
+        )
+
+    def frame(self) -> pd.DataFrame:
+        return self.table.copy()
+
+    def plot(self) -> Figure:
+        """Runs that differ from the answer alone, and the largest drift, by rung (see `plot_ladder`)."""
+        return plot_ladder(self.table)
+
+    def __repr__(self) -> str:
+        return "\n".join(self.sentences())
+
+    def _repr_html_(self) -> str:
+        cause, *rest = (html.escape(s) for s in self.sentences())
+        notes = "".join(f"<li>{s}</li>" for s in rest[len(self.rungs) :])
+        table = self.table.reset_index()
+        return f"<div><p><b>{cause}</b></p>{html_table(three_digits(table))}<ul>{notes}</ul></div>"

@@ -1,0 +1,3 @@
+"""Prices, costs, budgets, energy."""
+
+__all__ = ["budget", "costs", "energy", "machine_time", "prices"]

@@ -1,0 +1,15 @@
+"""Messages, templates, few-shot selectors, the context window, the gallery."""
+
+__all__ = [
+    "context_window",
+    "example_pool",
+    "gallery",
+    "images",
+    "messages",
+    "messages_html",
+    "prompt",
+    "prompt_files",
+    "rows",
+    "selectors",
+    "template",
+]

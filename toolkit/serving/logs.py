@@ -1,0 +1,37 @@
+"""Log files of servers: excerpts for error messages, and clean-up."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from toolkit._internal.files import oldest_first
+from toolkit.serving.registry import ServerRecord
+
+_LOGS_KEPT = 20
+START_MARK = "--- started "
+"""Begins the log of each start."""
+_EXCERPT_LINES = 15
+"""Last lines of a log that an error message shows."""
+_ERROR_LINE = re.compile(r"^(?:\(.*?\] )?([\w.]*(?:Error|Exception): .+)")
+"""The line of a traceback that names the error, with or without vLLM's log prefix."""
+
+
+def log_excerpt(log: Path) -> str:
+    """The first error since the last start, which is often far above the end, then the end of the log."""
+    try:
+        lines = log.read_text(errors="replace").rpartition(START_MARK)[2].splitlines()
+    except FileNotFoundError:
+        return f"It has left no log at {log}"
+    tail = lines[-_EXCERPT_LINES:]
+    cause = next((match[1] for line in lines if (match := _ERROR_LINE.match(line))), None)
+    head = [cause] if cause and not any(cause in line for line in tail) else []
+    return "\n".join([*head, f"Its log, {log}, ends:", *tail])
+
+
+def delete_old_logs(new: Path) -> None:
+    """Deletes the oldest logs in the folder of a new one, but none of a server that may run, on any machine."""
+    used = {new.name, *(Path(record.log).name for record in ServerRecord.on_all_machines())}
+    logs = oldest_first(new.parent.glob("serve-*.log"))
+    for old in [log for log in logs if log.name not in used][:-_LOGS_KEPT]:
+        old.unlink(missing_ok=True)

@@ -1,0 +1,64 @@
+"""All SQL that reads completions."""
+
+from __future__ import annotations
+
+COMPLETION_COLUMNS = (
+    "request, fingerprint, repeat, choice, id, run, position, created, seconds, first_token_seconds, "
+    "prompt_tokens, completion_tokens, cached_tokens, finish_reason, stop_reason, text, prompt, notes, "
+    "tool_calls"
+)
+SAME_RUN_FINGERPRINTS = (
+    "(SELECT b.fingerprint FROM took a JOIN took b ON a.run = b.run WHERE a.fingerprint = {})"
+)
+"""The fingerprints that took part in a run with this one. Several systems may answer in turn behind one address: a
+request that one of them has answered is not sent again. Each row keeps the fingerprint of the one that answered."""
+BELONGS_TO = f"(x.fingerprint = ?1 OR x.fingerprint IN {SAME_RUN_FINGERPRINTS.format('?1')})"
+"""Condition that the row x has the fingerprint ?1, or one that took part in a run with it."""
+COMPLETION_TIMINGS = """
+SELECT request, completions.fingerprint AS system_fingerprint, repeat, min(prompt_tokens) AS prompt_tokens,
+       min(cached_tokens) AS cached_tokens, sum(completion_tokens) AS completion_tokens,
+       min(completions.seconds) AS seconds,
+       min(first_token_seconds) AS first_token_seconds, min(completions.created) AS created,
+       min(runs.joules / runs.seconds) AS watts
+FROM completions LEFT JOIN runs ON runs.id = run
+WHERE choice >= 0 AND completions.fingerprint IN (SELECT value FROM json_each(?))
+GROUP BY request, completions.fingerprint, repeat
+"""
+NEWEST_GRADES = """
+SELECT request, fingerprint, repeat, choice, thumb, score, note, created FROM grades
+WHERE number IN (SELECT max(number) FROM grades GROUP BY request, fingerprint, repeat, choice)
+"""
+COMPLETED_ROWS = f"""
+SELECT cells.sweep, cells.position AS cell, cells.labels, x.request, x.fingerprint AS system_fingerprint,
+       x.repeat, x.choice, x.text, x.finish_reason, NULL AS error, x.stop_reason, x.prompt_tokens,
+       x.completion_tokens, x.cached_tokens, x.seconds, x.first_token_seconds, x.run, x.position, x.created
+FROM completions x JOIN cells ON cells.request = x.request
+  AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
+WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {BELONGS_TO}) AND x.choice >= 0
+"""
+FAILED_ROWS = f"""
+SELECT cells.sweep, cells.position, cells.labels, x.request, x.fingerprint, x.repeat, 0, '', 'error', x.error,
+       NULL, 0, 0, 0, NULL, NULL, x.run, NULL, max(x.created)
+FROM failures x JOIN cells ON cells.request = x.request
+  AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
+WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {BELONGS_TO}) AND NOT EXISTS (
+    SELECT 1 FROM completions c WHERE c.request = x.request AND c.repeat = x.repeat AND (
+        c.fingerprint = x.fingerprint OR c.fingerprint IN {SAME_RUN_FINGERPRINTS.format("x.fingerprint")}))
+GROUP BY cells.sweep, cells.position, x.request, x.fingerprint, x.repeat
+"""
+FAILED_ATTEMPTS = """
+SELECT r.sweep, x.request, x.fingerprint AS system_fingerprint, x.repeat, count(*) AS attempts,
+       total(x.prompt_tokens) AS prompt_tokens, total(x.completion_tokens) AS completion_tokens,
+       total(x.seconds) AS machine_seconds, sum(x.seconds * r.joules / r.seconds) / sum(x.seconds) AS watts
+FROM failures x JOIN runs r ON r.id = x.run
+GROUP BY r.sweep, x.request, x.fingerprint, x.repeat
+"""
+TOOL_CALLS = """
+SELECT request, fingerprint, repeat, choice,
+       json_extract(call.value, '$.name'), json_extract(call.value, '$.arguments')
+FROM completions, json_each(tool_calls) call
+"""
+TOKEN_IDS = """
+SELECT request, fingerprint, repeat, choice, token_ids
+FROM completions JOIN arrays ON completion = number WHERE request IN (SELECT value FROM json_each(?))
+"""

@@ -1,0 +1,241 @@
+"""Reading a store."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolkit.core.choice import ARRAYS, PROMPT, Choice, Ints, Vocabulary, mode_of_prompt
+from toolkit.core.completion import Completion, Usage
+from toolkit.core.fingerprint import Fingerprint
+from toolkit.core.request import Request
+from toolkit.core.sampling import FIELDS
+from toolkit.store.blobs import dump_json, unpack_arrays, unpack_vocabulary
+from toolkit.store.database import Database
+from toolkit.store.queries import (
+    BELONGS_TO,
+    COMPLETED_ROWS,
+    COMPLETION_TIMINGS,
+    FAILED_ATTEMPTS,
+    FAILED_ROWS,
+    NEWEST_GRADES,
+    TOKEN_IDS,
+    TOOL_CALLS,
+)
+from toolkit.store.rows import Grade, Place, prefix_tokens, tokenizer_name
+from toolkit.structured.response_format import ResponseFormat, response_format
+from toolkit.structured.tools import ToolCall
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class StoreReader(Database):
+    """Requests, fingerprints, completions and grades of a file."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        self._vocabularies: dict[Any, Vocabulary] = {}
+        self._fingerprints: dict[str, Fingerprint] = {}
+        self._last_grade = 0
+
+    def __repr__(self) -> str:
+        ((completions,),) = self._fetch_all("SELECT count(*) FROM completions")
+        return f"Store({self.path!r}, {completions} completions)"
+
+    def grades(self) -> dict[Place, Grade]:
+        """(request, fingerprint, repeat, choice) → the last grade of each choice that has one."""
+        grades = {row[:4]: Grade(*row[4:]) for row in self._fetch_all(NEWEST_GRADES)}
+        return {place: grade for place, grade in grades.items() if grade}
+
+    def last_grade(self) -> int:
+        """The number of the newest grade, which changes with every new one; 0 before the first."""
+        with contextlib.suppress(
+            sqlite3.ProgrammingError
+        ):  # a closed store keeps the last number that it read
+            ((self._last_grade,),) = self._fetch_all("SELECT coalesce(max(number), 0) FROM grades")
+        return self._last_grade
+
+    def samplings(self) -> dict[str, tuple[Any, ...]]:
+        """Request key → the values of Sampling's fields, in their order."""
+        parsed: dict[str, tuple[Any, ...]] = {}  # requests are many, settings few
+        samplings = {}
+        for key, text in self._fetch_all("SELECT key, sampling FROM requests"):
+            if text not in parsed:
+                fields = json.loads(text)
+                parsed[text] = tuple(_hashable(fields.get(name)) for name in FIELDS)
+            samplings[key] = parsed[text]
+        return samplings
+
+    def completion_timings(self, fingerprints: Sequence[str]) -> pd.DataFrame:
+        """A row for each completion on some engines, its choices together: request, system_fingerprint, repeat, its
+        tokens (prompt, cached, completion), seconds, first_token_seconds, created, watts (mean power of the device in
+        its run; missing where it was not measured)."""
+        import pandas as pd
+
+        columns, rows = self.query(COMPLETION_TIMINGS, [dump_json(list(fingerprints))])
+        return pd.DataFrame(rows, columns=columns)
+
+    def run_sweeps(self) -> dict[int, str]:
+        """Run → its sweep; empty in a store that was made from an export."""
+        return dict(self._fetch_all("SELECT id, sweep FROM runs"))
+
+    def failed_attempts(self) -> pd.DataFrame:
+        """The failed attempts, with the sweep of their run: one row for each request, engine and repeat."""
+        import pandas as pd
+
+        columns, rows = self.query(FAILED_ATTEMPTS)
+        return pd.DataFrame(rows, columns=columns)
+
+    def cell_rows(
+        self, sweep: str | None, fingerprint: str | None
+    ) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names, and a row for each choice, or error, of each cell of a sweep (None: of all) on a fingerprint
+        (None: any) or one that took part in a run with it."""
+        names, rows = self.query(COMPLETED_ROWS, (fingerprint, sweep))
+        return names, rows + self.query(FAILED_ROWS, (fingerprint, sweep))[1]
+
+    def tool_calls(self) -> Iterator[tuple[Place, str, str]]:
+        """(request, fingerprint, repeat, choice), name and arguments of each tool call."""
+        for *place, name, arguments in self._fetch_all(TOOL_CALLS):
+            yield tuple(place), name, arguments
+
+    def token_ids(self, requests: Collection[str]) -> Iterator[tuple[Place, Ints]]:
+        """(request, fingerprint, repeat, choice) and the token IDs of each choice of some requests."""
+        for *place, ids in self._fetch_all(TOKEN_IDS, dump_json(list(requests))):
+            yield tuple(place), np.frombuffer(ids, np.int32)
+
+    def forms(self) -> dict[str, ResponseFormat]:
+        """Request key → its response format, for the requests that have one."""
+        query = "SELECT key, response_format FROM requests WHERE response_format IS NOT NULL"
+        parsed: dict[str, ResponseFormat | None] = {}  # requests are many, response formats few
+        formats = {}
+        for key, text in self._fetch_all(query):
+            if text not in parsed:
+                parsed[text] = response_format(json.loads(text))
+            if (parsed_format := parsed[text]) is not None:
+                formats[key] = parsed_format
+        return formats
+
+    def stored(self, fingerprint: str) -> dict[str, set[int]]:
+        """Request key → the repeats that are complete on a fingerprint (see `BELONGS_TO`)."""
+        repeats: dict[str, set[int]] = {}
+        query = f"SELECT request, repeat FROM completions x WHERE {BELONGS_TO} AND choice = 0"
+        for request, repeat in self._fetch_all(query, fingerprint):
+            repeats.setdefault(request, set()).add(repeat)
+        return repeats
+
+    def sweeps(self) -> list[tuple[str, dict[str, Any]]]:
+        """Id and body (see `Store.define`) of every sweep, the oldest first."""
+        return [
+            (i, json.loads(body))
+            for i, body in self._fetch_all("SELECT id, body FROM sweeps ORDER BY created, id")
+        ]
+
+    def fingerprint(self, name: str) -> Fingerprint:
+        """The record behind an id. Raises KeyError for an unknown one."""
+        if name not in self._fingerprints:
+            rows = self._fetch_all("SELECT body FROM fingerprints WHERE id = ?", name)
+            if not rows:
+                raise KeyError(name)
+            self._fingerprints[name] = Fingerprint.from_json(json.loads(rows[0][0]))
+        return self._fingerprints[name]
+
+    def request(self, key: str) -> Request:
+        """The request of a key. Raises KeyError for an unknown one."""
+        query = (
+            "SELECT body, sampling, coalesce(response_format, 'null') FROM requests "
+            "JOIN inputs ON inputs.id = input WHERE key = ?"
+        )
+        rows = self._fetch_all(query, key)
+        if not rows:
+            raise KeyError(key)
+        return Request.of(*map(json.loads, rows[0]))
+
+    def completion(self, request: str, fingerprint: str, repeat: int) -> Completion:
+        """One completion with all its arrays. Raises KeyError when it is not stored."""
+        with self._lock:
+            cursor = self._db.execute(
+                "SELECT completions.*, arrays.*, prompts.token_ids AS prompt_token_ids, model "
+                "FROM completions JOIN arrays ON arrays.completion = number "
+                "LEFT JOIN prompts ON prompts.id = prompt JOIN fingerprints ON fingerprints.id = fingerprint "
+                "WHERE request = ? AND fingerprint = ? AND repeat = ? ORDER BY choice",
+                (request, fingerprint, repeat),
+            )
+            names = [column[0] for column in cursor.description]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor]
+        if not rows:
+            raise KeyError((request, fingerprint, repeat))
+        stored_request = self.request(request)
+        choices = [self._choice(row, stored_request, fingerprint) for row in rows]
+        first = next(row for row in rows if row["choice"] != PROMPT)
+        tokens = sum(row["completion_tokens"] for row in rows)
+        return Completion(
+            request=stored_request,
+            choices=tuple(c for c in choices if c.index != PROMPT),
+            prompt=next((c for c in choices if c.index == PROMPT), None),
+            notes=json.loads(first["notes"] or "{}"),
+            usage=Usage(first["prompt_tokens"], tokens, first["cached_tokens"]),
+            model=first["model"],
+            system_fingerprint=fingerprint,
+            id=first["id"],
+            created=first["created"],
+            seconds=first["seconds"],
+            first_token_seconds=first["first_token_seconds"],
+            prompt_token_ids=np.frombuffer(first["prompt_token_ids"] or b"", np.int32),
+            position=first["position"],
+        )
+
+    def _choice(self, row: Mapping[str, Any], request: Request, fingerprint: str) -> Choice:
+        mode = self.fingerprint(fingerprint).components.get("logprobs_mode")
+        return Choice(
+            index=row["choice"],
+            text=row["text"],
+            finish_reason=row["finish_reason"],
+            stop_reason=json.loads(row["stop_reason"] or "null"),
+            tool_calls=tuple(ToolCall(**call) for call in json.loads(row["tool_calls"] or "[]")),
+            logprobs_mode=mode_of_prompt(mode) if row["choice"] == PROMPT else request.logprobs_mode(mode),
+            given=prefix_tokens(row, request),
+            # None in a store that was made from an export: then the choice raises the usual error.
+            vocabulary=(lambda: self.vocabulary(fingerprint)) if self._has_vocabulary(fingerprint) else None,
+            **unpack_arrays(row[name] for name in ARRAYS),
+        )
+
+    def arrays(self, requests: Sequence[str]) -> dict[tuple[str, str, int, int], dict[str, Any]]:
+        """(request, fingerprint, repeat, choice) → the arrays of each choice of some requests (see `ARRAYS`), without
+        the objects around them: thousands in a second."""
+        query = (
+            f"SELECT request, fingerprint, repeat, choice, {', '.join(f'arrays.{name}' for name in ARRAYS)} "
+            "FROM completions JOIN arrays ON arrays.completion = number "
+            "WHERE choice >= 0 AND request IN (SELECT value FROM json_each(?))"
+        )
+        rows = self._fetch_all(query, dump_json(list(requests)))
+        return {
+            (request, fingerprint, repeat, choice): unpack_arrays(blobs)
+            for request, fingerprint, repeat, choice, *blobs in rows
+        }
+
+    def vocabulary(self, fingerprint: str) -> Vocabulary:
+        """The bytes of every token ID of a fingerprint's tokenizer. Raises KeyError when not stored."""
+        tokenizer = tokenizer_name(self.fingerprint(fingerprint))
+        if tokenizer not in self._vocabularies:
+            rows = self._fetch_all("SELECT body FROM vocabularies WHERE tokenizer = ?", tokenizer)
+            if not rows:
+                raise KeyError(tokenizer)
+            self._vocabularies[tokenizer] = unpack_vocabulary(rows[0][0])
+        return self._vocabularies[tokenizer]
+
+    def _has_vocabulary(self, fingerprint: str) -> bool:
+        tokenizer = tokenizer_name(self.fingerprint(fingerprint))
+        query = "SELECT 1 FROM vocabularies WHERE tokenizer = ?"
+        return tokenizer in self._vocabularies or bool(self._fetch_all(query, tokenizer))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value

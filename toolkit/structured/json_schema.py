@@ -1,0 +1,55 @@
+"""JSON Schemas as trees: their subschemas, pointers into them, and strict copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def pointer(path: Any) -> str:
+    """A JSON Pointer (RFC 6901) from its steps."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def make_strict(schema: Any) -> Any:
+    """A copy as OpenAI's strict mode requires: every object closed, all its properties required, no defaults."""
+    if isinstance(schema, list):
+        return [make_strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    copy = {name: _strict_value(name, value) for name, value in schema.items() if name != "default"}
+    if isinstance(copy.get("properties"), dict):
+        copy["required"] = list(copy["properties"])
+    if copy.get("type") == "object" and "additionalProperties" not in copy:
+        copy["additionalProperties"] = False
+    return copy
+
+
+def _strict_value(name: str, value: Any) -> Any:
+    if name in _MAP_KEYWORDS and isinstance(value, dict):
+        return {key: make_strict(part) for key, part in value.items()}
+    return value if name in ("enum", "const", "examples") else make_strict(value)
+
+
+_MAP_KEYWORDS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
+"""Keywords whose value maps names to schemas."""
+_SINGLE_KEYWORDS = ("items", "contains", "additionalProperties", "propertyNames", "not", "if", "then", "else",
+                    "unevaluatedItems", "unevaluatedProperties")  # fmt: skip
+"""Keywords whose value is a schema."""
+_LIST_KEYWORDS = ("anyOf", "oneOf", "allOf", "prefixItems")
+"""Keywords whose value is a list of schemas."""
+
+
+def subschemas(schema: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Every schema inside a schema, itself first, with its path."""
+    if not isinstance(schema, dict):
+        return
+    yield path, schema
+    for name in _SINGLE_KEYWORDS:
+        yield from subschemas(schema.get(name), (*path, name))
+    for name in _LIST_KEYWORDS:
+        for i, part in enumerate(schema.get(name) or ()):
+            yield from subschemas(part, (*path, name, i))
+    for name in _MAP_KEYWORDS:
+        for key, part in (schema.get(name) or {}).items():
+            yield from subschemas(part, (*path, name, key))

@@ -1,0 +1,79 @@
+"""The static output of the few-shot builder: HTML and text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from toolkit._internal.text import plural
+from toolkit.widgets.base import escaped, model_text_html
+
+MAX_VALUE = 200
+"""Characters of one value in the static output."""
+HIDDEN = ("embed",)
+"""Options of selectors that are not plain data: kept, but not editable."""
+
+
+def prompt_pieces(content: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """The prompt in pieces: label, text, whether it is part of an example. The tokens of an example are shown once,
+    with its question."""
+    pieces = []
+    for role, parts in content["turns"]:
+        for text, n in parts:
+            sizes = content["sizes"] if role != "assistant" else None
+            size = f": {sizes[n + 1]:,} tokens" if sizes and n is not None else ""
+            out = ", left out" if n is not None and n < content["out"] else ""
+            label = role if n is None else f"{role}, example {n + 1}{size}{out}"
+            pieces.append((label, text, n is not None))
+    return [piece for piece in pieces if piece[1].strip()]
+
+
+def piece_html(label: str, text: str, of_example: bool) -> str:
+    style = f"margin:4px 0;padding:2px 8px;border-left:3px solid {'#e69f00' if of_example else '#0072b2'}"
+    return f'<div style="{style}"><small>{escaped(label)}</small>{model_text_html(text)}</div>'
+
+
+def example_marks(example: Mapping[str, Any]) -> list[str]:
+    """For a row of the table: whether it is included, its number, its position in the prompt."""
+    place = f"shown {example['shown']}" if example["shown"] else ""
+    return ["✓" if example["included"] else "–", str(example["place"]), place]
+
+
+def page_html(content: Mapping[str, Any]) -> str:
+    """The examples as an HTML table."""
+    if not content["examples"]:
+        return ""
+    # Set on each cell: notebooks and their pages align text to the right.
+    side = 'style="text-align:left;vertical-align:top"'
+    names = "".join(f"<th {side}>{escaped(name)}</th>" for name in ("", "#", "", *content["columns"]))
+    rows = "".join(
+        f"<tr>{''.join(f'<td {side}>{cell}</td>' for cell in [*example_marks(e), *cells_html(e)])}</tr>"
+        for e in content["examples"]
+    )
+    return f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>{escaped(page_note(content))}"
+
+
+def cells_html(example: Mapping[str, Any]) -> list[str]:
+    return [model_text_html(value["text"], MAX_VALUE) for value in example["values"]]
+
+
+def text_rows(content: Mapping[str, Any]) -> list[str]:
+    """The examples as lines of text."""
+    lines = []
+    for example in content["examples"]:
+        values = zip(content["columns"], example["values"], strict=True)
+        texts = ", ".join(f"{name} {value['text'][:MAX_VALUE]}".replace("\n", "⏎") for name, value in values)
+        lines.append(f"{' '.join(filter(None, example_marks(example)))}: {texts}")
+    return [*lines, *filter(None, [page_note(content)])]
+
+
+def page_note(content: Mapping[str, Any]) -> str:
+    pages = content["pages"]
+    return f"page {content['page'] + 1} of {pages}" if pages > 1 else ""
+
+
+def dropped_text(n: int, kind: str) -> str:
+    """What was left out, in words: "1 example", "20 characters of documents"."""
+    return (
+        f"{plural(n, 'character')} of documents" if kind == "documents" else plural(n, kind.removesuffix("s"))
+    )
