@@ -20,7 +20,7 @@ from openai.types.chat import chat_completion_chunk as chunks
 from pydantic import BaseModel
 
 import toolkit as tk
-from toolkit.serve import OPENAI
+from toolkit.serving.command_line import OPENAI
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = sorted((ROOT / "tests" / "samples").iterdir())
@@ -314,10 +314,8 @@ def test_a_sample_runs_or_is_refused_in_words(path, started):
 
 
 def test_every_sample_is_checked_and_in_the_readme_with_what_comes_of_it():
-    readme = (ROOT / "README.md").read_text()
-    rows = re.findall(
-        r"^\| \[`(\S+)`\]\(tests/samples/(\S+)\) \|.*\| (runs|no)\b.* \|$", readme, re.MULTILINE
-    )
+    readme = (ROOT / "tests/samples/README.md").read_text()
+    rows = re.findall(r"^\| \[`(\S+)`\]\((\S+)\) \|.*\| (runs|no)\b.* \|$", readme, re.MULTILINE)
     assert all(shown == target for shown, target, _ in rows)
     assert [shown for shown, _, _ in rows] == [path.name for path in SAMPLES] == sorted(RUNS | REFUSED)
     assert {shown for shown, _, fate in rows if fate == "runs"} == RUNS.keys()
