@@ -27,6 +27,7 @@ from toolkit.engines.variant import Variant
 from toolkit.engines.vllm.config import Spec
 from toolkit.engines.vllm.environment import THREADS, subprocess_env
 from toolkit.engines.vllm.hardware import device
+from toolkit.engines.vllm.plugin import MARK
 from toolkit.errors import EngineError
 from toolkit.models import DEFAULT
 from toolkit.serving.address import bound_socket, is_loopback, reachable_address, url_host
@@ -355,7 +356,7 @@ def _start(record: ServerRecord) -> ServerRecord:
 
 
 def _environment(record: ServerRecord) -> dict[str, str]:
-    ours = {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}
+    ours = {MARK: "1", "VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}
     if device()["kind"] == "cpu":
         ours |= THREADS
     return subprocess_env({**record.env, "VLLM_API_KEY": record.api_key}, **ours)

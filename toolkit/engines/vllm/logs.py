@@ -11,6 +11,7 @@ from pathlib import Path
 from toolkit._internal.files import oldest_first, toolkit_home
 from toolkit.engines.vllm.environment import THREADS, track_env_changes
 from toolkit.engines.vllm.hardware import device
+from toolkit.engines.vllm.plugin import MARK
 
 _LOGS_KEPT = 20
 
@@ -20,6 +21,7 @@ def prepare_process() -> Path:
     stay. Returns the file that vLLM logs to."""
     log = _log_file()
     settings = {
+        MARK: "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_CONFIG_PATH": str(_log_config(log)),
         "TORCH_CPP_LOG_LEVEL": "ERROR",
