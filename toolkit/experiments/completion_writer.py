@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import queue
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -17,6 +17,8 @@ from toolkit.errors import StoreBusy, StoreError
 from toolkit.pricing import energy
 from toolkit.store.rows import StoredCompletion
 from toolkit.store.store import Store
+
+_logger = logging.getLogger(__name__)
 
 _PERIOD = 0.3
 """Seconds between writes: a finished completion is on disk well within a second."""
@@ -83,7 +85,7 @@ class CompletionWriter:
         finally:
             self._bar.close()
         if kind is not None and value is not self._error:
-            print(self._exit_message(kind), file=sys.stderr)
+            _logger.warning(self._exit_message(kind))
 
     def _exit_message(self, kind: type[BaseException]) -> str:
         reason = "interrupted" if issubclass(kind, KeyboardInterrupt) else "stopped"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ from toolkit.prompts.prompt import Rendered
 from toolkit.results.results import Results
 from toolkit.store.rows import Cell
 from toolkit.store.store import Store
+
+_logger = logging.getLogger(__name__)
 
 STORE = "runs/ladder.db"
 SIZES = (4, 16, 64)
@@ -84,7 +87,9 @@ def _run_rungs(
             if variant is None:
                 _run_missing(engine, group_plans, path)
             else:
-                print(f"{group[0].name} ({number - 1} of {len(groups) - 1} in a process of its own)")
+                _logger.info(
+                    "%s (%d of %d in a process of its own)", group[0].name, number - 1, len(groups) - 1
+                )
                 run_in_subprocess(variant, _run_missing, group_plans, path)
         except EngineError as error:
             if variant is None:

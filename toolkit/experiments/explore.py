@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-import sys
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +17,8 @@ from toolkit.engines.base import Engine
 from toolkit.engines.branching import branches
 from toolkit.prompts.messages import Message
 from toolkit.prompts.prompt import Rendered
+
+_logger = logging.getLogger(__name__)
 
 _BATCH_SIZE = 8
 """Branches generated at once: a batch keeps the engine busy, and a small one stays close to best-first order."""
@@ -55,7 +57,7 @@ def explore(
     try:
         _search(engine, completions, candidates, width, first_step + depth, budget)
     except KeyboardInterrupt:
-        print(f"interrupted: the tree has {len(completions)} of {budget} answers", file=sys.stderr)
+        _logger.warning("interrupted: the tree has %d of %d answers", len(completions), budget)
     return Tree(tuple(c.choices[0] for c in completions))
 
 

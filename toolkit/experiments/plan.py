@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from toolkit.store.store import Store, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_logger = logging.getLogger(__name__)
 
 
 Wholes = npt.NDArray[np.int64]
@@ -230,7 +233,7 @@ class Plan:
     def ask(self, engine: Engine, store: Store, limits: Budget) -> None:
         """Runs the missing requests, as far as the limits allow, and records the completions."""
         if self.note():
-            print(self.note())
+            _logger.info(self.note())
         run = store.begin_run(self.sweep, self.fingerprint, engine.vocabulary)
         with CompletionWriter(store, run, engine, self.total, self.stored) as writer:
             spent, done, start_time = Spent(), 0, time.monotonic()
@@ -247,7 +250,7 @@ class Plan:
                     break
         if done < len(self.missing):
             progress = f"{done} of {len(self.missing)} missing completions were asked"
-            print(f"{limits}: {progress}; {self._how_to_continue(done, limits)}")
+            _logger.info("%s: %s; %s", limits, progress, self._how_to_continue(done, limits))
 
     def _how_to_continue(self, done: int, limits: Budget) -> str:
         """How to run the rest, in words."""

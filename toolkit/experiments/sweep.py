@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +32,8 @@ from toolkit.structured.response_format import response_format
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_logger = logging.getLogger(__name__)
 
 
 Promptlike = str | Prompt | Rendered | Sequence[Message]
@@ -178,7 +181,7 @@ def run_on_variants(sweep: Sweep, variants: Sequence[Variant], store: str) -> li
         raise ValueError("other processes cannot write into a store in memory: give the path of a file")
     runs = []
     for number, variant in enumerate(variants, 1):
-        print(f"{number} of {len(variants)}: {variant}")
+        _logger.info("%d of %d: %s", number, len(variants), variant)
         runs.append(run_in_subprocess(variant, _run_sweep, sweep, store))
     return runs
 
