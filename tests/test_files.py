@@ -3,7 +3,7 @@
 import os
 import threading
 
-from toolkit._internal.files import oldest_first, toolkit_home, write_atomically
+from toolkit._internal.files import data_folder, oldest_first, toolkit_home, write_atomically
 
 
 def test_home_follows_the_environment(monkeypatch, tmp_path):
@@ -12,6 +12,10 @@ def test_home_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("TOOLKIT_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert toolkit_home() == tmp_path / "toolkit"
+
+
+def test_the_data_is_that_of_the_repository_or_the_wheel():
+    assert (data_folder("prompts") / "classify-sentiment.yaml").is_file()
 
 
 def test_files_that_another_process_deletes_meanwhile_are_not_among_the_oldest(tmp_path):

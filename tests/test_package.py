@@ -1,16 +1,109 @@
 """The house itself: import budget, public names, what the README promises. `make lint` sees that imports go down."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 import toolkit as tk
+from toolkit.engines.vllm.plugin import MARK
 
 ROOT = Path(__file__).parents[1]
+PUBLIC = [
+    "Calibration",
+    "Cells",
+    "Choice",
+    "Classification",
+    "Comparison",
+    "Completion",
+    "Conversation",
+    "Count",
+    "Delta",
+    "Determinism",
+    "Engine",
+    "EngineError",
+    "Explanation",
+    "Fingerprint",
+    "Fork",
+    "Grade",
+    "Ladder",
+    "LocalPrice",
+    "Logprobs",
+    "Microscope",
+    "ModelError",
+    "ModelPrice",
+    "NotTold",
+    "Plan",
+    "Price",
+    "PriceError",
+    "Prompt",
+    "Rendered",
+    "Request",
+    "RequestError",
+    "ResponseFormat",
+    "Results",
+    "Sampling",
+    "Server",
+    "Store",
+    "StoreBusy",
+    "StoreError",
+    "Sweep",
+    "Token",
+    "Tokens",
+    "Tool",
+    "ToolCall",
+    "ToolRun",
+    "Tree",
+    "Usage",
+    "Variant",
+    "Verdict",
+    "Violation",
+    "calibration",
+    "cases",
+    "classify",
+    "compare_tokenizers",
+    "connect",
+    "count_many",
+    "count_tokens",
+    "determinism_ladder",
+    "examples",
+    "explain_difference",
+    "explore",
+    "few_shot",
+    "fold_system",
+    "fork",
+    "gallery",
+    "grid",
+    "image",
+    "load",
+    "logprobs",
+    "microscope",
+    "model_price",
+    "model_prices",
+    "models",
+    "playground",
+    "price_of_schema",
+    "protocols",
+    "removed_mass",
+    "response_format",
+    "results",
+    "run_tools",
+    "serve",
+    "servers",
+    "strict_violations",
+    "sweep",
+    "tokens",
+    "tool",
+    "tree",
+    "variants",
+    "verdict",
+    "zipped",
+]
 
 
 def test_import_loads_nothing_heavy():
@@ -20,20 +113,37 @@ def test_import_loads_nothing_heavy():
     assert not loaded & {
         "vllm",
         "torch",
+        "numpy",
         "pandas",
         "matplotlib",
         "ipywidgets",
         "anywidget",
+        "openai",
+        "pydantic",
         "transformers",
         "pyarrow",
         "tqdm",
     }
 
 
-def test_public_names_are_written_once_and_documented():
-    assert tk.__all__ == sorted(tk.__all__)
-    for name in tk.__all__:
+def test_public_names_are_these_and_documented():
+    assert tk.__all__ == PUBLIC
+    for name in PUBLIC:
         assert getattr(tk, name).__doc__, f"{name} has no docstring"
+
+
+def test_a_module_does_not_take_the_place_of_a_public_name():
+    code = (
+        "import toolkit.results.comparison, toolkit.serve, toolkit as tk; "
+        "print(tk.results.__name__, tk.serve.__name__)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "results serve\n"
+
+
+def test_every_folder_is_in_the_wheel():
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = (path.parent.relative_to(ROOT) for path in (ROOT / "toolkit").rglob("__init__.py"))
+    assert packages == [*sorted(".".join(folder.parts) for folder in folders), "toolkit.data"]
 
 
 def test_version_is_that_of_the_project():
@@ -46,7 +156,7 @@ def test_conda_environment_bootstraps_the_project_and_lists_nothing_twice():
     assert [c.split()[0] for c in conda] == ["python", "pip", "make"]
     assert pip["pip"][-1] == "-e .[cpu,lab,dev]"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["optional-dependencies"].keys() == {"cpu", "gpu", "lab", "dev"}
+    assert project["optional-dependencies"].keys() == {"engine", "cpu", "gpu", "lab", "dev"}
 
 
 def test_every_readme_command_is_a_target_that_ci_runs():
@@ -73,6 +183,26 @@ def test_vllm_finds_the_plugin():
     (plugin,) = entry_points(group="vllm.general_plugins", name="toolkit")
     assert plugin.value == "toolkit.engines.vllm.plugin:ignore_interrupts"
     plugin.load()()  # in the parent process it does nothing
+
+
+PLUGIN = """
+import multiprocessing, signal
+from toolkit.engines.vllm.plugin import ignore_interrupts
+
+def child(queue):
+    ignore_interrupts()
+    queue.put(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
+
+queue = multiprocessing.get_context("fork").SimpleQueue()
+multiprocessing.get_context("fork").Process(target=child, args=[queue]).start()
+print(queue.get())
+"""
+
+
+@pytest.mark.parametrize(("mark", "ignored"), [({MARK: "1"}, "True"), ({}, "False")])
+def test_the_plugin_works_in_processes_of_an_engine_of_ours_alone(mark, ignored):
+    env = {name: value for name, value in os.environ.items() if name != MARK} | mark
+    assert subprocess.check_output([sys.executable, "-c", PLUGIN], env=env, text=True).strip() == ignored
 
 
 def test_notebooks_have_something_to_check():

@@ -4,8 +4,7 @@ import pickle
 
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import toolkit as tk
 from toolkit.prompts.prompt_files import read_mapping

@@ -1,4 +1,4 @@
-"""Where the toolkit keeps its files."""
+"""Where the toolkit keeps its files, and those that come with it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterable
+from importlib import resources
 from pathlib import Path
 
 
@@ -30,3 +31,8 @@ def write_atomically(file: Path, text: str, mode: int = 0o666) -> None:
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as stream:
         stream.write(text)
     draft.replace(file)
+
+
+def data_folder(name: str) -> Path:
+    """A folder of the data that comes with the package: `data/` of the repository, `toolkit.data` where installed."""
+    return Path(str(resources.files("toolkit.data") / name))

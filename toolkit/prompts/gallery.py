@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolkit._internal.files import data_folder
 from toolkit._internal.validation import unknown
 from toolkit.prompts.prompt import Prompt
 from toolkit.prompts.prompt_files import read_mapping
 
-FOLDER = Path(__file__).parents[2] / "data" / "prompts"
-"""In the project's own folder; an installation without it has no gallery."""
+FOLDER = data_folder("prompts")
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,12 @@ class Tokenizer:
     """A model's tokenizer and chat template, loaded with transformers: no engine needed."""
 
     def __init__(self, path: str, revision: str | None = None) -> None:
-        from transformers import AutoTokenizer
-
+        try:
+            from transformers import AutoTokenizer
+        except ImportError:
+            raise ModelError(
+                f"the tokenizer of {path} needs transformers: pip install 'vllm-toolkit[engine]'"
+            ) from None
         try:
             self.hf: Any = AutoTokenizer.from_pretrained(path, revision=revision)
         except (OSError, ValueError) as error:

