@@ -2,8 +2,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from scipy.stats import CensoredData, beta, binomtest, ecdf
 
 from toolkit.analysis.determinism.statistics import (

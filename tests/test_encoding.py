@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 import tiktoken
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tiktoken_ext import openai_public
 
 from toolkit import models

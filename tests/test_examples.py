@@ -3,8 +3,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from toolkit.prompts.example_pool import Item, Pool, normalised
 from toolkit.prompts.selectors import MMR, SELECTORS, Balanced, First, Random, Similar, ordered, selector

@@ -4,8 +4,7 @@ import time
 
 import pytest
 from browser import SHOTS, Lab, gated
-from nbformat import v4
-from nbformat import write as written
+from nbformat import v4, write as written
 
 from toolkit.store.store import Store
 

@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from transformers import AutoTokenizer
 
 import toolkit as tk
 from toolkit import models
 from toolkit.core.choice import Choice
 from toolkit.core.request import Request
-from toolkit.engines.scoring import _windows
-from toolkit.engines.scoring import given as given_part
+from toolkit.engines.scoring import _windows, given as given_part
 from toolkit.tokenizers.huggingface import Tokenizer
 
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Capital of France?"}]
@@ -186,8 +184,7 @@ def test_whatever_is_cut_off_a_text_between_its_tokens_keeps_them(ours, words, d
 
 def test_a_tokenizer_that_begins_texts_with_a_space_adds_none_within_one(tmp_path):
     """As SentencePiece's do: "b" alone is "▁b", and after "a" it is "b"."""
-    from tokenizers import Tokenizer as Backend
-    from tokenizers import decoders, pre_tokenizers
+    from tokenizers import Tokenizer as Backend, decoders, pre_tokenizers
     from tokenizers.models import Unigram
     from transformers import PreTrainedTokenizerFast
 

@@ -3,8 +3,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 import toolkit as tk
 from toolkit.analysis.spans import spans

@@ -2,8 +2,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from toolkit.analysis.logprobs import BY
 from toolkit.display import colored_tokens

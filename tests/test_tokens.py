@@ -2,10 +2,8 @@ import html
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
-from tokenizers import models as kinds
+from hypothesis import given, settings, strategies as st
+from tokenizers import Tokenizer, decoders, models as kinds, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import toolkit as tk

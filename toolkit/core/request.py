@@ -15,8 +15,7 @@ from toolkit.core.sampling import Sampling
 from toolkit.prompts.messages import Message, Messages, messages, plain_text
 from toolkit.prompts.prompt import Rendered
 from toolkit.structured.response_format import ResponseFormat, response_format
-from toolkit.structured.tools import Tool, calls_schema, tool_choice
-from toolkit.structured.tools import tools as as_tools
+from toolkit.structured.tools import Tool, calls_schema, tool_choice, tools as as_tools
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from toolkit.engines.loading import load
 from toolkit.errors import EngineError, ModelError
 from toolkit.models import DEFAULT
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
-from toolkit.prompts.messages import Message, plain_text
-from toolkit.prompts.messages import messages as checked
+from toolkit.prompts.messages import Message, messages as checked, plain_text
 from toolkit.structured.response_format import KINDS
 from toolkit.widgets.base import View, assets, escaped, model_text_html, plain, visible
 from toolkit.widgets.engine_labels import labels, window_of

@@ -12,8 +12,7 @@ import regex
 from toolkit._internal.validation import Real, Whole
 from toolkit.core.request import Request
 from toolkit.core.sampling import NEUTRAL, Sampling, rule
-from toolkit.prompts.messages import Message, Messages
-from toolkit.prompts.messages import messages as checked
+from toolkit.prompts.messages import Message, Messages, messages as checked
 from toolkit.structured.json_text import loads
 from toolkit.structured.response_format import ResponseFormat, response_format
 from toolkit.widgets.base import visible
