@@ -87,7 +87,10 @@ def test_a_page_of_nbconvert_tells_it_all_without_a_network(stored, page, tmp_pa
 
 
 def test_all_that_opens_is_known_here():
-    assert {name for _, name in _VIEWS.values()} == set(SHOWN.values()) - {"Builder", "Playground"}
+    assert {view.partition(":")[2] for view in _VIEWS.values()} == set(SHOWN.values()) - {
+        "Builder",
+        "Playground",
+    }
 
 
 def test_elsewhere_objects_are_as_they_were():
@@ -99,4 +102,4 @@ def test_elsewhere_objects_are_as_they_were():
 
 def test_what_has_nothing_to_look_into_is_shown_as_it_is(made):
     empty = replace(made("", steps=0, top_logprobs=2).choices[0], logprobs_mode="raw_logprobs")
-    assert _bundle(("microscope", "MicroscopeView"), tk.microscope(empty)) is None
+    assert _bundle("toolkit.widgets.microscope:MicroscopeView", tk.microscope(empty)) is None

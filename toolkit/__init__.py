@@ -9,11 +9,10 @@
 import lazy_loader
 
 from toolkit._internal.notes import show_notes
-from toolkit.widgets.display_hook import open_in_notebooks
+from toolkit.widgets import display_hook  # noqa: F401  # results open as widgets in notebooks
 
 __version__ = "0.1.0"
 # A public name is imported when it is first used; `__init__.pyi` says from where.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 show_notes()
-open_in_notebooks()

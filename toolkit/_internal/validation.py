@@ -17,9 +17,14 @@ T = TypeVar("T")
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for an unknown name: suggests the nearest known name, or lists them all."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    hint = suggestion(name, names) or f"known: {', '.join(names)}"
     return f"unknown {kind} {name!r}: {hint}"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The nearest known name as a question; empty where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def named_fields_only(kind: str) -> Callable[[type[T]], type[T]]:

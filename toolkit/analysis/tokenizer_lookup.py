@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+
+import numpy as np
 
 from toolkit import models
 from toolkit._internal.validation import unknown
+from toolkit.core.choice import Ints
+from toolkit.core.request import Request
 from toolkit.engines import loading
 from toolkit.engines.base import Engine
-from toolkit.errors import ModelError
+from toolkit.errors import ModelError, NotTold
 from toolkit.tokenizers import tiktoken as encodings
 from toolkit.tokenizers.huggingface import Tokenizer
 from toolkit.tokenizers.openai_counts import OpenAITextTokenizer
-from toolkit.tokenizers.text_tokenizer import HuggingFaceTextTokenizer, TextTokenizer
-
-if TYPE_CHECKING:
-    from toolkit.engines.openai_api.engine import ServerEngine
-    from toolkit.engines.vllm.engine import VLLMEngine
+from toolkit.tokenizers.text_tokenizer import HuggingFaceTextTokenizer, Longs, TextTokenizer
 
 
 def find_tokenizer(model: str | Engine | None) -> TextTokenizer:
@@ -33,17 +33,48 @@ def find_tokenizer(model: str | Engine | None) -> TextTokenizer:
             "model='gpt-4o'"
         )
     if isinstance(source, Engine):
-        tokenizer = cast("VLLMEngine | ServerEngine", source).tokenizer
-        return (
-            find_tokenizer(source.model)
-            if tokenizer is None
-            else HuggingFaceTextTokenizer(tokenizer, source.model, source)
-        )
+        return _of_engine(source)
     if not isinstance(source, str):
         raise TypeError(f"model must be a name or an engine, got {source!r}")
     if (name := encodings.encoding_name(source)) is not None:
         return OpenAITextTokenizer(encodings.bare(source), name)
     return HuggingFaceTextTokenizer(_tokenizer(_folder(source)), source)
+
+
+def _of_engine(engine: Engine) -> TextTokenizer:
+    """By the engine's Hugging Face tokenizer, else by its model's name, else by the engine itself."""
+    if engine.tokenizer is not None:
+        return HuggingFaceTextTokenizer(engine.tokenizer, engine.model, engine)
+    try:
+        return find_tokenizer(engine.model)
+    except ModelError:
+        if not engine.vocabulary:
+            raise
+        return _EngineTextTokenizer(engine)
+
+
+class _EngineTextTokenizer(TextTokenizer):
+    """What an engine reports of its tokens: exact."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name, self._engine = f"the tokenizer of {engine.model}", engine
+
+    def ids(self, text: str) -> Ints:
+        # As a prefix: a prompt may begin with a special token.
+        token_ids = self._engine.encode(Request(prompt=(0,), prefix=text))[1:] if text else ()
+        return np.array(token_ids, np.int32)
+
+    def token_bytes(self, ids: Ints) -> list[bytes]:
+        return [self._engine.vocabulary[i] for i in ids.tolist()]
+
+    def offsets(self, text: str) -> tuple[Longs, Longs]:
+        raise NotTold(f"{self.name} changes the text, and does not report where its tokens are in it")
+
+    def counts(self, texts: Sequence[str]) -> Longs:
+        return np.array([len(self.ids(text)) for text in texts], np.int64)
+
+    def prompt(self, request: Request) -> tuple[int, bool, str]:
+        return self._engine.count(request), False, self.name
 
 
 def _folder(name: str) -> str:

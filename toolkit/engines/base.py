@@ -13,21 +13,37 @@ from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request
 from toolkit.core.sampling import Sampling
 from toolkit.engines import branching, scoring
-from toolkit.errors import RequestError
+from toolkit.errors import NotTold, RequestError
 from toolkit.prompts.messages import Message
 from toolkit.prompts.prompt import Rendered
+from toolkit.tokenizers.huggingface import Tokenizer
 
 
 class Engine(ABC):
-    """Turns requests into completions. Safe to use from several threads: they share one batch."""
+    """Turns requests into completions. Safe to use from several threads: they share one batch.
 
-    model: str
-    """The model's name."""
+    A new engine is a subclass with the abstract members, in any file; a class attribute will do for a property. If
+    one is missing, making it raises TypeError. What the model or its server does not report raises NotTold. A request
+    with a setting that the engine does not have fails: no setting is ignored.
+    """
+
+    @property
+    @abstractmethod
+    def model(self) -> str:
+        """The model's name."""
 
     @property
     @abstractmethod
     def fingerprint(self) -> Fingerprint:
-        """The record of everything that determines this engine's outputs."""
+        """The record of everything that determines this engine's outputs. Of its components the toolkit itself reads
+        model (for tables), tokenizer (a name or hash, under which stores keep the vocabulary: without it stored
+        tokens have no texts), max_model_len (the context window), generation_config (default sampling parameters),
+        logprobs_mode (see `Choice`), and device (kind and count, for its energy)."""
+
+    @property
+    def fingerprint_available(self) -> bool:
+        """Whether the fingerprint can be had without starting the engine, which may take long."""
+        return True
 
     @property
     def fingerprints(self) -> tuple[Fingerprint, ...]:
@@ -36,15 +52,17 @@ class Engine(ABC):
 
     @abstractmethod
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Many requests as one batch; completions come as they finish, in that order.
+        """Many requests as one batch; completions come as they finish, in that order. A generator: callers close it.
 
-        A request that fails comes back as a completion with `error` set; the others are unaffected. Leaving the
-        loop early cancels what is still running.
+        The `request` of each completion is the resolved one, `request.resolve(engine.defaults)`. A request that fails
+        comes back as a completion with `error` set (`Completion.failed`); the others are unaffected. Leaving the loop
+        early cancels what is still running.
         """
 
     @abstractmethod
     def stream_request(self, request: Request) -> Iterator[Delta]:
-        """Streams one request. Leaving the loop early cancels it. Raises RequestError."""
+        """Streams one request; the last delta carries the whole completion. Leaving the loop early cancels it. Raises
+        RequestError."""
 
     @abstractmethod
     def encode(self, request: Request | str | Rendered | Sequence[Message]) -> tuple[int, ...]:
@@ -59,9 +77,19 @@ class Engine(ABC):
 
     @property
     def window(self) -> int:
-        """The context window: the most tokens of prompt and completion together. Raises NotTold where a server does
-        not report it."""
-        return int(self.fingerprint.components["max_model_len"])
+        """The context window: the most tokens of prompt and completion together. Raises NotTold where the fingerprint
+        does not have it."""
+        window = self.fingerprint.components.get("max_model_len")
+        if window is None:
+            raise NotTold(
+                f"the fingerprint of {self.model} has no max_model_len: the context window is not known"
+            )
+        return int(window)
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The model's Hugging Face tokenizer, where it is on this machine; else tokens are counted by `encode`."""
+        return None
 
     @property
     @abstractmethod

@@ -68,7 +68,8 @@ class Sweep:
         settings = []
         for setting in self.cells:
             index = indices[identities[id(setting.pop("prompt"))]] if "prompt" in setting else None
-            shots = tuple((name, setting.pop(name)) for name in SHOTS if name in setting)
+            # Looked up by name here: another process that runs the sweep may lack the file of a user's selector.
+            shots = tuple((name, _shot(name, setting.pop(name))) for name in SHOTS if name in setting)
             settings.append((index, shots, setting))
         return settings
 
@@ -247,6 +248,10 @@ def _storable(location: str, name: Any, value: Any) -> Any:
     return value
 
 
+def _shot(name: str, value: Any) -> Any:
+    return None if value is None else SHOTS[name](name, value)
+
+
 def _with_shots(prompt: Promptlike, shots: dict[str, Any]) -> Promptlike:
     if not shots:
         return prompt
@@ -275,7 +280,7 @@ class _DisplayNames:
 def _shot_labels(shots: Shots, display_name: _DisplayNames) -> dict[str, Any]:
     """Few-shot axes as tables show them; a selector by its name and options."""
     return {
-        name: display_name(SHOTS[name](name, value)) if name == "selector" else value
+        name: display_name(value) if name == "selector" else value
         for name, value in shots
         if value is not None
     }

@@ -1,7 +1,8 @@
 """Selectors: which few-shot examples are put into a row's prompt, and in which order.
 
 A selection depends on the row, the pool and the selector only, never on earlier requests. The row itself is
-never among its examples, neither by id nor by text.
+never among its examples, neither by id nor by text. A new selector is a subclass of `Selector` with
+`@register_selector("name")`, in any file.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from itertools import islice, zip_longest
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from toolkit._internal.validation import Real, Whole, unknown
+from toolkit._internal.validation import Real, Whole, suggestion, unknown
 from toolkit.prompts.example_pool import SEARCH_WIDTH, Embed, Floats, Item, Pool
 
 
 @dataclass(frozen=True)
 class Selector(ABC):
-    """A method to select k examples for an item."""
+    """A method to select k examples for an item. A subclass with options is a frozen dataclass, too; its fields are
+    the options, plain data with defaults."""
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
@@ -30,23 +32,66 @@ class Selector(ABC):
 
     @abstractmethod
     def select(self, pool: Pool, item: Item, k: int) -> list[int]:
-        """Positions in the pool, in the order of the prompt: k of them, or as many as there are."""
+        """Positions in the pool, in the order of the prompt: k of them, or as many as there are. `pool.open(item)`
+        has those that are not the item itself."""
+
+    @property
+    def registered(self) -> bool:
+        """Whether its class has a name of its own, which files and sweeps may use."""
+        return "_name" in vars(type(self))
+
+    @property
+    def name(self) -> str:
+        """The name in tables: the registered one, else that of the class in lower case."""
+        return str(vars(type(self)).get("_name", type(self).__name__.lower()))
 
     def __str__(self) -> str:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         changed = {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
         options = ", ".join(f"{n}={_option_text(v)}" for n, v in changed.items())
-        return f"{type(self).__name__.lower()}({options})" if options else type(self).__name__.lower()
+        return f"{self.name}({options})" if options else self.name
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data. Raises ValueError for a selector that holds a function."""
+        """As plain data. Raises ValueError for a selector that holds a function, or that is not registered."""
+        if not self.registered:
+            raise ValueError(
+                f"{type(self).__name__} has no name that a file could hold: put "
+                f'@register_selector("{self.name}") above the class'
+            )
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         if values.get("embed") is not None:
             raise ValueError(
                 f"{self} holds a function, which a file cannot: save the prompt without it and set "
                 "prompt.with_(selector=…) after loading"
             )
-        return {"name": type(self).__name__.lower(), **{n: v for n, v in values.items() if v is not None}}
+        return {"name": self.name, **{n: v for n, v in values.items() if v is not None}}
+
+
+S = TypeVar("S", bound=Selector)
+SELECTORS: dict[str, type[Selector]] = {}
+"""The registered selectors by name."""
+
+
+def register_selector(name: str) -> Callable[[type[S]], type[S]]:
+    """Class decorator: prompts, their files and sweeps may call the selector by this name. A class that is defined
+    again (a notebook's cell that is run twice) replaces itself.
+
+    Raises TypeError without a name, ValueError for one that another class has.
+    """
+    if not isinstance(name, str) or not name:
+        raise TypeError(f'a selector is registered by name, @register_selector("longest"), got {name!r}')
+
+    def register(kind: type[S]) -> type[S]:
+        owner = SELECTORS.setdefault(name, kind)
+        if (owner.__module__, owner.__qualname__) != (kind.__module__, kind.__qualname__):
+            raise ValueError(
+                f"the selector name {name!r} is taken by {owner.__module__}.{owner.__qualname__}: choose another"
+            )
+        SELECTORS[name] = kind
+        kind._name = name  # type: ignore[attr-defined]  # on the class, so that it travels to other processes
+        return kind
+
+    return register
 
 
 def _option_text(value: Any) -> str:
@@ -63,6 +108,7 @@ _RULES: dict[str, Callable[[str, object], Any]] = {
 }
 
 
+@register_selector("first")
 @dataclass(frozen=True)
 class First(Selector):
     """The first k of the pool, in its order."""
@@ -71,6 +117,7 @@ class First(Selector):
         return [int(i) for i in pool.open(item)[:k]]
 
 
+@register_selector("random")
 @dataclass(frozen=True)
 class Random(Selector):
     """k drawn without replacement, independently for each item. With the same seed, a smaller k draws a prefix of
@@ -83,6 +130,7 @@ class Random(Selector):
         return [int(i) for i in shuffled[:k]]
 
 
+@register_selector("balanced")
 @dataclass(frozen=True)
 class Balanced(Selector):
     """k drawn with labels as evenly as k and the pool allow, alternating, independently for each item."""
@@ -101,6 +149,7 @@ class Balanced(Selector):
         return list(islice(alternating, k))
 
 
+@register_selector("similar")
 @dataclass(frozen=True)
 class Similar(Selector):
     """The k most similar examples, the most similar one last, next to the question: by BM25 over words, or by the
@@ -116,6 +165,7 @@ class Similar(Selector):
         return pool.bm25(item.text) if self.embed is None else pool.cosine(self.embed, item.text)
 
 
+@register_selector("mmr")
 @dataclass(frozen=True)
 class MMR(Similar):
     """Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): each next example is similar to the item
@@ -170,11 +220,6 @@ def _top_positions(scores: Floats, pool: Pool, item: Item, k: int) -> list[int]:
     return [int(i) for i in reaching[order]]
 
 
-SELECTORS: dict[str, type[Selector]] = {
-    kind.__name__.lower(): kind for kind in (First, Random, Balanced, Similar, MMR)
-}
-
-
 def selector(given: object) -> Selector:
     """A selector from its name or its plain data; a selector is returned as it is.
 
@@ -190,7 +235,8 @@ def selector(given: object) -> Selector:
             f"selector must be one of {', '.join(SELECTORS)}, or one of toolkit.examples, got {given!r}"
         )
     if name not in SELECTORS:
-        raise ValueError(unknown("selector", name, SELECTORS))
+        hint = f"{suggestion(name, SELECTORS)} Registered: {', '.join(SELECTORS)}".strip()
+        raise ValueError(f"unknown selector {name!r}: {hint}, and your own once their files are imported")
     kind = SELECTORS[name]
     for option in options.keys() - {f.name for f in fields(kind)}:
         raise TypeError(unknown(f"option of {name}", option, [f.name for f in fields(kind)]))

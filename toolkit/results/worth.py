@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.validation import finite_or_none
 from toolkit.pricing.machine_time import engine_completions
 from toolkit.store.store import Store
 from toolkit.structured.response_format import ResponseFormat
@@ -54,7 +55,7 @@ def row_verdict(
 
 
 def scores(score: Callable[[Mapping[str, Any]], float], table: pd.DataFrame) -> list[float]:
-    """The score of each row; NaN for an error."""
+    """The score of each row, from a function that gives a number or True or False; NaN for an error."""
     rows: list[Any] = table.to_dict("records")
     if rows and not callable(score):
         raise TypeError(f"score must be a function from a row of frame() to a number, got {score!r}")
@@ -65,7 +66,7 @@ def _row_score(score: Callable[[Mapping[str, Any]], float], row: Mapping[str, An
     if row["finish_reason"] == "error":
         return np.nan
     value: Any = score(row)
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"score must give a number from 0 to 1, got {value!r} for {row['text']!r}") from None
+    number = float(value) if isinstance(value, bool | np.bool_) else finite_or_none(value)
+    if number is None:
+        raise TypeError(f"score must give a number from 0 to 1, got {value!r} for {row['text']!r}")
+    return number

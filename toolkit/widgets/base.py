@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anywidget
 import numpy as np
@@ -22,11 +22,15 @@ _MAX_ERROR = 2000
 """Characters of an error that a view shows."""
 
 
-def assets(*parts: str) -> tuple[str, str]:
+def assets(*parts: str | Path) -> tuple[str, str]:
     """The JavaScript and CSS of a widget: the shared base, then its own parts. One module, since a notebook page has
-    no URL from which to import another."""
+    no URL from which to import another.
+
+    parts: names of files in this package's static folder, or paths of files elsewhere, without .js and .css:
+    `assets(Path(__file__).with_suffix(""))` reads the files beside a widget's own, under its name.
+    """
     js, css = (
-        "\n".join((_STATIC / f"{part}.{kind}").read_text() for part in ("base", *parts))
+        "\n".join((_STATIC / f"{part}.{kind}").read_text("utf-8") for part in ("base", *parts))
         for kind in ("js", "css")
     )
     return js, css
@@ -34,7 +38,8 @@ def assets(*parts: str) -> tuple[str, str]:
 
 class View(anywidget.AnyWidget):
     """A widget. A subclass is one file: its content as plain data, methods that answer the frontend's requests, and
-    the same content as HTML and as text, which notebooks save and show where no kernel runs.
+    the same content as HTML and as text, which notebooks save and show where no kernel runs. With a line of
+    `display_hook.register_view` it opens for the objects of a class.
 
         _esm, _css = assets("name")             static/name.js and static/name.css
         def __init__(self, …): super().__init__(content={…})
@@ -50,11 +55,18 @@ class View(anywidget.AnyWidget):
         super().__init__(content=plain(content))
         self.on_msg(self._received)
 
+    @classmethod
+    def opened(cls, target: Any) -> Self:
+        """The widget of an object that a notebook shows. Raises ValueError for one that has nothing to show."""
+        return cls(target)
+
     def html(self) -> str:
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} has no html(): what notebooks show without a kernel"
+        )
 
     def text(self) -> str:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no text(): what consoles show")
 
     def notify(self, what: str, value: Any = None) -> None:
         """Calls the handlers that the frontend registered with `on(what, …)`."""

@@ -5,22 +5,23 @@ from __future__ import annotations
 import importlib
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from toolkit.engines.base import Engine
+_VIEWS: dict[str, str] = {}
+"""The class of an object → that of its widget, each as "module:Class"."""
 
 
-_VIEWS = {
-    ("toolkit.core.completion", "Completion"): ("completion", "CompletionView"),
-    ("toolkit.analysis.logprobs", "Logprobs"): ("logprobs", "LogprobsView"),
-    ("toolkit.analysis.tokens", "Tokens"): ("tokens", "TokensView"),
-    ("toolkit.analysis.microscope", "Microscope"): ("microscope", "MicroscopeView"),
-    ("toolkit.results.comparison", "Comparison"): ("comparison", "CompareView"),
-    ("toolkit.pricing.costs", "Costs"): ("costs", "CostsView"),
-    ("toolkit.analysis.determinism.report", "Determinism"): ("determinism", "DeterminismView"),
-}
-"""The class of an object, by module and name, and its widget: none is imported before it is needed."""
+def register_view(target: str, view: str) -> None:
+    """Objects of the class `target` open as the widget `view` in notebooks, from now on. Both are "module:Class", a
+    notebook's own "__main__:Class": neither module is imported before it is needed.
+
+    Raises ValueError for a name that is not of this form.
+    """
+    for name in (target, view):
+        if not isinstance(name, str) or len([part for part in name.split(":") if part]) != 2:
+            raise ValueError(f'a class is named "module:Class", such as "my_file:MyView", got {name!r}')
+    _VIEWS[target] = view
+    open_in_notebooks()
 
 
 def open_in_notebooks() -> None:
@@ -29,25 +30,29 @@ def open_in_notebooks() -> None:
     if shell is None or not hasattr(shell, "kernel"):
         return
     formatter = shell.display_formatter.mimebundle_formatter
-    for (module, name), view in _VIEWS.items():
-        formatter.for_type_by_name(module, name, partial(_bundle, view))
+    for target, view in _VIEWS.items():
+        formatter.for_type_by_name(*target.split(":"), partial(_bundle, view))
 
 
-def _bundle(view: tuple[str, str], target: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+def _bundle(view: str, target: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """The widget and its static output; None, so that the object's own repr is shown, where the widget has nothing
     to show."""
-    file, name = view
-    widget_class = getattr(importlib.import_module(f"toolkit.widgets.{file}"), name)
+    module, name = view.split(":")
+    widget_class = getattr(importlib.import_module(module), name)
     try:
-        widget = widget_class(target, _engine(target)) if file == "microscope" else widget_class(target)
+        widget = widget_class.opened(target)
     except ValueError:
         return None
     bundle: tuple[dict[str, Any], dict[str, Any]] = widget._repr_mimebundle_()
     return bundle
 
 
-def _engine(microscope: Any) -> Engine | None:
-    """The engine that made the completion, while it is loaded: with it the microscope can branch."""
-    from toolkit.engines.loading import loaded_engine
-
-    return loaded_engine(microscope.completion.system_fingerprint) if microscope.completion else None
+register_view("toolkit.core.completion:Completion", "toolkit.widgets.completion:CompletionView")
+register_view("toolkit.analysis.logprobs:Logprobs", "toolkit.widgets.logprobs:LogprobsView")
+register_view("toolkit.analysis.tokens:Tokens", "toolkit.widgets.tokens:TokensView")
+register_view("toolkit.analysis.microscope:Microscope", "toolkit.widgets.microscope:MicroscopeView")
+register_view("toolkit.results.comparison:Comparison", "toolkit.widgets.comparison:CompareView")
+register_view("toolkit.pricing.costs:Costs", "toolkit.widgets.costs:CostsView")
+register_view(
+    "toolkit.analysis.determinism.report:Determinism", "toolkit.widgets.determinism:DeterminismView"
+)

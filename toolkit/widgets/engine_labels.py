@@ -31,17 +31,12 @@ def _disambiguated(names: Sequence[str], i: int, suffix: str) -> str:
 def _address_or_fingerprint(engine: Any) -> str:
     if hasattr(engine, "url"):
         return visible(engine.url.partition("://")[2], _MAX_NAME)
-    return str(engine.fingerprint.id) if _fingerprint_available(engine) else "not loaded yet"
-
-
-def _fingerprint_available(engine: Any) -> bool:
-    """Whether the fingerprint and context window are available without starting the engine."""
-    return getattr(engine, "running", True) or engine.spec.remembered() is not None
+    return str(engine.fingerprint.id) if engine.fingerprint_available else "not loaded yet"
 
 
 def window_of(engine: Engine | None) -> int | None:
     """The context window; None where it is not known yet, or not reported."""
-    if engine is None or not _fingerprint_available(engine):
+    if engine is None or not engine.fingerprint_available:
         return None
     try:
         return int(engine.window)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from toolkit.analysis.token_counts import count_tokens
@@ -17,7 +17,7 @@ from toolkit.errors import EngineError
 from toolkit.prompts.context_window import STRATEGIES
 from toolkit.prompts.prompt import Prompt
 from toolkit.prompts.rows import as_dicts
-from toolkit.prompts.selectors import SELECTORS, SHOTS, selector
+from toolkit.prompts.selectors import SELECTORS, SHOTS, Selector, selector
 from toolkit.widgets.base import View, assets, escaped, plain, visible
 from toolkit.widgets.engine_labels import window_of
 from toolkit.widgets.few_shot_html import (
@@ -195,13 +195,12 @@ class Builder(View):
                     f"k is {value}, but {included} examples are included: lower k, or include more"
                 )
             return value
-        if typed["name"] == _class_name(self._original.selector) not in SELECTORS:
-            return self._original.selector
+        original = self._original.selector
+        if typed["name"] == original.name and not original.registered:
+            return original
         options = {n: _number(v) for n, v in typed["options"].items() if v != ""}
         parsed = selector({"name": typed["name"], **options})
-        hidden = {
-            n: v for n in HIDDEN if hasattr(parsed, n) and (v := getattr(self._original.selector, n, None))
-        }
+        hidden = {n: v for n in HIDDEN if hasattr(parsed, n) and (v := getattr(original, n, None))}
         return replace(parsed, **hidden)
 
     # The content
@@ -241,8 +240,8 @@ class Builder(View):
         }
 
     def _settings(self) -> dict[str, Any]:
-        original = _class_name(self._original.selector)
-        options = {name: _options(kind()) for name, kind in SELECTORS.items()}
+        original = self._original.selector.name
+        options = {name: _default_options(kind) for name, kind in SELECTORS.items()}
         return {
             "shots": self._inputs["shots"],
             "selectors": {**options, **({} if original in options else {original: {}})},
@@ -331,12 +330,12 @@ class Builder(View):
 def prompt_code(prompt: Prompt) -> str:
     """The Python that makes a prompt."""
     try:
-        if _class_name(prompt.selector) not in SELECTORS:
-            raise ValueError("a class of the user's own")
         values, note = prompt.to_dict(), ""
-    except ValueError:  # neither that nor a function can be written as source
+    except ValueError:  # neither a function nor a class without a name can be written as source
         values = replace(prompt, selector="first").to_dict()
-        note = f"# prompt = prompt.with_(selector=…): {prompt.selector} holds a function, or is a class of your own\n"
+        note = (
+            f"# prompt = prompt.with_(selector=…): {prompt.selector} holds a function, or is not registered\n"
+        )
     template, *arguments = ((name, literal(plain(value))) for name, value in values.items())
     return (
         f"import toolkit as tk\n\nprompt = {call_source('tk.Prompt', template[1], **dict(arguments))}\n{note}"
@@ -358,21 +357,22 @@ def _as_type_of(value: Any, text: str) -> Any:
         return text
 
 
-def _class_name(instance: Any) -> str:
-    return type(instance).__name__.lower()
-
-
 def _shots_text(shots: Mapping[str, Any]) -> dict[str, Any]:
     """How examples are chosen, as the texts of the inputs."""
     current = shots["selector"]
-    options = {} if _class_name(current) not in SELECTORS else _options(current)
+    options = _options(current) if current.registered else {}
     texts = {n: "" if v is None else str(v) for n, v in options.items()}
     numbers = {n: "" if shots[n] is None else str(shots[n]) for n in ("k", "order_seed")}
-    return {**numbers, "selector": {"name": _class_name(current), "options": texts}}
+    return {**numbers, "selector": {"name": current.name, "options": texts}}
 
 
-def _options(instance: Any) -> dict[str, Any]:
+def _options(instance: Selector) -> dict[str, Any]:
     return {f.name: getattr(instance, f.name) for f in fields(instance) if f.name not in HIDDEN}
+
+
+def _default_options(kind: type[Selector]) -> dict[str, Any]:
+    """The options of a selector with their defaults; None for one that must be set."""
+    return {f.name: None if f.default is MISSING else f.default for f in fields(kind) if f.name not in HIDDEN}
 
 
 def _number(typed: Any) -> Any:

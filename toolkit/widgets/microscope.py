@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from toolkit.analysis.microscope import FOLLOWED, REFUSED, Microscope, Step
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
 from toolkit.core.sampling import NEUTRAL
+from toolkit.engines.loading import loaded_engine
 from toolkit.widgets.base import View, assets, escaped, model_text_html, plain, visible
 
 if TYPE_CHECKING:
@@ -122,6 +123,12 @@ class MicroscopeView(View):
             self.branches.append(branch)
             self.content = plain({**self.content, "branches": [*self.content["branches"], fork]})
         self.notify("branch", {"card": card, **fork})
+
+    @classmethod
+    def opened(cls, target: Microscope) -> Self:
+        """With the engine that made the completion, while it is loaded: then it can be branched."""
+        completion = target.completion
+        return cls(target, loaded_engine(completion.system_fingerprint) if completion else None)
 
     @property
     def _branching_problem(self) -> str | None:

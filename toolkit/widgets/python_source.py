@@ -10,6 +10,7 @@ from toolkit.core.request import Request
 from toolkit.core.sampling import NEUTRAL
 from toolkit.engines.base import Engine
 from toolkit.engines.vllm.config import Spec
+from toolkit.engines.vllm.engine import VLLMEngine
 
 _WIDTH = 96
 _MAX_FIRST_SEED = 2**63 - 4
@@ -32,13 +33,20 @@ def call_source(name: str, /, *positional: str, **named: str) -> str:
 
 
 def engine_source(engine: Engine | None) -> str:
-    """The source that loads an engine like this one; it returns the same one while it is the last one loaded."""
-    instance: Any = engine
-    if hasattr(instance, "url"):
-        return call_source("tk.connect", repr(instance.url), repr(instance.model))
-    if not isinstance(getattr(instance, "spec", None), Spec):
+    """The source that makes an engine like this one; that of `toolkit.load` returns the same one while it is the last
+    one loaded. An engine of another class has to be filled in."""
+    if engine is None:
         return "tk.load()"
-    spec = instance.spec
+    if isinstance(engine, VLLMEngine):
+        return _load_source(engine.spec)
+    from toolkit.engines.openai_api.engine import ServerEngine  # late, since it imports OpenAI's client
+
+    if isinstance(engine, ServerEngine):
+        return call_source("tk.connect", repr(engine.url), repr(engine.model))
+    return f"...  # the {type(engine).__name__} of the playground"
+
+
+def _load_source(spec: Spec) -> str:
     path = () if spec.path == models.path(models.DEFAULT) else (repr(spec.path),)
     defaults = Spec.of(spec.path, {}).stated
     changed = {name: value for name, value in spec.stated.items() if defaults.get(name) != value}

@@ -93,7 +93,7 @@ class ServerEngine(Engine):
             return self._server
 
     @property
-    def model(self) -> str:  # type: ignore[override]  # the server's only one, where none was named
+    def model(self) -> str:
         return self._requested_model or self._probe_once().model
 
     @property

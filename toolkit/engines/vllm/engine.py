@@ -37,7 +37,6 @@ class VLLMEngine(Engine):
     def __init__(self, model: str, arguments: Mapping[str, Any]) -> None:
         self.spec = Spec.of(model, arguments)
         self._log = prepare_process()
-        self.model = self.spec.model
         self._lock = threading.Lock()
         self._thread: EngineThread | None = None
         self._closed = False
@@ -46,6 +45,10 @@ class VLLMEngine(Engine):
     def __repr__(self) -> str:
         state = "closed" if self._closed else "running" if self.running else "not started"
         return f"VLLMEngine({self.model!r}, {state})"
+
+    @property
+    def model(self) -> str:
+        return self.spec.model
 
     @property
     def running(self) -> bool:
@@ -80,6 +83,10 @@ class VLLMEngine(Engine):
         """Known without starting vLLM once an engine of the same spec has run on this machine."""
         cached = None if self.running else self.spec.remembered()
         return cached or self._started_thread().fingerprint
+
+    @property
+    def fingerprint_available(self) -> bool:
+        return self.running or self.spec.remembered() is not None
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
