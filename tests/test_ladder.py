@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 import toolkit as tk
-from toolkit.experiments.determinism_ladder import _batches, _plan, _report, _requests, _rungs
+from toolkit.experiments.determinism_ladder import _batches, _report, _requests, _rungs, _workload
 from toolkit.experiments.ladder_report import Ladder, Rung
 from toolkit.store.rows import Cell, StoredCompletion
 from toolkit.store.store import Store
@@ -113,7 +113,12 @@ def test_batches_hold_each_request_once():
 def test_rungs_of_different_conditions_never_share_their_answers(engine):
     rungs = _rungs(engine, [4, 16])
     asked = _requests(engine, ["Hi"], {})
-    names = {_plan(rung, asked, n, base)[0] for rung in rungs for n in (2, 3) for base in ("fp_a", "fp_b")}
+    names = {
+        _workload(rung, asked, n, base).reserved_sweep
+        for rung in rungs
+        for n in (2, 3)
+        for base in ("fp_a", "fp_b")
+    }
     assert len(names) == 4 * len(rungs)
 
 

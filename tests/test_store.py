@@ -101,7 +101,7 @@ def test_every_failed_attempt_is_kept_beside_the_completion(db, made):
     ],
 )
 def test_requests_come_back_equal(db, request_):
-    store = Store(db)
+    store, request_ = Store(db), request_.resolve({})
     store.define("s", {}, [request_], [Cell(request_.key, 1, {})])
     assert store.request(request_.key) == request_
 

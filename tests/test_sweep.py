@@ -119,7 +119,7 @@ def test_a_store_that_is_locked_for_a_while_delays_nothing_but_the_writing(engin
     sweep = tk.sweep("Hi", tk.grid(seed=range(20), max_tokens=2))
     plan = sweep.plan(engine, db)
     store = Store(db)
-    plan.define(store)
+    store.define(plan.sweep, plan.body, plan.requests, plan.cells)
     held = sqlite3.connect(db, isolation_level=None, check_same_thread=False)
     began = threading.Timer(0.2, lambda: held.execute("BEGIN IMMEDIATE"))
     ended = threading.Timer(2.0, held.rollback)
@@ -132,7 +132,8 @@ def test_a_store_that_is_locked_for_a_while_delays_nothing_but_the_writing(engin
 def test_a_full_disk_stops_the_run_and_loses_nothing(engine, db):
     store = Store(db)
     sweep = tk.sweep("Hi", tk.grid(seed=range(30), max_tokens=24, top_logprobs=20))
-    sweep.plan(engine, store).define(store)
+    plan = sweep.plan(engine, store)
+    store.define(plan.sweep, plan.body, plan.requests, plan.cells)
     store.begin_run("s", engine.fingerprint, engine.vocabulary)
     ((pages,),) = store.query("PRAGMA page_count")[1]
     store._db.execute(f"PRAGMA max_page_count = {pages + 6}")

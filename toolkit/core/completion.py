@@ -14,7 +14,7 @@ import numpy as np
 
 from toolkit.core.choice import Choice, Floats, Ints, Token
 from toolkit.core.openai_format import chat_choice, text_choice
-from toolkit.core.request import Request
+from toolkit.core.request import ResolvedRequest
 from toolkit.structured.tools import ToolCall
 from toolkit.structured.verdict import Verdict, parsed, verdict
 
@@ -54,8 +54,7 @@ class Completion:
     `text`, `finish_reason`, `token_ids`, `logprobs`, … are those of the first choice.
     """
 
-    request: Request
-    """The request, with every sampling parameter resolved."""
+    request: ResolvedRequest
     choices: tuple[Choice, ...]
     usage: Usage
     model: str
@@ -83,7 +82,7 @@ class Completion:
     @classmethod
     def failed(
         cls,
-        request: Request,
+        request: ResolvedRequest,
         error: str,
         *,
         model: str,

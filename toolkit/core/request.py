@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
 from toolkit._internal.hashing import digest
 from toolkit._internal.validation import encodable
-from toolkit.core.sampling import Sampling
+from toolkit.core.sampling import NEUTRAL, Sampling
 from toolkit.prompts.messages import Message, Messages, messages, plain_text
 from toolkit.prompts.prompt import Rendered
 from toolkit.structured.response_format import ResponseFormat, response_format
@@ -118,9 +118,9 @@ class Request:
             messages=rendered.messages,
             sampling=Sampling(**sampling),
             response_format=response_format,
-            tools=as_tools(tools),
+            tools=tools,  # type: ignore[arg-type]  # __post_init__ makes tools of functions
             tool_choice=tool_choice,
-            prefix=prefix,  # type: ignore[arg-type]  # IDs become a tuple in __post_init__
+            prefix=prefix,  # type: ignore[arg-type]  # and a tuple of IDs
             notes=rendered.notes,
         )
 
@@ -186,9 +186,43 @@ class Request:
         schema = [json.dumps(self.response_format.to_openai())] if self.response_format else []
         return digest([self.input, self.sampling.canonical(), *schema])
 
-    def resolve(self, defaults: Mapping[str, Any]) -> Request:
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields but the notes are equal; a request and a resolved one may be."""
+        if not isinstance(other, Request):
+            return NotImplemented
+        return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self) if f.compare)
+
+    def resolve(self, defaults: Mapping[str, Any]) -> ResolvedRequest:
         """The same request with every sampling field explicit (see `Sampling.resolve`)."""
-        return replace(self, sampling=self.sampling.resolve(defaults))
+        resolved = object.__new__(ResolvedRequest)
+        # The fields are valid already: only their sampling is new, and Sampling has checked it.
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        resolved.__dict__.update(values, sampling=self.sampling.resolve(defaults))
+        return resolved
+
+
+class ResolvedRequest(Request):
+    """A request whose every sampling parameter is explicit, so that it says all that an engine is asked. Made by
+    `Request.resolve`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unset = [name for name in NEUTRAL if getattr(self.sampling, name) is None]
+        if unset:
+            raise ValueError(
+                f"a resolved request has every sampling parameter, and this one lacks {', '.join(unset)}: make a "
+                "Request, and resolve it with engine.defaults"
+            )
+        object.__setattr__(self, "sampling", self.sampling.resolve({}))
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], sampling: Mapping[str, Any], form: Any = None) -> ResolvedRequest:
+        """See `Request.of`; parameters that the version which wrote it did not have are neutral."""
+        return Request.of(body, sampling, form).resolve({})
+
+    def resolve(self, defaults: Mapping[str, Any]) -> ResolvedRequest:
+        """The request itself: no parameter is left to the defaults."""
+        return self
 
 
 def _text_or_ids(name: str, value: Any) -> str | tuple[int, ...] | None:

@@ -188,7 +188,8 @@ class Sampling:
         values = {**NEUTRAL, **model_defaults, **self.given()}
         if values["temperature"] == 0:
             values |= {name: NEUTRAL.get(name) for name in _RANDOM_ONLY}
-        return Sampling(**values)
+        explicit = {name: value for name, value in values.items() if value is not None}
+        return self if explicit == self.given() else Sampling(**explicit)
 
     def canonical(self) -> dict[str, Any]:
         """The fields that differ from `NEUTRAL`: what identifies a resolved Sampling, so that a field added

@@ -10,6 +10,8 @@ __all__ = [
     "ladder_report",
     "plan",
     "protocols",
+    "run",
     "schema_cost",
     "sweep",
+    "workload",
 ]

@@ -13,13 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.analysis.calibration import Calibration, calibration
-from toolkit.core.request import Request
+from toolkit.core.request import Request, ResolvedRequest
 from toolkit.display.html import html_table
 from toolkit.engines.base import Engine
 from toolkit.engines.scoring import given, to_score
-from toolkit.experiments.plan import STORE, run
+from toolkit.experiments.plan import STORE
+from toolkit.experiments.run import completions
 from toolkit.experiments.sweep import as_rows
+from toolkit.experiments.workload import Workload
 from toolkit.prompts.prompt import Prompt
+from toolkit.prompts.rows import data_value
 from toolkit.store.store import Store
 
 if TYPE_CHECKING:
@@ -59,17 +62,16 @@ def classify(
     blanks = [dict.fromkeys(template.variables, text) for text in content_free]
     prompts = [template.render(row) for row in (*items, *blanks)]
 
-    def requests() -> Iterator[tuple[Request, dict[str, Any]]]:
+    def requests(defaults: Mapping[str, Any]) -> Iterator[tuple[ResolvedRequest, dict[str, Any]]]:
         for number, rendered in enumerate(prompts):
             for name, text in texts.items():
-                yield to_score(rendered, text).resolve(engine.defaults), {"row": number, "label": name}
+                yield to_score(rendered, text).resolve(defaults), {"row": number, "label": name}
 
-    body = {"prompts": [template.template], "rows": [dict(row) for row in (*items, *blanks)], "repeats": 1}
-    by_request = {
-        c.request.key: (np.nan, c.error) if c.error else (_joint_logprob(given(c.choices[0]).logprobs), None)
-        for c in run(requests, 1, body, engine, store)
-    }
-    scores = [by_request[request.key] for request, _ in requests()]
+    workload = Workload(requests, prompts=[template.template], rows=(*items, *blanks))
+    scores = [
+        (np.nan, c.error) if c.error else (_joint_logprob(given(c.choices[0]).logprobs), None)
+        for c in completions(workload, engine, store)
+    ]
     table = np.array([p for p, _ in scores], np.float64).reshape(len(prompts), len(texts))
     errors = [
         next((e for _, e in scores[i : i + len(texts)] if e), None) for i in range(0, len(scores), len(texts))
@@ -89,7 +91,8 @@ def _joint_logprob(logprobs: Any) -> float:
 def _label_texts(engine: Engine, labels: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     if isinstance(labels, str) or not isinstance(labels, (Sequence, Mapping)):
         raise TypeError(f"labels must be a list of texts or a dict of names and texts, got {labels!r}")
-    texts = dict(labels) if isinstance(labels, Mapping) else {text: text for text in labels}
+    pairs = labels.items() if isinstance(labels, Mapping) else zip(labels, labels, strict=True)
+    texts = {data_value(name): data_value(text) for name, text in pairs}
     if len(texts) < 2 or len(texts) < len(labels):
         raise ValueError(f"labels must be at least two different ones, got {labels!r}")
     for name, text in texts.items():

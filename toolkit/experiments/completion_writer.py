@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from toolkit.core.completion import Completion
-from toolkit.core.request import Request
+from toolkit.core.request import ResolvedRequest
 from toolkit.engines.base import Engine
 from toolkit.errors import StoreBusy, StoreError
 from toolkit.pricing import energy
@@ -28,8 +28,8 @@ class CompletionWriter:
     """A thread beside the one that waits for the engine, so that finished completions are written, and the clock
     runs, while nothing new arrives. What the progress bar counts is on disk already."""
 
-    def __init__(self, store: Store, run: int, engine: Engine, total: int, stored: int) -> None:
-        self._store, self._run, self._engine = store, run, engine
+    def __init__(self, store: Store, run: int, engine: Engine, title: str, total: int, stored: int) -> None:
+        self._store, self._run, self._engine, self._title = store, run, engine, title
         self._total, self._stored = total, stored
         self._incoming: queue.SimpleQueue[StoredCompletion] = queue.SimpleQueue()
         self._pending: list[StoredCompletion] = []
@@ -50,7 +50,7 @@ class CompletionWriter:
             raise self._error
 
     def record(
-        self, completions: Iterable[Completion], pairs: Iterable[tuple[Request, int]]
+        self, completions: Iterable[Completion], pairs: Iterable[tuple[ResolvedRequest, int]]
     ) -> Iterator[Completion]:
         """Queues the completions of (request, repeat) pairs, and yields each."""
         repeats: dict[str, list[int]] = {}
@@ -67,7 +67,7 @@ class CompletionWriter:
         self._bar: Any = tqdm(
             total=self._total,
             initial=self._stored,
-            desc=self._engine.model,
+            desc=self._title,
             bar_format=bar_format,
             disable=None,
         )

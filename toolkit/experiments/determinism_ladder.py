@@ -6,24 +6,27 @@ import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from toolkit._internal.hashing import digest
 from toolkit._internal.validation import Whole
 from toolkit.analysis.determinism.report import Determinism, determinism
-from toolkit.core.request import Request
+from toolkit.core.completion import Completion
+from toolkit.core.request import Request, ResolvedRequest
 from toolkit.engines.subprocess import run_in_subprocess
 from toolkit.engines.variant import Variant
 from toolkit.engines.vllm.engine import VLLMEngine
 from toolkit.errors import EngineError
-from toolkit.experiments.completion_writer import CompletionWriter
 from toolkit.experiments.ladder_report import Ladder, Rung
+from toolkit.experiments.run import run
 from toolkit.experiments.sweep import Sweep
+from toolkit.experiments.workload import Workload
 from toolkit.prompts.messages import Message
 from toolkit.prompts.prompt import Rendered
 from toolkit.results.results import Results
-from toolkit.store.rows import Cell
 from toolkit.store.store import Store
 
 _logger = logging.getLogger(__name__)
@@ -32,8 +35,6 @@ STORE = "runs/ladder.db"
 SIZES = (4, 16, 64)
 _TRAFFIC = 8
 """Requests of a batch among other traffic, and the number of other requests beside them."""
-Missing = list[tuple[Request, int]]
-"""Requests, each with a repeat that is not stored yet."""
 
 
 def determinism_ladder(
@@ -67,30 +68,33 @@ def determinism_ladder(
     variant_rungs, notes = _variants(engine, variants)
     rungs = [*_rungs(engine, sizes), *variant_rungs]
     fingerprint = engine.fingerprint.id
-    plans = {rung.name: _plan(rung, base_requests, n, fingerprint) for rung in rungs}
-    completed = _run_rungs(engine, _groups(rungs), plans, path, notes)
+    workloads = {rung.name: _workload(rung, base_requests, n, fingerprint) for rung in rungs}
+    completed = _run_rungs(engine, _groups(rungs), workloads, path, notes)
     names = [rung.name for rung in completed]
-    return Ladder(
-        _report(Store(path), [plans[name][0] for name in names], names), tuple(completed), tuple(notes)
-    )
+    sweeps = [str(workloads[name].reserved_sweep) for name in names]
+    return Ladder(_report(Store(path), sweeps, names), tuple(completed), tuple(notes))
 
 
 def _run_rungs(
-    engine: VLLMEngine, groups: list[list[Rung]], plans: Mapping[str, Any], path: str, notes: list[str]
+    engine: VLLMEngine,
+    groups: list[list[Rung]],
+    workloads: Mapping[str, Workload],
+    path: str,
+    notes: list[str],
 ) -> list[Rung]:
     """The rungs whose engine ran; the reasons why others did not are added to `notes`."""
     completed = []
     for number, group in enumerate(groups, 1):
-        group_plans = [(rung, *plans[rung.name]) for rung in group]
+        group_workloads = [(rung, workloads[rung.name]) for rung in group]
         variant = group[0].variant
         try:
             if variant is None:
-                _run_missing(engine, group_plans, path)
+                _run_workloads(engine, group_workloads, path)
             else:
                 _logger.info(
                     "%s (%d of %d in a process of its own)", group[0].name, number - 1, len(groups) - 1
                 )
-                run_in_subprocess(variant, _run_missing, group_plans, path)
+                run_in_subprocess(variant, _run_workloads, group_workloads, path)
         except EngineError as error:
             if variant is None:
                 raise
@@ -100,7 +104,7 @@ def _run_rungs(
     return completed
 
 
-def _requests(engine: VLLMEngine, requests: Any, sampling: dict[str, Any]) -> list[Request]:
+def _requests(engine: VLLMEngine, requests: Any, sampling: dict[str, Any]) -> list[ResolvedRequest]:
     if isinstance(requests, Sweep):
         resolved = [request for request, _ in requests.requests(engine.defaults)]
     elif isinstance(requests, str) or not isinstance(requests, Sequence) or not requests:
@@ -109,8 +113,8 @@ def _requests(engine: VLLMEngine, requests: Any, sampling: dict[str, Any]) -> li
         )
     else:
         options = {"temperature": 0, "max_tokens": 32, "top_logprobs": 5, **sampling}
-        resolved = [r if isinstance(r, Request) else Request.chat(r, **options) for r in requests]
-        resolved = [request.resolve(engine.defaults) for request in resolved]
+        made = [r if isinstance(r, Request) else Request.chat(r, **options) for r in requests]
+        resolved = [request.resolve(engine.defaults) for request in made]
     unique = list({request.key: request for request in resolved}.values())
     for number, request in enumerate(unique):
         if request.sampling.temperature != 0 and request.sampling.seed is None:
@@ -187,8 +191,7 @@ def _groups(rungs: Sequence[Rung]) -> list[list[Rung]]:
     return [[r for r in rungs if r.variant is None], *([r] for r in rungs if r.variant is not None)]
 
 
-def _plan(rung: Rung, requests: list[Request], n: int, fingerprint: str) -> tuple[str, list[Request], int]:
-    """The id of the rung's sweep, its requests, and the number of repeats of each."""
+def _workload(rung: Rung, requests: list[ResolvedRequest], n: int, fingerprint: str) -> Workload:
     if rung.sampled:
         requests = [replace(r, sampling=replace(r.sampling, temperature=1.0, seed=None)) for r in requests]
     variant = rung.variant and [
@@ -197,69 +200,50 @@ def _plan(rung: Rung, requests: list[Request], n: int, fingerprint: str) -> tupl
         rung.variant.threads,
         dict(rung.variant.env),
     ]
-    return (
-        digest(["ladder", rung.name, rung.size, variant, fingerprint, n, [r.key for r in requests]], size=5),
-        requests,
-        n,
-    )
+    keys = [request.key for request in requests]
+    sweep = digest(["ladder", rung.name, rung.size, variant, fingerprint, n, keys], size=5)
+    labelled = [(request, {"rung": rung.name, "row": i}) for i, request in enumerate(requests)]
+    return Workload(lambda _: labelled, n, reserved_sweep=sweep, name=rung.name)
 
 
-def _run_missing(engine: VLLMEngine, plans: list[tuple[Rung, str, list[Request], int]], path: str) -> None:
+def _run_workloads(engine: VLLMEngine, workloads: list[tuple[Rung, Workload]], path: str) -> None:
     """Runs what is missing of the rungs of one engine."""
     with Store(path) as store:
-        pending, total = [], 0
-        stored = store.stored(engine.fingerprint.id)
-        for rung, sweep, requests, n in plans:
-            cells = [
-                Cell(request.key, n, {"rung": rung.name, "row": i}) for i, request in enumerate(requests)
-            ]
-            cells = store.define_with_reserved_repeats(sweep, {"prompts": [], "rows": []}, requests, cells)
-            missing = [
-                (request, cell.first + run)
-                for run in range(n)
-                for request, cell in zip(requests, cells, strict=True)
-                if cell.first + run not in stored.get(request.key, ())
-            ]
-            total += n * len(requests)
-            pending.append((rung, sweep, missing))
-        remaining = sum(len(missing) for _, _, missing in pending)
-        if not remaining:
-            return
-        engine.start()
-        done = total - remaining
-        for rung, sweep, missing in pending:
-            if missing:
-                run = store.begin_run(sweep, engine.fingerprint, engine.vocabulary)
-                with CompletionWriter(store, run, engine, total, done) as writer:
-                    _run_rung(engine, rung, missing, writer)
-                done += len(missing)
+        for rung, workload in workloads:
+            run(workload, engine, store, generate=partial(_generate, engine, rung))
 
 
-def _run_rung(engine: VLLMEngine, rung: Rung, missing: Missing, writer: CompletionWriter) -> None:
+def _generate(engine: VLLMEngine, rung: Rung, requests: Sequence[ResolvedRequest]) -> Iterator[Completion]:
+    """The completions of requests under a rung's condition, without those of the other traffic."""
     rng = random.Random(rung.name)
     if rung.warm:
-        primers = {
-            request.key: replace(request, sampling=replace(request.sampling, max_tokens=1))
-            for request, _ in missing
-        }
+        primers = {r.key: replace(r, sampling=replace(r.sampling, max_tokens=1)) for r in requests}
         for primer in primers.values():
             list(engine.generate_in_one_step([primer]))
-    for batch in _batches(rung, missing, rng):
+    for batch in _batches(rung, _interleaved(requests), rng):
         if rung.cold:
             engine.reset_prefix_cache()
-        requests = [request for request, _ in batch]
-        completions = engine.generate_in_one_step(_with_traffic(requests, rng) if rung.traffic else requests)
-        keys = {request.key for request in requests}  # completions of the other traffic are dropped
-        for _ in writer.record((c for c in completions if c.request.key in keys), batch):
-            pass  # each has been queued for the store
+        completions = engine.generate_in_one_step(_with_traffic(batch, rng) if rung.traffic else batch)
+        keys = {request.key for request in batch}
+        yield from (c for c in completions if c.request.key in keys)
 
 
-def _batches(rung: Rung, missing: Missing, rng: random.Random) -> Iterator[Missing]:
-    ordered = rng.sample(missing, len(missing)) if rung.shuffled else missing
+def _interleaved(requests: Sequence[ResolvedRequest]) -> list[ResolvedRequest]:
+    """The first repeat of every request, then the second ones, …: a batch holds different requests."""
+    by_key: dict[str, list[ResolvedRequest]] = {}
+    for request in requests:
+        by_key.setdefault(request.key, []).append(request)
+    return [request for turn in zip_longest(*by_key.values()) for request in turn if request is not None]
+
+
+def _batches(
+    rung: Rung, requests: list[ResolvedRequest], rng: random.Random
+) -> Iterator[list[ResolvedRequest]]:
+    ordered = rng.sample(requests, len(requests)) if rung.shuffled else requests
     return (ordered[i : i + rung.size] for i in range(0, len(ordered), rung.size))
 
 
-def _with_traffic(requests: list[Request], rng: random.Random) -> list[Request]:
+def _with_traffic(requests: list[ResolvedRequest], rng: random.Random) -> list[Request]:
     """The requests mixed with as many others: of other texts and lengths, sampled."""
     others = []
     for _ in requests:

@@ -1,12 +1,10 @@
-"""Plan: requests on an engine, which of them are stored already, and running the rest."""
+"""Plan: which requests of a workload are stored already, and what the rest will take."""
 
 from __future__ import annotations
 
 import contextlib
 import html
-import logging
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,25 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit._internal.hashing import digest
-from toolkit.core.completion import Completion
 from toolkit.core.fingerprint import Fingerprint
-from toolkit.core.request import Request
+from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
 from toolkit.engines.base import Engine
 from toolkit.errors import NotTold
-from toolkit.experiments.completion_writer import CompletionWriter
-from toolkit.pricing.budget import NO_BUDGET, Budget, Spent
+from toolkit.experiments.workload import Workload
 from toolkit.pricing.machine_time import machine_seconds
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
 from toolkit.prompts.selectors import SHOTS
-from toolkit.results.results import Results
 from toolkit.store.rows import Cell
-from toolkit.store.store import Store, open_store
+from toolkit.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_logger = logging.getLogger(__name__)
 
 
 Wholes = npt.NDArray[np.int64]
@@ -42,43 +35,13 @@ STORE = "runs/toolkit.db"
 """Where completions go when no store is named; every sweep may share it."""
 _NOT_COUNTED = -2
 """Stands for a number of prompt tokens that a server does not report."""
-Labelled = Iterable[tuple[Request, Mapping[str, Any]]]
-"""Requests with every parameter resolved, each with its labels."""
 
 
-def plan(
-    requests: Labelled,
-    repeats: int,
-    body: Mapping[str, Any],
-    engine: Engine,
-    store: Store | str | Path = STORE,
-) -> Plan:
-    """Which of the requests are stored under this engine's fingerprint, and which are missing. body: the prompts and
-    rows whose numbers the labels give, as the store keeps them."""
+def plan(workload: Workload, engine: Engine, store: Store | str | Path = STORE) -> Plan:
+    """Which requests of a workload are stored under this engine's fingerprint, and which are missing. Repeats that
+    are to be reserved are reserved here, in the store: what is missing depends on them."""
     with _open_context(store) as opened_store:
-        return _plan(requests, repeats, body, engine, opened_store)
-
-
-def run(
-    requests: Callable[[], Labelled],
-    repeats: int,
-    body: Mapping[str, Any],
-    engine: Engine,
-    store: Store | str | Path = STORE,
-    limits: Budget = NO_BUDGET,
-) -> Results:
-    """Runs what is missing, as one batch, and returns all results of the sweep (see `Sweep.run`)."""
-    opened_store = open_store(store)
-    current_plan = plan(requests(), repeats, body, engine, opened_store)
-    if current_plan.missing:
-        engine.start()
-        # The remembered fingerprint may be of an earlier state of this machine.
-        if engine.fingerprint != current_plan.fingerprint:
-            current_plan = plan(requests(), repeats, body, engine, opened_store)
-    current_plan.define(opened_store)
-    if current_plan.missing:
-        current_plan.ask(engine, opened_store, limits)
-    return Results.of(opened_store, sweep=current_plan.sweep, fingerprint=current_plan.fingerprint.id)
+        return _plan(workload, engine, opened_store)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +51,12 @@ class Plan:
     sweep: str
     """The id of the sweep: equal for equal requests, labels and repeats."""
     fingerprint: Fingerprint
-    requests: tuple[Request, ...]
+    requests: tuple[ResolvedRequest, ...]
     """One for each cell, after collapsing."""
     cells: tuple[Cell, ...]
     combinations: int
     """The number of cells before those that cannot differ were collapsed into one."""
-    missing: tuple[tuple[Request, int], ...]
+    missing: tuple[tuple[ResolvedRequest, int], ...]
     """(request, repeat) pairs that are not stored yet."""
     body: Mapping[str, Any]
     """Prompts and rows, as the store keeps them."""
@@ -108,8 +71,7 @@ class Plan:
     @property
     def total(self) -> int:
         """The number of completions of the finished sweep."""
-        repeats = {cell.request: cell.repeats for cell in self.cells}
-        return sum(repeats.values())
+        return len(_repeats(self.cells))
 
     @property
     def stored(self) -> int:
@@ -160,7 +122,7 @@ class Plan:
         return int((self._prompt_counts == _NOT_COUNTED).sum())
 
     @property
-    def refused(self) -> tuple[Request, ...]:
+    def refused(self) -> tuple[ResolvedRequest, ...]:
         """Missing requests that do not fit the context window, or that the chat template refuses: each will be a row
         with an `error`."""
         return tuple(request for (request, _), fits in zip(self.missing, self._fits, strict=True) if not fits)
@@ -227,46 +189,9 @@ class Plan:
         shots = any(name in cell.labels for cell in self.cells for name in SHOTS)
         return f"{note}; no example needs no selector, and one no order" if shots else note
 
-    def define(self, store: Store) -> None:
-        store.define(self.sweep, self.body, self.requests, self.cells)
-
-    def ask(self, engine: Engine, store: Store, limits: Budget) -> None:
-        """Runs the missing requests, as far as the limits allow, and records the completions."""
-        if self.note():
-            _logger.info(self.note())
-        run = store.begin_run(self.sweep, self.fingerprint, engine.vocabulary)
-        with CompletionWriter(store, run, engine, self.total, self.stored) as writer:
-            spent, done, start_time = Spent(), 0, time.monotonic()
-            while done < len(self.missing):
-                end = done + self._affordable_count(done, limits, spent)
-                if end == done:
-                    break
-                completions = engine.generate(request for request, _ in self.missing[done:end])
-                try:
-                    done = self._record(completions, writer, limits, spent, done, end, start_time)
-                finally:
-                    completions.close()  # type: ignore[attr-defined]  # a closed generator cancels the rest
-                if limits.used_up(time.monotonic() - start_time):
-                    break
-        if done < len(self.missing):
-            progress = f"{done} of {len(self.missing)} missing completions were asked"
-            _logger.info("%s: %s; %s", limits, progress, self._how_to_continue(done, limits))
-
-    def _how_to_continue(self, done: int, limits: Budget) -> str:
-        """How to run the rest, in words."""
-        prompts, most = (numbers[:1] for numbers in self._most_tokens(done))
-        if limits.affordable(prompts, most, Spent()):
-            return "run again to go on"
-        return f"the next one alone may need {limits.needed(int(prompts[0]), int(most[0]))}: raise the limit"
-
-    def _affordable_count(self, first: int, limits: Budget, spent: Spent) -> int:
-        """How many of the missing requests, from index `first` on, the limits allow at once."""
-        if limits == NO_BUDGET:
-            return len(self.missing) - first  # no need to count tokens before the run
-        return limits.affordable(*self._most_tokens(first), spent)
-
-    def _most_tokens(self, first: int) -> tuple[Wholes, Wholes]:
-        """(M − first,) the most prompt and completion tokens of missing requests, from index `first` on."""
+    def most_tokens(self, first: int) -> tuple[Wholes, Wholes]:
+        """(M − first,) the most prompt and completion tokens of missing requests, from index `first` on. Raises
+        ValueError where a server does not count prompts."""
         if self.uncounted:
             raise ValueError(
                 f"a limit needs the tokens of prompts, and the server does not count those of {self.uncounted} "
@@ -275,18 +200,6 @@ class Plan:
         fits = self._fits[first:]  # requests that will be refused cost nothing
         prompts, most = (np.where(fits, n[first:], 0) for n in (self._prompt_counts, self._token_bounds[1]))
         return prompts, most
-
-    def _record(
-        self, completions: Iterator[Completion], writer: CompletionWriter, limits: Budget, spent: Spent, done: int,
-        end: int, start_time: float,
-    ) -> int:  # fmt: skip
-        """Records completions until they end, or the time is used up; returns the number of requests done so far."""
-        for completion in writer.record(completions, self.missing[done:end]):
-            spent.add(completion.usage, limits.price)
-            done += 1
-            if limits.used_up(time.monotonic() - start_time):
-                return done
-        return end
 
     def __repr__(self) -> str:
         lines = [f"{name:<22} {value}" for name, value in self._table_rows()]
@@ -325,37 +238,47 @@ class Plan:
         return f"<table>{rows}</table><p>{html.escape(self.note())}</p>"
 
 
-def _plan(requests: Labelled, repeats: int, body: Mapping[str, Any], engine: Engine, store: Store) -> Plan:
-    cells_by_key: dict[tuple[str, str], tuple[Request, Cell]] = {}
+def _plan(workload: Workload, engine: Engine, store: Store) -> Plan:
+    cells_by_key: dict[tuple[str, str], tuple[ResolvedRequest, Cell]] = {}
     combinations = 0
-    for request, labels in requests:
+    for request, labels in workload.requests(engine.defaults):
         combinations += 1
         cell_key = (request.key, repr(labels))
         if cell_key not in cells_by_key:
-            cells_by_key[cell_key] = (request, Cell(request.key, repeats, labels))
-    unique_requests = tuple(request for request, _ in cells_by_key.values())
+            cells_by_key[cell_key] = (request, Cell(request.key, workload.repeats, labels))
+    requests = tuple(request for request, _ in cells_by_key.values())
     cells = tuple(cell for _, cell in cells_by_key.values())
+    sweep = workload.reserved_sweep
+    if sweep is None:
+        sweep = digest([[c.request, c.labels] for c in cells] + [workload.repeats], size=5)
+    else:
+        cells = tuple(store.define_with_reserved_repeats(sweep, workload.body, requests, cells))
     fingerprint = engine.fingerprint
-    stored = store.stored(fingerprint.id)
-    missing = tuple(
-        (request, repeat)
-        for key, request in {request.key: request for request in unique_requests}.items()
-        for repeat in range(repeats)
-        if repeat not in stored.get(key, ())
-    )
-    name = digest([[c.request, c.labels] for c in cells] + [repeats], size=5)
-    rate = _rate(store, fingerprint.id)
     return Plan(
-        name,
+        sweep,
         fingerprint,
-        unique_requests,
+        requests,
         cells,
         combinations,
-        missing,
-        body,
+        _missing(requests, cells, store.stored(fingerprint.id)),
+        workload.body,
         engine.count,
         _window(engine),
-        rate,
+        _rate(store, fingerprint.id),
+    )
+
+
+def _repeats(cells: Iterable[Cell]) -> dict[tuple[str, int], None]:
+    """The (request key, repeat) pairs of cells, each once: cells of equal requests may share theirs."""
+    return dict.fromkeys((cell.request, cell.first + n) for cell in cells for n in range(cell.repeats))
+
+
+def _missing(
+    requests: Iterable[ResolvedRequest], cells: Iterable[Cell], stored: Mapping[str, set[int]]
+) -> tuple[tuple[ResolvedRequest, int], ...]:
+    by_key = {request.key: request for request in requests}
+    return tuple(
+        (by_key[key], repeat) for key, repeat in _repeats(cells) if repeat not in stored.get(key, ())
     )
 
 

@@ -19,6 +19,7 @@ from toolkit.engines.base import Engine
 from toolkit.engines.scoring import given, to_score
 from toolkit.experiments.grid import Cells
 from toolkit.experiments.plan import STORE
+from toolkit.experiments.run import completions
 from toolkit.experiments.sweep import Sweep, as_rows
 from toolkit.prompts.prompt import Prompt, Rendered
 from toolkit.store.store import Store
@@ -198,9 +199,7 @@ def _completions(
 ) -> list[Completion]:
     """One completion for each prompt, by position; equal prompts share theirs."""
     cells = Cells([{**options, **({"response_format": schema} if schema else {})}])
-    results = Sweep(tuple(prompts), (), cells, 1).run(engine, store)
-    by_messages = {json.dumps(c.request.messages): c for c in results}
-    return [by_messages[json.dumps(p.messages)] for p in prompts]
+    return completions(Sweep(tuple(prompts), (), cells, 1).workload, engine, store)
 
 
 def _measured(

@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit._internal.hashing import digest
 from toolkit.core.fingerprint import Fingerprint
-from toolkit.core.request import Request
+from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import Sampling
 from toolkit.engines.base import Engine
 from toolkit.engines.subprocess import run_in_subprocess
 from toolkit.engines.variant import Variant
 from toolkit.experiments.grid import Cells
-from toolkit.experiments.plan import STORE, Plan, plan, run
+from toolkit.experiments.plan import STORE, Plan, plan
+from toolkit.experiments.run import run
+from toolkit.experiments.workload import Workload
 from toolkit.pricing.budget import Budget
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
 from toolkit.prompts.messages import Message, messages
 from toolkit.prompts.prompt import Prompt, Rendered
-from toolkit.prompts.rows import as_dicts
+from toolkit.prompts.rows import as_data, as_dicts
 from toolkit.prompts.selectors import SHOTS
 from toolkit.prompts.template import Template
 from toolkit.results.results import Results
@@ -54,6 +56,8 @@ class Sweep:
     def __post_init__(self) -> None:
         if isinstance(self.repeats, bool) or not isinstance(self.repeats, int) or self.repeats < 1:
             raise ValueError(f"repeats must be a whole number from 1 up, got {self.repeats!r}")
+        prompts = (_with_data(p) if isinstance(p, Prompt) else p for p in self.prompts)
+        object.__setattr__(self, "prompts", tuple(prompts))
         self._conversations  # noqa: B018  # a bad row or prompt fails here, before anything runs
 
     def __repr__(self) -> str:
@@ -88,8 +92,8 @@ class Sweep:
                         raise ValueError(f"{location}{error}") from None
         return conversations
 
-    def requests(self, defaults: Mapping[str, Any]) -> Iterator[tuple[Request, dict[str, Any]]]:
-        """Each request with every parameter resolved, and its labels (prompt, row, case, examples)."""
+    def requests(self, defaults: Mapping[str, Any]) -> Iterator[tuple[ResolvedRequest, dict[str, Any]]]:
+        """Each request, and its labels (prompt, row, case, examples)."""
         resolved = []
         names = _DisplayNames()
         for index, shots, setting in self._settings:
@@ -112,14 +116,20 @@ class Sweep:
                     labels: dict[str, Any] = {"prompt": p} if len(self.prompts) > 1 else {}
                     labels |= {} if r is None else {"row": r}
                     labels |= base_labels | _effective_labels(shot_labels, prompt) | prompt.notes
-                    yield (
-                        Request(prompt.messages, None, sampling, response_format=format_, notes=prompt.notes),
-                        labels,
+                    request = ResolvedRequest(
+                        prompt.messages, None, sampling, response_format=format_, notes=prompt.notes
                     )
+                    yield request, labels
+
+    @property
+    def workload(self) -> Workload:
+        """The requests and their repeats, as `toolkit.experiments.run` takes them."""
+        prompts = [_storable_prompt(prompt) for prompt in self.prompts]
+        return Workload(self.requests, self.repeats, prompts, self.rows)
 
     def plan(self, engine: Engine, store: Store | str | Path = STORE) -> Plan:
         """What a run would do, without running it. Starts no engine whose fingerprint is known."""
-        return plan(self.requests(engine.defaults), self.repeats, self._body, engine, store)
+        return plan(self.workload, engine, store)
 
     def run(
         self,
@@ -143,7 +153,7 @@ class Sweep:
         """
         resolved_price = price if isinstance(price, LocalPrice) or price is None else model_price(price)
         limits = Budget(max_tokens, max_cost, resolved_price)
-        return run(lambda: self.requests(engine.defaults), self.repeats, self._body, engine, store, limits)
+        return run(self.workload, engine, store, limits)
 
     def run_across(
         self, variants: Iterable[Variant | Engine | Fingerprint], store: Store | str | Path = STORE
@@ -159,15 +169,6 @@ class Sweep:
         opened_store = open_store(store)
         runs = run_on_variants(self, [Variant.of(variant) for variant in variants], opened_store.path)
         return Results.of(opened_store).on(runs)
-
-    @property
-    def _body(self) -> dict[str, Any]:
-        """Prompts and rows, as the store keeps them."""
-        return {
-            "prompts": [_storable_prompt(p) for p in self.prompts],
-            "rows": [dict(row) for row in self.rows],
-            "repeats": self.repeats,
-        }
 
 
 SweepRun = tuple[str, str]
@@ -227,25 +228,17 @@ def as_rows(data: Any) -> tuple[Mapping[str, Any], ...]:
     rows = as_dicts("rows", data)
     if not rows:
         raise ValueError("rows is empty: give at least one row, or leave rows out")
-    return tuple(
-        {str(n): _storable(f"rows[{i}]", n, v) for n, v in row.items()} for i, row in enumerate(rows)
-    )
+    return as_data("rows", rows)
 
 
-def _storable(location: str, name: Any, value: Any) -> Any:
-    """A value as JSON has it: NumPy's numbers as Python's, dates and times as ISO 8601 text."""
-    if hasattr(value, "item") and not hasattr(value, "__len__"):
-        value = value.item()
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
+def _with_data(prompt: Prompt) -> Prompt:
+    """The prompt with examples and documents that a store can keep, converted as rows are."""
     try:
-        json.dumps(value)
+        json.dumps([prompt.examples, prompt.documents])
     except (TypeError, ValueError):
-        raise ValueError(
-            f"{location} has {name!r} of type {type(value).__name__}, which a store cannot keep: make it text, "
-            "a number, a list or a dict"
-        ) from None
-    return value
+        pools = {name: as_data(name, getattr(prompt, name)) for name in ("examples", "documents")}
+        return prompt.with_(**pools)
+    return prompt
 
 
 def _shot(name: str, value: Any) -> Any:
@@ -319,7 +312,7 @@ def _storable_prompt(prompt: Promptlike) -> Any:
     """A prompt as the store keeps it."""
     if isinstance(prompt, Prompt):
         # A selector that holds a function is stored by its name: the examples it chose are in each cell.
-        return {**replace(prompt, selector="first").to_dict(), "selector": str(prompt.selector)}
+        return {**replace(_with_data(prompt), selector="first").to_dict(), "selector": str(prompt.selector)}
     return list(prompt.messages) if isinstance(prompt, Rendered) else prompt
 
 

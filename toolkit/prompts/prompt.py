@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from toolkit._internal.jsonable import library_value, to_plain
 from toolkit._internal.validation import named_fields_only
 from toolkit.prompts.context_window import TokenCounter, fit
 from toolkit.prompts.example_pool import Item, Pool, row_id
@@ -357,7 +358,7 @@ class Prompt:
     def save(self, path: str | Path) -> Path:
         """Writes the prompt as YAML (.yaml, .yml) or JSON (.json)."""
         path = Path(path)
-        data = self.to_dict()
+        data = to_plain(self.to_dict(), library_value)
         if file_format(path) == "json":
             text = json.dumps(data, ensure_ascii=False, indent=2) + "\n"
         else:

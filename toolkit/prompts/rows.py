@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
+
+from toolkit._internal.jsonable import library_value, to_plain
 from toolkit.prompts.messages import Message
 
 
@@ -47,6 +52,33 @@ def as_dicts(name: str, given: Any) -> tuple[dict[str, Any], ...]:
         if not isinstance(row, Mapping):
             raise TypeError(f"{name}[{i}] must be a dict of variable → value, got {row!r}")
     return tuple(dict(row) for row in rows)
+
+
+def as_data(name: str, rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Rows as a store keeps them (see `data_value`). Raises ValueError, which names row and variable."""
+    return tuple(
+        {str(n): _named_value(f"{name}[{i}]", n, v) for n, v in row.items()} for i, row in enumerate(rows)
+    )
+
+
+def _named_value(row: str, name: Any, value: Any) -> Any:
+    try:
+        return data_value(value)
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError(
+            f"{row} has {name!r} of type {type(value).__name__}, which a store cannot keep: make it text, "
+            "a number, a list or a dict"
+        ) from None
+
+
+def data_value(value: Any) -> Any:
+    """A value that a person gave, as JSON data (see `library_value`). What JSON can hold stays as it is, a tuple too,
+    since its text may be in a prompt. Raises TypeError for what is no data."""
+    if not isinstance(value, np.generic):
+        with contextlib.suppress(TypeError, ValueError):
+            json.dumps(value)
+            return value
+    return to_plain(value, library_value)
 
 
 def as_documents(documents: Any) -> tuple[dict[str, Any], ...]:

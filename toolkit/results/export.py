@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.jsonable import is_missing, library_value, to_plain
 from toolkit.core.choice import ARRAYS, PROMPT, Choice, shaped
 from toolkit.core.completion import Completion, Usage
 from toolkit.core.fingerprint import Fingerprint
-from toolkit.core.request import Request
+from toolkit.core.request import ResolvedRequest
 from toolkit.store.rows import PLACE, Cell, Grade, Place, StoredCompletion
 from toolkit.store.store import Store
 from toolkit.structured.tools import ToolCall
@@ -40,7 +40,7 @@ def to_record(
     """One row of a results table (one choice) as plain data, with all that is needed to restore it."""
     choice, response_format = completion.choice(int(row["choice"])), completion.request.response_format
     return {
-        **{name: plain(row[name]) for name in _COPIED},
+        **{name: _plain(row[name]) for name in _COPIED},
         "id": completion.id,
         "labels": json.dumps(labels, ensure_ascii=False),
         "input": json.dumps(completion.request.body, ensure_ascii=False),
@@ -69,11 +69,9 @@ def _prompt(prompt: Choice | None) -> dict[str, Any]:
     return {"prompt_text": prompt and prompt.text, **prefixed}
 
 
-def plain(value: Any) -> Any:
-    """A value of a data frame for JSON: None for missing, Python's numbers for NumPy's."""
-    if is_missing(value):
-        return None
-    return value.item() if hasattr(value, "item") else value
+def _plain(value: Any) -> Any:
+    """A value of a data frame as JSON data; None for missing, which NaN is too."""
+    return None if is_missing(value) else to_plain(value, library_value)
 
 
 def store_from_records(records: Iterable[Mapping[str, Any]]) -> Store:
@@ -81,12 +79,12 @@ def store_from_records(records: Iterable[Mapping[str, Any]]) -> Store:
     store = Store(":memory:")
     completions: dict[tuple[str, str, int], StoredCompletion] = {}
     cells: dict[tuple[str, str, str], Cell] = {}
-    requests: dict[str, Request] = {}
+    requests: dict[str, ResolvedRequest] = {}
     grades: dict[Place, Grade] = {}
     for record in records:
         fingerprint = Fingerprint.from_json(json.loads(record["fingerprint"]))
         request_parts = (record["input"], record["sampling"], record.get("response_format") or "null")
-        request = Request.of(*map(json.loads, request_parts))
+        request = ResolvedRequest.of(*map(json.loads, request_parts))
         labels = json.loads(record["labels"])
         place = (request.key, record["system_fingerprint"], record["repeat"])
         earlier = completions.get(place)
@@ -114,7 +112,7 @@ def store_from_records(records: Iterable[Mapping[str, Any]]) -> Store:
     return store
 
 
-def _choice(record: Mapping[str, Any], request: Request) -> Choice:
+def _choice(record: Mapping[str, Any], request: ResolvedRequest) -> Choice:
     flat = {n: None if record[n] is None else np.array(record[n], kind) for n, kind in ARRAYS.items()}
     prefix_tokens = 0 if request.prefix is None else len(record["token_ids"]) - record["completion_tokens"]
     return Choice(
@@ -136,7 +134,7 @@ def _prompt_choice(record: Mapping[str, Any]) -> Choice | None:
     return Choice(PROMPT, record["prompt_text"], "prompt", **shaped(flat))
 
 
-def _completion(record: Mapping[str, Any], request: Request, fingerprint: Fingerprint) -> Completion:
+def _completion(record: Mapping[str, Any], request: ResolvedRequest, fingerprint: Fingerprint) -> Completion:
     return Completion(
         request=request,
         choices=(_choice(record, request),),
@@ -167,7 +165,7 @@ def table_records(
     rows: list[Any] = table.to_dict("records")
     for row, completion in zip(rows, completions, strict=True):
         names = (c for c in map(str, row) if c in columns or c.startswith("row."))
-        labels = {name: v for name in names if (v := plain(row[name])) is not None}
+        labels = {name: v for name in names if (v := _plain(row[name])) is not None}
         grade = grades.get(tuple(row[name] for name in PLACE))
         yield to_record(row, labels, completion, fingerprints[row["system_fingerprint"]], grade)
 

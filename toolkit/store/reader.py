@@ -14,7 +14,7 @@ import numpy as np
 from toolkit.core.choice import ARRAYS, PROMPT, Choice, Ints, Vocabulary, mode_of_prompt
 from toolkit.core.completion import Completion, Usage
 from toolkit.core.fingerprint import Fingerprint
-from toolkit.core.request import Request
+from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import FIELDS
 from toolkit.store.blobs import dump_json, unpack_arrays, unpack_vocabulary
 from toolkit.store.database import Database
@@ -147,7 +147,7 @@ class StoreReader(Database):
             self._fingerprints[name] = Fingerprint.from_json(json.loads(rows[0][0]))
         return self._fingerprints[name]
 
-    def request(self, key: str) -> Request:
+    def request(self, key: str) -> ResolvedRequest:
         """The request of a key. Raises KeyError for an unknown one."""
         query = (
             "SELECT body, sampling, coalesce(response_format, 'null') FROM requests "
@@ -156,7 +156,7 @@ class StoreReader(Database):
         rows = self._fetch_all(query, key)
         if not rows:
             raise KeyError(key)
-        return Request.of(*map(json.loads, rows[0]))
+        return ResolvedRequest.of(*map(json.loads, rows[0]))
 
     def completion(self, request: str, fingerprint: str, repeat: int) -> Completion:
         """One completion with all its arrays. Raises KeyError when it is not stored."""
@@ -192,7 +192,7 @@ class StoreReader(Database):
             position=first["position"],
         )
 
-    def _choice(self, row: Mapping[str, Any], request: Request, fingerprint: str) -> Choice:
+    def _choice(self, row: Mapping[str, Any], request: ResolvedRequest, fingerprint: str) -> Choice:
         mode = self.fingerprint(fingerprint).components.get("logprobs_mode")
         return Choice(
             index=row["choice"],

@@ -12,7 +12,7 @@ from typing import Any
 from toolkit._internal.hashing import digest
 from toolkit.core.choice import ARRAYS, Vocabulary
 from toolkit.core.fingerprint import Fingerprint
-from toolkit.core.request import Request
+from toolkit.core.request import ResolvedRequest
 from toolkit.errors import StoreError
 from toolkit.store.blobs import dump_json, pack_array, pack_vocabulary
 from toolkit.store.database import PATIENCE
@@ -36,14 +36,14 @@ class Store(StoreReader):
         self._flush_unsaved()
 
     def define(
-        self, sweep: str, body: Mapping[str, Any], requests: Iterable[Request], cells: Sequence[Cell]
+        self, sweep: str, body: Mapping[str, Any], requests: Iterable[ResolvedRequest], cells: Sequence[Cell]
     ) -> None:
         """Records the requests of a sweep. Doing it again changes nothing."""
         with self._writing():
             self._define(sweep, body, requests, cells)
 
     def _define(
-        self, sweep: str, body: Mapping[str, Any], requests: Iterable[Request], cells: Sequence[Cell]
+        self, sweep: str, body: Mapping[str, Any], requests: Iterable[ResolvedRequest], cells: Sequence[Cell]
     ) -> None:
         self._add_requests(requests)
         row = (sweep, time.time(), dump_json(body))
@@ -52,7 +52,7 @@ class Store(StoreReader):
         self._db.executemany("INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def define_with_reserved_repeats(
-        self, sweep: str, body: Mapping[str, Any], requests: Iterable[Request], cells: Sequence[Cell]
+        self, sweep: str, body: Mapping[str, Any], requests: Iterable[ResolvedRequest], cells: Sequence[Cell]
     ) -> list[Cell]:
         """Like `define`, but each cell gets repeats of its own, after all that the store has or expects for its
         request: completions of other sweeps never count as its. The same sweep again gets the same cells."""
@@ -156,7 +156,7 @@ class Store(StoreReader):
                 arrays = [pack_array(getattr(choice, name)) for name in ARRAYS]
                 self._db.execute("INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?)", (cursor.lastrowid, *arrays))
 
-    def _add_requests(self, requests: Iterable[Request]) -> None:
+    def _add_requests(self, requests: Iterable[ResolvedRequest]) -> None:
         for request in requests:
             if request.key in self._stored_requests:
                 continue

@@ -6,14 +6,14 @@ import html
 import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
 import anywidget
-import numpy as np
 import traitlets
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.jsonable import library_value, to_plain
 
 _STATIC = Path(__file__).parent / "static"
 _MAX_TEXT = 20_000
@@ -90,20 +90,32 @@ class View(anywidget.AnyWidget):
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON data: NumPy's as Python's; NaN, infinities and missing as null; lone surrogates replaced."""
-    if isinstance(value, str):
-        return value.encode(errors="replace").decode()
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, np.generic | np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+    """A value as JSON data for the browser: what is no data as text; NaN, infinities and missing as null; lone
+    surrogates replaced."""
+    return _valid_json(to_plain(value, _data_or_text))
+
+
+def _data_or_text(value: Any) -> Any:
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
-        return [plain(item) for item in value]
-    return None if is_missing(value) else plain(str(value))
+        return [to_plain(item, _data_or_text) for item in value]
+    try:
+        data = library_value(value)
+    except TypeError:
+        return str(value)
+    return (
+        str(value) if isinstance(value, date) and data is not None else data
+    )  # easier to read than ISO 8601
+
+
+def _valid_json(data: Any) -> Any:
+    """Plain data with only what JSON and UTF-8 allow."""
+    if isinstance(data, str):
+        return data.encode(errors="replace").decode()
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {name: _valid_json(item) for name, item in data.items()}
+    return [_valid_json(item) for item in data] if isinstance(data, list) else data
 
 
 def visible(text: str, limit: int = _MAX_TEXT) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from toolkit.core.choice import Vocabulary
 from toolkit.core.completion import Completion, Delta
 from toolkit.core.fingerprint import Fingerprint
-from toolkit.core.request import Request
+from toolkit.core.request import Request, ResolvedRequest
 from toolkit.engines.base import Engine
 from toolkit.engines.openai_api.client import ApiClient, closed_error
 from toolkit.engines.openai_api.probe import ServerInfo, probe, with_local_tokenizer
@@ -271,7 +271,7 @@ class ServerEngine(Engine):
         except ValueError as error:
             return self._failed(resolved, error, position)
 
-    async def _request_body(self, request: Request) -> RequestBody:
+    async def _request_body(self, request: ResolvedRequest) -> RequestBody:
         server = self._probed_server
         tokenized = (
             await self._prompt_tokens.tokenized(request) if sends_token_ids(request, server.dialect) else None
@@ -287,8 +287,8 @@ class ServerEngine(Engine):
             raise ValueError(self._client.redact(str(error))) from None
 
     def _completion(
-        self, response: ParsedResponse, request: Request, position: int, notes: Mapping[str, Any], seconds: float,
-        first: float | None = None,
+        self, response: ParsedResponse, request: ResolvedRequest, position: int, notes: Mapping[str, Any],
+        seconds: float, first: float | None = None,
     ) -> Completion:  # fmt: skip
         self._generated_tokens += response.usage.completion_tokens
         notes = {**request.notes, **response.notes, **notes, **self._window_note(request, response)}
@@ -308,7 +308,7 @@ class ServerEngine(Engine):
             notes=notes,
         )
 
-    def _window_note(self, request: Request, response: ParsedResponse) -> dict[str, Any]:
+    def _window_note(self, request: ResolvedRequest, response: ParsedResponse) -> dict[str, Any]:
         """A note where a server has lowered max_tokens to what the window leaves, as vLLM's does silently."""
         window, prompt_tokens = self._probed_server.components["max_model_len"], response.usage.prompt_tokens
         room = (window or math.inf) - prompt_tokens
@@ -318,7 +318,7 @@ class ServerEngine(Engine):
             else {}
         )
 
-    def _failed(self, request: Request, error: Exception, position: int) -> Completion:
+    def _failed(self, request: ResolvedRequest, error: Exception, position: int) -> Completion:
         fingerprint = self.fingerprint.id
         return Completion.failed(
             request, str(error), model=self.model, system_fingerprint=fingerprint, position=position
@@ -346,7 +346,7 @@ class ServerEngine(Engine):
         finally:
             future.cancel()
 
-    async def _deltas(self, request: Request) -> AsyncGenerator[Delta, None]:
+    async def _deltas(self, request: ResolvedRequest) -> AsyncGenerator[Delta, None]:
         async with self._slots:
             body = await self._request_body(request)
             accumulator, began, first = StreamAccumulator(body.chat), time.monotonic(), None

@@ -86,7 +86,7 @@ async def _probe_dialect(
     refusals = []
     for request in (Request.chat("Hi", **_PROBE), Request(prompt="Hi", sampling=Sampling(**_PROBE))):
         try:
-            return await _negotiate(client, request.resolve({}), model, dialect)
+            return await _negotiate(client, request, model, dialect)
         except (RequestFailed, MalformedResponse) as error:
             refusals.append(error)
     first, status = refusals[0], getattr(refusals[0], "status", None)
@@ -103,7 +103,7 @@ async def _negotiate(
 ) -> tuple[Dialect, str | None]:
     """Retries without the options and neutral values that the server refuses, until it responds."""
     while True:
-        body = build_body(dialect.without_unsupported(request), model, dialect)
+        body = build_body(dialect.without_unsupported(request).resolve({}), model, dialect)
         try:
             response, *_ = await client.create(body.fields, body.chat)
             return dialect, parse_response(body, response, lambda *_: None, None).system_fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.core.request import Request
+from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS, NEUTRAL
 from toolkit.engines.openai_api.dialect import ALWAYS_SENT, OPENAI_FIELDS, VLLM_FIELDS, Dialect
 from toolkit.structured.response_format import ResponseFormat
@@ -30,7 +30,7 @@ class TokenizedPrompt:
 class RequestBody:
     """The body that is sent for a request."""
 
-    request: Request
+    request: ResolvedRequest
     fields: dict[str, Any]
     tokenized: TokenizedPrompt | None = None
     unsent: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class RequestBody:
         return "messages" in self.fields
 
 
-def sends_token_ids(request: Request, dialect: Dialect) -> bool:
+def sends_token_ids(request: ResolvedRequest, dialect: Dialect) -> bool:
     """Whether the prompt must be sent as token IDs: OpenAI's API cannot begin a completion with a prefix, and vLLM's
     echo is hard to separate from the completion."""
     return dialect.vllm and (
@@ -49,7 +49,7 @@ def sends_token_ids(request: Request, dialect: Dialect) -> bool:
     )
 
 
-def check_supported(request: Request, dialect: Dialect) -> None:
+def check_supported(request: ResolvedRequest, dialect: Dialect) -> None:
     """Raises ValueError for options that servers other than vLLM have no field for, and for what no server can do."""
     if request.prefix is not None and request.tools and request.tool_choice != "none":
         raise ValueError(
@@ -82,9 +82,9 @@ def check_supported(request: Request, dialect: Dialect) -> None:
 
 
 def build_body(
-    request: Request, model: str, dialect: Dialect, tokenized: TokenizedPrompt | None = None
+    request: ResolvedRequest, model: str, dialect: Dialect, tokenized: TokenizedPrompt | None = None
 ) -> RequestBody:
-    """The body of a resolved request. Raises ValueError (see `check_supported`)."""
+    """The body of a request. Raises ValueError (see `check_supported`)."""
     check_supported(request, dialect)
     body = {
         "model": model,
@@ -101,7 +101,7 @@ def build_body(
     return RequestBody(request, {n: v for n, v in body.items() if n not in unsent}, tokenized, unsent)
 
 
-def _prompt_fields(request: Request, tokenized: TokenizedPrompt | None) -> dict[str, Any]:
+def _prompt_fields(request: ResolvedRequest, tokenized: TokenizedPrompt | None) -> dict[str, Any]:
     if tokenized is None and request.prompt is None:
         return {"messages": list(request.messages or ())}
     source = [*tokenized.prompt_ids, *tokenized.prefix_ids] if tokenized else request.prompt
@@ -110,7 +110,7 @@ def _prompt_fields(request: Request, tokenized: TokenizedPrompt | None) -> dict[
     return {"prompt": prompt, **{name: value for name, value in options.items() if value}}
 
 
-def _sampling_fields(request: Request, dialect: Dialect) -> dict[str, Any]:
+def _sampling_fields(request: ResolvedRequest, dialect: Dialect) -> dict[str, Any]:
     sampling = request.sampling
     names = (*OPENAI_FIELDS, *(VLLM_FIELDS if dialect.vllm else ()))
     values = {n: v for n in names if (v := getattr(sampling, n)) is not None}
@@ -121,7 +121,7 @@ def _sampling_fields(request: Request, dialect: Dialect) -> dict[str, Any]:
     return {**plain, dialect.max_tokens_field: sampling.max_tokens or DEFAULT_MAX_TOKENS}
 
 
-def _logprob_fields(request: Request, dialect: Dialect, chat: bool) -> dict[str, Any]:
+def _logprob_fields(request: ResolvedRequest, dialect: Dialect, chat: bool) -> dict[str, Any]:
     sampling = request.sampling
     fields: dict[str, Any] = {}
     if sampling.logprobs:
@@ -134,7 +134,7 @@ def _logprob_fields(request: Request, dialect: Dialect, chat: bool) -> dict[str,
     return fields
 
 
-def _format_fields(request: Request, dialect: Dialect) -> dict[str, Any]:
+def _format_fields(request: ResolvedRequest, dialect: Dialect) -> dict[str, Any]:
     response_format, fields = request.response_format, dict[str, Any]()
     if response_format is not None and response_format.is_json:
         fields["response_format"] = response_format.to_openai()

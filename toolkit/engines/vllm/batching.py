@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from toolkit.core.request import Request
+from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import NEUTRAL, Sampling
 
 _PENALTIES = ("frequency_penalty", "presence_penalty", "repetition_penalty")
@@ -36,9 +36,9 @@ def features(sampling: Sampling) -> frozenset[str]:
     return frozenset(used)
 
 
-def batches(requests: Iterable[Request]) -> list[list[Request]]:
+def batches(requests: Iterable[ResolvedRequest]) -> list[list[ResolvedRequest]]:
     """The requests in groups to run one after another; every request is in exactly one."""
-    groups: dict[frozenset[str], list[Request]] = {kind: [] for kind in _ORDER}
+    groups: dict[frozenset[str], list[ResolvedRequest]] = {kind: [] for kind in _ORDER}
     for request in requests:
         groups[features(request.sampling)].append(request)
     for kind in _ORDER:
@@ -49,7 +49,7 @@ def batches(requests: Iterable[Request]) -> list[list[Request]]:
     return [sorted(group, key=_prompt_key) for group in groups.values() if group]
 
 
-def _prompt_key(request: Request) -> tuple[str, ...]:
+def _prompt_key(request: ResolvedRequest) -> tuple[str, ...]:
     if request.messages is not None:
         return tuple(text for m in request.messages for text in (m["role"], str(m["content"])))
     return (str(request.prompt),)

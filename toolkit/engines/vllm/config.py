@@ -14,7 +14,7 @@ from typing import Any
 from toolkit import models
 from toolkit._internal.files import toolkit_home, write_atomically
 from toolkit._internal.hashing import digest
-from toolkit._internal.jsonable import plain
+from toolkit._internal.jsonable import name_or_text, to_plain
 from toolkit._internal.validation import unknown
 from toolkit.core.fingerprint import COMPONENTS, Fingerprint, leaves
 from toolkit.engines.vllm.engine_args import (
@@ -72,7 +72,9 @@ class Spec:
     def key(self) -> str:
         """Hash of all that determines a fingerprint: the model's files, the arguments and the files that they
         name, versions, hardware and environment; and of the record's version."""
-        texts = {value for _, value in leaves(plain(self.arguments)) if isinstance(value, str)}
+        texts = {
+            value for _, value in leaves(to_plain(self.arguments, name_or_text)) if isinstance(value, str)
+        }
         paths = sorted(text for text in texts if "/" in text or os.path.exists(text))
         return digest(
             [
@@ -99,7 +101,7 @@ class Spec:
     def options(self) -> dict[str, Any]:
         """The set arguments that change outputs and that no other component records, by dotted name."""
         recorded = RESOLVED_ARGUMENTS | NEUTRAL_ARGUMENTS
-        values = leaves(plain(self.arguments))
+        values = leaves(to_plain(self.arguments, name_or_text))
         return {
             name: value
             for name, value in values
@@ -109,7 +111,11 @@ class Spec:
     @property
     def stated(self) -> dict[str, Any]:
         """The arguments as plain data, for the record, without secrets."""
-        return {name: plain(value) for name, value in self.arguments.items() if name not in SECRET_ARGUMENTS}
+        return {
+            name: to_plain(value, name_or_text)
+            for name, value in self.arguments.items()
+            if name not in SECRET_ARGUMENTS
+        }
 
     @property
     def _cache_file(self) -> Path:

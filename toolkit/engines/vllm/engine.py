@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 from toolkit.core.choice import Vocabulary
 from toolkit.core.completion import Completion, Delta
 from toolkit.core.fingerprint import Fingerprint
-from toolkit.core.request import Request
+from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
 from toolkit.engines.base import Engine
 from toolkit.engines.vllm.batching import batches
@@ -151,16 +151,20 @@ class VLLMEngine(Engine):
         yield from failures
         yield from self._collect(thread, [(0, request) for request in resolved], at_once=_BACKLOG)
 
-    def _resolve_requests(self, requests: Iterable[Request]) -> tuple[list[Request], list[Completion]]:
+    def _resolve_requests(
+        self, requests: Iterable[Request]
+    ) -> tuple[list[ResolvedRequest], list[Completion]]:
         """The requests with every parameter explicit, and the failures of those that cannot be sent: before the
         batch, so that a response format that cannot be enforced is reported at once."""
         resolved, failures = [], []
         for request in requests:
             try:
-                self._check_response_format(request.constraint)
-                resolved.append(request.resolve(self.defaults))
+                prepared = request.resolve(self.defaults)
+                self._check_response_format(prepared.constraint)
+                resolved.append(prepared)
             except ValueError as error:
-                failures.append(self._reader.failure(request, error, None))
+                # Without the model's defaults: with them the request may be impossible.
+                failures.append(self._reader.failure(request.resolve({}), error, None))
         return resolved, failures
 
     def reset_prefix_cache(self) -> None:
@@ -186,7 +190,7 @@ class VLLMEngine(Engine):
             )
 
     def _collect(
-        self, thread: EngineThread, ordered: list[tuple[int, Request]], at_once: int
+        self, thread: EngineThread, ordered: list[tuple[int, ResolvedRequest]], at_once: int
     ) -> Iterator[Completion]:
         """Submits the requests, so many at once, and yields their completions until every one is finished."""
         job, sent, open_ = Job(), 0, 0
@@ -207,7 +211,7 @@ class VLLMEngine(Engine):
                 thread.cancel(job)
 
     def _submit(
-        self, thread: EngineThread, job: Job, items: Sequence[tuple[int, Request]], first: int
+        self, thread: EngineThread, job: Job, items: Sequence[tuple[int, ResolvedRequest]], first: int
     ) -> None:
         prepared = []
         for position, (group, request) in enumerate(items, first):
@@ -220,8 +224,9 @@ class VLLMEngine(Engine):
     def stream_request(self, request: Request) -> Iterator[Delta]:
         thread = self._started_thread()
         try:
-            self._check_response_format(request.constraint)
-            prepared = self._prepare(request.resolve(self.defaults), 0, 0)
+            resolved = request.resolve(self.defaults)
+            self._check_response_format(resolved.constraint)
+            prepared = self._prepare(resolved, 0, 0)
         except ValueError as error:
             raise RequestError(str(error)) from error
         prepared.streaming = True
@@ -266,7 +271,7 @@ class VLLMEngine(Engine):
         if self._thread is not None:
             self._thread.close()
 
-    def _prepare(self, request: Request, position: int, group: int) -> PreparedRequest:
+    def _prepare(self, request: ResolvedRequest, position: int, group: int) -> PreparedRequest:
         """Raises ValueError for what vLLM would refuse, with a message that says what is allowed here."""
         components = self.fingerprint.components
         window, max_logprobs = components["max_model_len"], components["max_logprobs"]

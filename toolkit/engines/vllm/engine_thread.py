@@ -29,7 +29,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from toolkit.core.fingerprint import Fingerprint
-from toolkit.core.request import Request
+from toolkit.core.request import ResolvedRequest
 from toolkit.display.progress import status
 from toolkit.engines.vllm.config import Spec
 from toolkit.engines.vllm.environment import track_env_changes
@@ -49,7 +49,7 @@ _RESERVED_SLOTS = 8
 class PreparedRequest:
     """A request ready for vLLM."""
 
-    request: Request
+    request: ResolvedRequest
     token_ids: tuple[int, ...]
     """Of the prompt, then of the completion's prefix."""
     position: int

@@ -8,7 +8,7 @@ from typing import Any
 
 from toolkit import models
 from toolkit._internal.hashing import digest
-from toolkit._internal.jsonable import plain
+from toolkit._internal.jsonable import name_or_text, to_plain
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.engines.vllm.config import Spec, model_folder
 from toolkit.engines.vllm.hardware import device, versions
@@ -110,14 +110,18 @@ def _speculative(config: Any) -> dict[str, Any] | None:
     components = {
         "model": files.resolve().name if files and Path(config.model).is_dir() else config.model,
         "weights": models.weights_hash(files) if files else None,
-        **{name: plain(getattr(config, name, None)) for name in (*settings, *numbers)},
+        **{name: to_plain(getattr(config, name, None), name_or_text) for name in (*settings, *numbers)},
     }
     return {name: value for name, value in components.items() if value is not None}
 
 
 def _lora(config: Any) -> dict[str, Any] | None:
     names = ("max_lora_rank", "max_loras", "lora_dtype", "target_modules", "fully_sharded_loras")
-    return None if config is None else {name: plain(getattr(config, name, None)) for name in names}
+    return (
+        None
+        if config is None
+        else {name: to_plain(getattr(config, name, None), name_or_text) for name in names}
+    )
 
 
 def _batching_components(config: Any) -> dict[str, Any]:

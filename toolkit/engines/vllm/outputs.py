@@ -13,7 +13,7 @@ import numpy as np
 from toolkit.core.choice import PROMPT, Choice, mode_of_prompt
 from toolkit.core.completion import Completion, Usage
 from toolkit.core.fingerprint import Fingerprint
-from toolkit.core.request import Request
+from toolkit.core.request import Request, ResolvedRequest
 from toolkit.engines.vllm.engine_thread import PreparedRequest
 from toolkit.engines.vllm.tool_calls import parse_calls
 from toolkit.structured.tools import required_calls
@@ -184,7 +184,7 @@ class OutputReader:
         return text is not None and text.endswith(REPLACEMENT)
 
     def failure(
-        self, request: Request, error: Exception, position: int | None, usage: Usage | None = None
+        self, request: ResolvedRequest, error: Exception, position: int | None, usage: Usage | None = None
     ) -> Completion:
         return Completion.failed(
             request,

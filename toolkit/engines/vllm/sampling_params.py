@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.core.request import Request
+from toolkit.core.request import ResolvedRequest
 from toolkit.structured.response_format import ResponseFormat
 
 
-def vllm_sampling_params(request: Request, streaming: bool, ends_mid_character: bool = False) -> Any:
+def vllm_sampling_params(request: ResolvedRequest, streaming: bool, ends_mid_character: bool = False) -> Any:
     """vLLM's SamplingParams, new for each request since vLLM changes them."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
