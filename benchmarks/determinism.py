@@ -1,8 +1,8 @@
-"""The report on determinism over 1,000 completions of 200 tokens with the top 5: seconds until it is shown.
+"""The report on determinism over 1,000 completions of 200 tokens with the top 5: seconds until it is displayed.
 
-From a store on disk, in four shapes: one request asked 1,000 times, 50 requests 20 times, 1,000 requests once, and 25
-requests 20 times on each of two fingerprints. The numbers are made up, from a seed: no model runs for them. Written
-to benchmarks/results/determinism.json.
+From a store on disk, in four shapes: one request with 1,000 repeats, 50 requests with 20, 1,000 requests with one,
+and 25 requests with 20 on each of two fingerprints. The completions are synthetic, from a seed: no model runs for
+them. Written to benchmarks/results/determinism.json.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from toolkit.store.store import Store
 
 TOKENS, TOP, VOCABULARY, ROUNDS = 200, 5, 49_152, 5
 SHAPES = ((1, 1000, 1), (50, 20, 1), (1000, 1, 1), (25, 20, 2))
-"""Requests, runs of each, fingerprints."""
+"""Requests, repeats of each, fingerprints."""
 FORKS = 0.3
-"""Share of runs that leave their request's first answer, anywhere."""
+"""Share of repeats that fork from their request's first completion, at a random token."""
 WORDS = [f" w{i}".encode() for i in range(VOCABULARY)]
 
 
@@ -77,8 +77,8 @@ def write(path: Path, requests: int, runs: int, systems: int) -> None:
 
 
 def measured(requests: int, runs: int, systems: int) -> dict[str, Any]:
-    """Seconds of each round and of the slowest: to read the table, to make the report and show it both ways, and to
-    draw it."""
+    """Seconds of each round and of the slowest: to read the table, to compute the report and render it as text and as
+    HTML, and to plot it."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "made.db"
         write(path, requests, runs, systems)

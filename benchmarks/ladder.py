@@ -1,7 +1,7 @@
-"""The determinism ladder on the default model in float32 and bfloat16: 20 prompts of the gallery, 20 runs each; and
-what the two answer alone, beside each other.
+"""The determinism ladder on the default model in float32 and bfloat16: 20 prompts of the gallery, 20 repeats each;
+and the two dtypes compared, without other requests in the batch.
 
-Takes an hour on two cores; interrupted, it goes on where it was. The tables go to benchmarks/results/ladder.json.
+Takes an hour on two cores; after an interruption it resumes. The tables go to benchmarks/results/ladder.json.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STORE = "runs/ladder-benchmark.db"
 
 
 def requests(engine: tk.Engine) -> list[Any]:
-    """Prompts of the gallery, those that ask for free text first."""
+    """Prompts of the gallery, those for free text first."""
     entries = sorted(tk.gallery(), key=lambda entry: entry.kind != "text")[:PROMPTS]
     return [entry.prompt.render(entry.rows[0]) for entry in entries]
 

@@ -1,7 +1,7 @@
 """All metrics of log probabilities over one million tokens with the top 20, in 1,000 completions: time and memory.
 
-Twice: from completions in memory, and from a store on disk. The numbers are made up, from a seed: no model runs for
-them. Two cores are used, each case in a process of its own, so that its peak of memory is its own. Written to
+Twice: from completions in memory, and from a store on disk. The numbers are synthetic, from a seed: no model runs for
+them. Two cores are used; each case has its own process, so that its peak memory can be measured. Written to
 benchmarks/results/logprobs.json.
 """
 
@@ -40,7 +40,7 @@ COLUMNS = (
 
 
 def made(i: int) -> Completion:
-    """A completion of which the chosen token lies outside the top k at a fifth of the steps."""
+    """A completion whose chosen token is outside the top k at a fifth of the steps."""
     draw = np.random.default_rng(i)
     falls = draw.exponential(0.6, (TOKENS, TOP + 1)).cumsum(axis=1)
     known = -falls - np.log(np.exp(-falls).sum(axis=1, keepdims=True)) - draw.exponential(0.2, (TOKENS, 1))
@@ -64,7 +64,7 @@ def made(i: int) -> Completion:
 
 
 def metrics(completions: Any) -> None:
-    """Everything that `tk.logprobs` computes as numbers."""
+    """Computes every metric of `tk.logprobs`."""
     found = tk.logprobs(completions)
     for name in COLUMNS:
         assert len(getattr(found, name)) in (TEXTS, TEXTS * TOKENS)
@@ -72,7 +72,7 @@ def metrics(completions: Any) -> None:
 
 
 def measured(source: Any, work: Any) -> dict[str, Any]:
-    """Seconds of each round and of the slowest, and the peak of memory with and without what was there before."""
+    """Seconds of each round and of the slowest, and the peak memory, with and without the inputs."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     seconds = []
     for _ in range(ROUNDS):
@@ -107,7 +107,7 @@ def from_store(path: str) -> dict[str, Any]:
 
 
 def alone(function: Any, *arguments: Any) -> Any:
-    """What a function gives in a new process on two cores."""
+    """The result of a function in a new process on two cores."""
     with ProcessPoolExecutor(1, get_context("spawn"), two_cores) as pool:
         return pool.submit(function, *arguments).result()
 

@@ -1,6 +1,6 @@
-"""What a sweep costs beside bare vLLM: the same requests through `sweep.run` and through `vllm.LLM.generate`.
+"""The overhead of a sweep over bare vLLM: the same requests through `sweep.run` and through `vllm.LLM.generate`.
 
-Both run on the same loaded model, turn about in one process, so that the ratio holds on a noisy machine.
+Both run on the same loaded model, alternating in one process, so that the ratio holds on a noisy machine.
 Written to benchmarks/results/overhead.json and printed. About ten minutes on two cores.
 """
 
@@ -28,14 +28,14 @@ MIXED = tk.grid(
 
 
 def bare(engine: tk.Engine, cells: Cells) -> float:
-    """Tokens/s of `LLM.generate` with one SamplingParams each, in grid order."""
+    """Tokens/s of `LLM.generate` with one SamplingParams for each request, in grid order."""
     requests = [r.resolve(engine.defaults) for r in (tk.Request.chat(PROMPT, **c) for c in cells)]
     prompts = [{"prompt_token_ids": list(engine.tokenizer.encode(r))} for r in requests]
 
     def run(llm: Any) -> float:
         parameters = [vllm_sampling_params(r, streaming=False) for r in requests]
         for p in parameters:
-            p.flat_logprobs = False  # as users of vLLM have it
+            p.flat_logprobs = False  # vLLM's default
         began = time.perf_counter()
         outputs = llm.generate(prompts, parameters, use_tqdm=False)
         tokens = sum(len(o.outputs[0].token_ids) for o in outputs)
@@ -54,7 +54,7 @@ def swept(engine: tk.Engine, cells: Cells, folder: Path) -> float:
 
 
 def compare(name: str, rounds: int, ours: Callable[[], float], theirs: Callable[[], float]) -> dict[str, Any]:
-    """The ratio of tokens/s, ours over theirs, in rounds of one after the other (order changes each time)."""
+    """The ratio of tokens/s, ours over theirs, in rounds of one after the other in alternating order."""
     pairs = []
     for i in range(rounds):
         first, second = (ours, theirs) if i % 2 else (theirs, ours)

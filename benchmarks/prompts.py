@@ -1,7 +1,7 @@
-"""How fast few-shot prompts are made: 10,000 rows, 8 examples each out of 2,000, by every selector.
+"""Speed of few-shot prompts: 10,000 rows, 8 examples each out of 2,000, by every selector.
 
-No model runs. Beside BM25's own batch retrieval of the same rows (bm25s, tokenised by us), as a ratio. Written to
-benchmarks/results/prompts.json.
+No model runs. Compared with BM25's own batch retrieval of the same rows (bm25s, our tokenization), as a ratio.
+Written to benchmarks/results/prompts.json.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POOL, ROWS, SHOTS, WORDS = 2000, 10_000, 8, 30
 
 
 def texts(count: int, draw: np.random.Generator) -> list[str]:
-    """Made-up texts whose words are about as unevenly frequent as those of a language (Zipf)."""
+    """Synthetic texts whose word frequencies are about those of a language (Zipf)."""
     words = np.minimum(draw.zipf(1.3, (count, WORDS)), 20_000)
     return [" ".join(f"w{i}" for i in row) for row in words]
 

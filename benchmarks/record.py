@@ -1,4 +1,4 @@
-"""Record: where a benchmark's figures go."""
+"""Saves the results of a benchmark."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""256 chats at once: `tk.connect` on a local server beside a bare `AsyncOpenAI` gather of the same, and the engine in
-this process beside both.
+"""256 chats at once: `tk.connect` on a local server against a bare `AsyncOpenAI` gather of the same, and against the
+engine in this process.
 
-The first two take turns on one server, each with prompts of its own round, so that the prefix cache serves neither;
-then the server ends, and the engine in this process answers the same. Written to benchmarks/results/serving.json.
+The first two alternate on one server, with different prompts in each round, so that neither profits from the prefix
+cache; then the server stops, and the engine in this process generates the same. Written to
+benchmarks/results/serving.json.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def asked(engine: tk.Engine, name: str) -> float:
 
 
 def rounds(*ways: Callable[[str], float]) -> list[list[float]]:
-    """(ROUNDS, ways) tokens/s; which goes first changes."""
+    """Tokens/s of shape (ROUNDS, ways), in alternating order."""
     found = []
     for number in range(ROUNDS):
         order = range(len(ways)) if number % 2 else reversed(range(len(ways)))

@@ -1,6 +1,6 @@
-"""How fast stored completions come back: the second run of a finished sweep, and the frame of a large one.
+"""Speed of reading stored completions: the second run of a finished sweep, and the table of a large one.
 
-No model runs: the store is filled with completions of made-up tokens (64 each, top-5 logprobs), under the
+No model runs: the store is filled with synthetic completions (64 tokens each, top-5 logprobs), under the
 fingerprint that the default engine has on this machine. Written to benchmarks/results/store.json.
 """
 

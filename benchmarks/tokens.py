@@ -1,8 +1,8 @@
-"""How fast many texts are counted: toolkit.count_many beside tiktoken in one thread, over 100 MB.
+"""Speed of counting tokens in many texts: toolkit.count_many against tiktoken in one thread, over 100 MB.
 
 The texts are sources and documents of the installed packages, once as files and once joined into one text. Both ways
-of counting take turns, three times each; the best round counts. A timing during which others keep the processors busy
-is taken anew, a few times. Written to benchmarks/results/tokens.json.
+of counting alternate, three times each; the best round counts. A timing during which other processes keep the
+processors busy is repeated, a few times. Written to benchmarks/results/tokens.json.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ SIZE = 100_000_000
 """Bytes of UTF-8."""
 ROUNDS = 3
 QUIET = 0.1
-"""Processors that others may keep busy."""
+"""Processors that other processes may keep busy during a timing."""
 PATIENCE = 30
-"""Seconds to wait for that before each timing."""
+"""Seconds to wait before each timing until the processors are idle."""
 TRIES = 3
 
 
@@ -44,7 +44,7 @@ def texts() -> Iterator[str]:
 
 
 def processor_seconds() -> float:
-    """What all others on this machine have used of its processors."""
+    """Processor seconds that all other processes of this machine have used."""
     user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
     return (user + nice + system) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:2])
 
@@ -58,7 +58,7 @@ def wait_until_quiet() -> None:
 
 
 def timed(function: Callable[[], int]) -> dict[str, float]:
-    """Seconds of a call, and how many processors others kept busy meanwhile."""
+    """Seconds of a call, and how many processors other processes kept busy meanwhile."""
     for _ in range(TRIES):
         wait_until_quiet()
         before, began = processor_seconds(), time.perf_counter()

@@ -1,7 +1,7 @@
-"""What verdicts cost: beside the generation of a sweep, and over 10,000 stored answers.
+"""The cost of verdicts: relative to the generation of a sweep, and over 10,000 stored completions.
 
-The sweep is held to a schema on the default engine; its verdicts are then taken once more, timed alone. The stored
-answers are made up: no model runs for them. Written to benchmarks/results/verdicts.json.
+The sweep is constrained to a schema on the default engine; its verdicts are then computed again, timed alone. The
+stored completions are synthetic: no model runs for them. Written to benchmarks/results/verdicts.json.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ STORED = 10_000
 
 
 def stored(path: Path, fingerprint: tk.Fingerprint) -> Path:
-    """A store of answers of which a third break the schema, and a third are cut."""
+    """A store of completions of which a third violate the schema, and a third are cut off."""
     store, cells, answers = Store(path), [], []
     for i in range(STORED):
         home = {"city": "x" * (i % 12), "zip": str(10_000 + i) if i % 3 else "none"}

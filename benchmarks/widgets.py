@@ -1,7 +1,7 @@
-"""What widgets cost the kernel: from results to a widget's content, and each answer to its half in the browser.
+"""The cost of widgets in the kernel: from results to a widget's content, and each reply to the frontend.
 
-No model runs: the store is filled with completions of made-up words. On a machine that others keep busy the clock
-tells more than the process's own work. Written to benchmarks/results/widgets.json.
+No model runs: the store is filled with synthetic completions. On a busy machine the elapsed time exceeds the
+process's own processor time. Written to benchmarks/results/widgets.json.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FORM = {"type": "object", "properties": {"said": {"type": "string"}}, "required"
 
 
 def timed(ask: Callable[[], Any]) -> dict[str, float]:
-    """Milliseconds of a call on the clock, and of this process's own work in it; each the median of some."""
+    """Milliseconds of a call, elapsed and of processor time in this process; each the median of several rounds."""
     took = []
     for _ in range(ROUNDS):
         began, worked = time.perf_counter(), time.process_time()
@@ -55,8 +55,8 @@ def timed(ask: Callable[[], Any]) -> dict[str, float]:
 
 
 def stored(path: Path, form: Any) -> Path:
-    """10,000 completions of 200 words: 500 rows of data, four temperatures, five seeds. At each temperature more
-    words are other ones; with a form every fifth answer lacks its end."""
+    """10,000 completions of 200 words: 500 rows of data, four temperatures, five seeds. The higher the temperature,
+    the more words differ; with a response format every fifth completion is cut off."""
     draw, words = np.random.default_rng(0), [f"word{i}" for i in range(1000)]
     rows, answers, cells = [{"question": f"question {i}"} for i in range(500)], [], []
     for row in range(len(rows)):
@@ -90,8 +90,8 @@ def stored(path: Path, form: Any) -> Path:
 
 
 def compare(folder: Path) -> dict[str, Any]:
-    """`open`: from the store's file to the widget's content; the others from a question of the browser
-    to its answer, a page of 20 rows × 4 columns."""
+    """`open`: from the store's file to the widget's content; the others from a request of the frontend to the reply,
+    a page of 20 rows × 4 columns."""
     forms = {"texts": None, "json": FORM}
     return {name: compare_one(stored(folder / f"{name}.db", form), form) for name, form in forms.items()}
 
@@ -121,18 +121,17 @@ def compare_one(path: Path, form: Any) -> dict[str, Any]:
         "completions": len(view.comparison.facts),
         "open": timed(opened),
         **{
-            name: timed(lambda query=query: view.do_page(**{**axes, **query}))
-            for name, query in queries.items()
+            name: timed(lambda query=query: view.page(**{**axes, **query})) for name, query in queries.items()
         },
-        "detail": timed(lambda: view.do_detail(1, 0)),
-        "grade": timed(lambda: view.do_grade(1, thumb=1)),
+        "detail": timed(lambda: view.detail(1, 0)),
+        "grade": timed(lambda: view.grade(1, thumb=1)),
         "static_html": timed(view.html),
     }
 
 
 def microscope() -> dict[str, Any]:
-    """Milliseconds that one question of a dragged slider takes in the kernel, from its JSON to that of the answer,
-    and the part of it that is `Microscope.at`: of a text of 200 tokens, the top 20 of 49,152 stored, made up from a
+    """Milliseconds that one request of a dragged slider takes in the kernel, from its JSON to that of the reply, and
+    the part of it that is `Microscope.at`: of a text of 200 tokens, the top 20 of 49,152 stored, synthetic from a
     seed. Medians, and the longest of 300."""
     scope = tk.microscope(a_text())
     view = MicroscopeView(scope)
@@ -141,9 +140,10 @@ def microscope() -> dict[str, Any]:
     for name, values in SLIDES.items():
         for step, value in enumerate(values.tolist(), STEPS - 50):
             settings = {**dict(zip(SETTINGS, (0.9, 0.95, 0, 0.0, 0.2, 0.1), strict=True)), name: value}
-            asked = json.dumps({"id": "1", "what": "at", "given": {"step": step, "settings": settings}})
+            arguments = {"step": step, "settings": settings}
+            message = json.dumps({"id": "1", "command": "at", "arguments": arguments})
             began = time.perf_counter()
-            view._received(view, json.loads(asked), [])
+            view._on_message(view, json.loads(message), [])
             whole.append(time.perf_counter() - began)
             began = time.perf_counter()
             scope.at(step, **settings)

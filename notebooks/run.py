@@ -1,4 +1,4 @@
-"""Runs the notebooks from top to bottom and saves them clean; `--check` only says whether they are.
+"""Runs the notebooks from top to bottom and saves them clean; `--check` only reports those that are not clean.
 
 Clean: every cell run in order, no widget state, no progress bars, nothing about this machine's Python.
 """
@@ -15,7 +15,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
-    """The notebook without what a run leaves behind besides its results."""
+    """The notebook without all that a run adds to it besides the outputs."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -29,7 +29,7 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
 
 def _kept(output: NotebookNode) -> bool:
-    """Takes the widget out of an output. What it showed stays, as HTML; a progress bar leaves nothing."""
+    """Removes the widget from an output. Whether anything remains: its static HTML; nothing of a progress bar."""
     data = output.get("data", {})
     return data.pop(VIEW, None) is None or "text/html" in data
 

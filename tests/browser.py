@@ -112,7 +112,7 @@ def mount(page, widget, theme="light"):
         return found
 
     def to_python(content):
-        widget._received(widget, content, [])
+        widget._on_message(widget, content, [])
         return drained()
 
     page.expose_function("toPython", to_python)

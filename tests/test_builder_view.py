@@ -240,7 +240,7 @@ def test_who_types_on_while_an_answer_comes_loses_nothing(page):
     mount(page, widget)
     put(page, "text of example 0", "a boring film")
     box(page, "text of example 1").fill("half a sen")
-    widget.do_include(3, False)  # whatever comes meanwhile
+    widget.include(3, False)  # whatever comes meanwhile
     page.get_by_text("3 of 4 included").wait_for()
     page.wait_for_function("document.activeElement.ariaLabel === 'text of example 1'")
     page.keyboard.type("tence")
@@ -305,7 +305,7 @@ def test_a_selector_of_ones_own_is_kept(page):
     page.get_by_label("selector").select_option("last")
     shown(page, "cold soup", "warm soup and bread")
     names = {}
-    exec(widget.do_code(), names)
+    exec(widget.code(), names)
     assert names["prompt"] == PROMPT
 
 
@@ -315,7 +315,7 @@ def test_many_examples_are_made_one_prompt_of(monkeypatch):
     read = []
     columns = Builder._columns.fget
     monkeypatch.setattr(Builder, "_columns", property(lambda self: read.append(1) or columns(self)))
-    widget.do_edit(0, "text", "other")
+    widget.edit(0, "text", "other")
     assert len(read) < 5  # not once for each example
 
 
@@ -385,12 +385,12 @@ def test_a_selector_with_a_function_is_kept():
 
     widget = Builder(PROMPT.with_(selector=Similar(embed)), ROWS, GPT)
     assert widget.prompt.selector == Similar(embed)
-    assert "holds a function" in widget.do_code()
+    assert "holds a function" in widget.code()
     options = {"selector": {"name": "mmr", "options": {"relevance": "0.2"}}, "k": "1", "order_seed": ""}
-    widget.do_set(options, {"window": "100", "reserve": "5", "strategy": "examples"})
+    widget.configure(options, {"window": "100", "reserve": "5", "strategy": "examples"})
     assert widget.prompt.selector == MMR(embed, 0.2)
     options["selector"] = {"name": "first", "options": {}}
-    widget.do_set(options, {"window": "100", "reserve": "5", "strategy": "examples"})
+    widget.configure(options, {"window": "100", "reserve": "5", "strategy": "examples"})
     assert widget.prompt.selector == First()
 
 
@@ -471,7 +471,7 @@ def test_without_a_browser():
             "warm soup and bread", "user, example 2: 14 tokens", "assistant, example 2", "examples 14 + 14",
         ):  # fmt: skip
             assert part in told
-    widget.do_set(
+    widget.configure(
         {**widget.content["shots"], "k": "x"}, {"window": "50", "reserve": "10", "strategy": "examples"}
     )
     for told in (widget.html(), widget.text()):

@@ -333,11 +333,11 @@ def test_one_choice_of_several_is_exported_with_its_grade_and_looked_into_again(
     store.add([StoredCompletion(done, 0)])
     store.define("s", {}, [done.request], [Cell(done.request.key, 1, {})])
     view = CompareView(tk.results(store).compare("choice"))
-    view.do_grade(2, thumb=-1, note="né")
+    view.grade(2, thumb=-1, note="né")
     path = tmp_path / "outputs.jsonl"
-    path.write_text(view.do_export("jsonl", [2]), encoding="utf-8")
+    path.write_text(view.export("jsonl", [2]), encoding="utf-8")
     again = CompareView(tk.Results.from_jsonl(path).compare("choice"))
-    detail = again.do_detail(0)
+    detail = again.detail(0)
     assert (detail["grade"]["thumb"], detail["grade"]["note"]) == (-1, "né")
     assert ["choice", "2"] in detail["facts"]
     assert detail["prompt"] == [["user", "Hi"]]
@@ -350,12 +350,12 @@ def test_a_table_from_csv_gives_csv_alone(page, results, tmp_path):
     expect(page.get_by_role("button", name="JSONL of found")).to_be_hidden()
 
 
-HOLD = """(what) => {
+HOLD = """(command) => {
   const real = window.toPython;
   window.held = [];
   window.toPython = async (asked) => {
     const said = await real(asked);
-    if (asked.what === what) await new Promise((go) => window.held.push(go));
+    if (asked.command === command) await new Promise((go) => window.held.push(go));
     return said;
   };
 }"""
@@ -394,8 +394,8 @@ def test_the_last_question_is_the_one_that_is_answered(page, view):
 
 
 def test_shown_again_it_knows_what_was_graded_and_selected(page, view):
-    view.do_grade(1, thumb=-1, note="seen")
-    view.do_select([1, 5])
+    view.grade(1, thumb=-1, note="seen")
+    view.select([1, 5])
     mount(page, view)  # its content is from before
     cell = page.locator('[data-at="1-0"]')
     expect(cell.get_by_label("note")).to_have_value("seen")

@@ -246,7 +246,7 @@ def test_without_log_probabilities_it_is_light(made):
     assert "logprobsView({ root" not in str(plain._esm).split("export default")[0]
     assert len(json.dumps(told.content)) < 1000  # the tokens come when they are asked for
     with pytest.raises(ValueError, match="no log probabilities: ask with top_logprobs=5"):
-        plain.do_tokens()
+        plain.tokens()
 
 
 @pytest.mark.parametrize(

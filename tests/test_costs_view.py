@@ -72,12 +72,12 @@ def test_the_table_is_sent_at_once(results):
 def test_other_prices_by_hand(results):
     own = ModelPrice("own", input=2e6, output=1e6, cached=1e6)
     found = view(results, at=[own])
-    listed, given = found.do_prices([["gpt-4o", "openai"], ["own", None]], True)
+    listed, given = found.prices([["gpt-4o", "openai"], ["own", None]], True)
     assert listed["total"] == pytest.approx(float(model_price("gpt-4o").of(49, 32, 14)))
     # 5 tokens at 2, 2 cached at 1, and the generated at 1.
     assert given["cost"] == [3 * (10 + 2 + 6), 2 * (10 + 2 + 4), 2 * (10 + 2 + 3)]
     assert (given["total"], given["name"]) == (116, "own")
-    assert found.do_prices([["own", None]], False)[0]["total"] == 116 + 14
+    assert found.prices([["own", None]], False)[0]["total"] == 116 + 14
     hour = found.content["at_one_an_hour"]
     assert 7200 * hour["total"] == pytest.approx(1)  # half a second, all at once
     assert sum(hour["cost"]) == pytest.approx(hour["total"])
@@ -86,19 +86,19 @@ def test_other_prices_by_hand(results):
 def test_a_price_by_hand_stays_what_it_was(results):
     price = ModelPrice("gpt-4o", 1e6, 0)
     found = view(results, at=[price])
-    assert found.do_prices([found.content["offers"][0]["key"]], False)[0]["total"] == 49
+    assert found.prices([found.content["offers"][0]["key"]], False)[0]["total"] == 49
 
 
 def test_models_are_searched_by_all_words_and_paged(results):
     found = view(results)
-    first = found.do_models("Claude anthropic/", 0)
+    first = found.models("Claude anthropic/", 0)
     assert len(first["models"]) == first["size"]
     assert all("claude" in row["model"].lower() for row in first["models"])
     assert {row["provider"] for row in first["models"]} == {"anthropic"}
-    second = found.do_models("claude anthropic/", 1)
+    second = found.models("claude anthropic/", 1)
     assert not {row["model"] for row in first["models"]} & {row["model"] for row in second["models"]}
-    assert found.do_models("no-such-model")["total"] == 0
-    assert found.do_models()["total"] > 1000
+    assert found.models("no-such-model")["total"] == 0
+    assert found.models()["total"] > 1000
 
 
 # In the browser

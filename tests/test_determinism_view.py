@@ -9,7 +9,7 @@ from test_determinism import LETTERS, choice, completion, stored, system
 
 import toolkit as tk
 from toolkit.analysis.determinism.report import determinism
-from toolkit.store.rows import StoredCompletion
+from toolkit.store.rows import Cell, StoredCompletion
 from toolkit.widgets.base import visible
 from toolkit.widgets.determinism import DeterminismView
 
@@ -44,7 +44,7 @@ def beside(page):
 def test_the_matrix_is_sent_at_once():
     content = view().content
     assert content["systems"] == [A, B]
-    assert content["told"] == [["dtype a"], ["dtype b"]]
+    assert content["differences"] == [["dtype a"], ["dtype b"]]
     # Of A's nine pairs seven agree, of the second and third prompt all; of A and B only the second's.
     assert content["cells"] == [
         [pytest.approx((1 / 3 + 2) / 3), 3, 1],
@@ -72,7 +72,7 @@ def test_it_begins_with_the_two_that_agree_least(asked, first):
 
 
 def test_a_cell_by_hand():
-    found = view().do_cell(0, 1)
+    found = view().cell(0, 1)
     assert found["words"] == "these 2 fingerprints differ in dtype (a, b)"
     assert found["components"] == [["dtype", "number format of weights and activations", "a", "b"]]
     # Six pairs of each prompt: the first's all fork at 3, the second's end after 2, the third's fork there.
@@ -90,12 +90,12 @@ def test_a_cell_by_hand():
         "runs": [[2, 3], [2, 2]],
     }
     assert (second["prompt"], second["step"], second["tokens"]) == ("And grass?", 2, [None, "z"])
-    within = view().do_cell(0, 0)
+    within = view().cell(0, 0)
     assert (within["words"], within["components"], within["total"]) == ("", [], 1)
 
 
 def test_a_fork_by_hand():
-    found = view().do_fork(1)
+    found = view().fork(1)
     assert [piece["text"] for piece in found["shared"]] == ["x", "y", "z"]
     assert [[(piece["text"], piece["step"], piece["same"]) for piece in side] for side in found["after"]] == [
         [("a", 3, False), ("b", 4, True)],
@@ -118,7 +118,7 @@ def test_a_character_that_the_fork_divides_is_after_it():
         tk.Choice(0, text, "stop", token_ids=np.array(ids, np.int32))
         for text, ids in (("aé", [97, 128, 129]), ("aè", [97, 128, 130]))
     ]
-    found = view({"q": {"a": runs}}, vocabulary=vocabulary).do_fork(0)
+    found = view({"q": {"a": runs}}, vocabulary=vocabulary).fork(0)
     assert [piece["text"] for piece in found["shared"]] == ["a"]
     assert [[piece["text"] for piece in side] for side in found["after"]] == [["é"], ["è"]]
 
@@ -126,11 +126,11 @@ def test_a_character_that_the_fork_divides_is_after_it():
 def test_long_answers_come_in_parts():
     long = "x" * 2500
     found = view({"q": {"a": [f"{long}y", f"{long}z{long}"]}})
-    fork = found.do_fork(0)
+    fork = found.fork(0)
     assert fork["totals"] == [2500, 1, 2501]
     assert [len(fork["shared"]), *map(len, fork["after"])] == [1000, 1, 1000]
-    assert len(found.do_pieces(0, 0, 2000)) == 500
-    assert [piece["step"] for piece in found.do_pieces(0, 2, 1000)][:2] == [3500, 3501]
+    assert len(found.pieces(0, 0, 2000)) == 500
+    assert [piece["step"] for piece in found.pieces(0, 2, 1000)][:2] == [3500, 3501]
 
 
 # In the browser
@@ -291,7 +291,7 @@ def test_an_axis_of_another_kind(page):
     table = results._table.assign(rung=["alone", "alone", "batched", "batched"])
     found = determinism(table, results._store, across="rung", difference=lambda a, b: f"{b} is not {a}")
     widget = DeterminismView(found)
-    assert widget.content["told"] == [[], []]
+    assert widget.content["differences"] == [[], []]
     mount(page, widget)
     assert page.locator(".tk-det-matrix th").all_inner_texts() == ["alone", "batched"] * 2
     assert "batched is not alone" in beside(page)
@@ -310,7 +310,7 @@ def test_nearly_all_is_not_all(page):
 def test_settings_tell_equal_prompts_apart():
     results = stored({"q": {"a": ["x", "y"]}}, temperature=0)
     warm = stored({"q": {"a": ["x", "z"]}}, results._store, sweep="t", temperature=1, seed=1)
-    found = DeterminismView(tk.results(warm._store).determinism(by="temperature")).do_forks(0, 0)
+    found = DeterminismView(tk.results(warm._store).determinism(by="temperature")).forks(0, 0)
     assert [fork["settings"] for fork in found["forks"]] == ["temperature 0", "temperature 1"]
     several = view(
         {"q": {"a": [(choice("x"), choice("y", index=1)), (choice("x"), choice("z", index=1))]}},
@@ -318,12 +318,12 @@ def test_settings_tell_equal_prompts_apart():
         temperature=1,
         seed=1,
     )
-    assert [fork["settings"] for fork in several.do_forks(0, 0)["forks"]] == ["choice 1"]
+    assert [fork["settings"] for fork in several.forks(0, 0)["forks"]] == ["choice 1"]
 
 
 def test_an_error_is_shown(page):
     widget = view()
-    widget.do_fork = lambda row: (_ for _ in ()).throw(RuntimeError("the store is gone"))
+    widget.fork = lambda row: (_ for _ in ()).throw(RuntimeError("the store is gone"))
     mount(page, widget)
     opened(page, "Why is the sky blue?")
     page.locator(".tk-error").get_by_text("the store is gone").wait_for()
@@ -359,9 +359,7 @@ def hostile(name):
     for fingerprint, run in ((first.id, choices[0]), (second.id, choices[1])):
         answer = dataclasses.replace(completion(request, fingerprint, run))
         results._store.add([StoredCompletion(answer, 0)])
-    results._store.define(
-        "more", {"rows": [], "prompts": ["?"]}, [request], [tk.store.Cell(request.key, 1, {})]
-    )
+    results._store.define("more", {"rows": [], "prompts": ["?"]}, [request], [Cell(request.key, 1, {})])
     return DeterminismView(tk.results(results._store).determinism())
 
 

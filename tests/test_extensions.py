@@ -160,7 +160,7 @@ def test_the_playground_runs_it(ngram):
     assert labels([ngram, other]) == tuple(f"ngram ({e.fingerprint.id})" for e in (ngram, other))
     playground = tk.playground(ngram, "a text", temperature=0.5, max_tokens=20)
     draft = playground.content["draft"]
-    sent = exchanged(playground, "count", draft=draft)
+    sent = exchanged(playground, "prompt_size", draft=draft)
     assert (sent["tokens"], sent["window"], sent["how"]) == (7, 2000, "exact, by the tokenizer of ngram")
     assert (
         "engine = ...  # the NGramEngine of the playground"
@@ -174,13 +174,13 @@ def test_the_playground_runs_it(ngram):
     assert "Playground on ngram, 1 answer" in playground.text()
 
 
-def exchanged(widget, what, **given):
+def exchanged(widget, command, **arguments):
     """What a widget answers to its frontend's message, as Jupyter delivers it."""
     sent = []
     widget.send = lambda content, buffers=None: sent.append(content)
-    widget._handle_custom_msg({"id": 1, "what": what, "given": given}, [])
-    (answer,) = (content for content in sent if content.get("to") == 1)
-    return answer.get("value", answer.get("error"))
+    widget._handle_custom_msg({"id": 1, "command": command, "arguments": arguments}, [])
+    (reply,) = (content for content in sent if content.get("reply_to") == 1)
+    return reply.get("value", reply.get("error"))
 
 
 @pytest.mark.parametrize("name", sorted(Engine.__abstractmethods__))

@@ -108,14 +108,14 @@ class Row(View):
         + """
     export default widget(({ root, content, signal }) => {
       const heard = h("output", {}, "");
-      const row = strip(content.pieces, { signal, label: "words", total: content.total,
-        fill: (i) => (i === 2 ? null : h("b", {}, `tip ${i}`)),
+      const row = tokenRow(content.pieces, { signal, label: "words", total: content.total,
+        tip: (i) => (i === 2 ? null : h("b", {}, `tip ${i}`)),
         onselect: (...span) => (heard.textContent = span.join()),
         more: async () => { if (content.fails) throw new Error("no kernel"); return content.pieces.slice(0, 3); } });
       root.append(row, heard, h("div", { id: "key" }));
-      window.row = row; window.heard = heard; window.stripKey = stripKey; window.MEASURES = MEASURES;
+      window.row = row; window.heard = heard; window.colourLegend = colourLegend; window.MEASURES = MEASURES;
       window.strengthOf = (by, v) => +getComputedStyle(coloured2(by, v)).getPropertyValue("--strength");
-      const coloured2 = (by, v) => { const one = h("i"); coloured(one, v, by); root.append(one); return one; };
+      const coloured2 = (by, v) => { const one = h("i"); setColour(one, v, by); root.append(one); return one; };
     });"""
     )
     _css = assets("colored_tokens")[1]
@@ -145,7 +145,7 @@ def test_each_measure_has_a_key_whose_four_samples_differ(page):
     mount(page, Row())
     assert page.evaluate("Object.keys(MEASURES)") == list(BY)
     for by in BY:
-        page.evaluate("(by) => document.querySelector('#key').replaceChildren(stripKey(by))", by)
+        page.evaluate("(by) => document.querySelector('#key').replaceChildren(colourLegend(by))", by)
         samples = page.locator("#key .tk-piece")
         assert samples.evaluate_all("all => all.map((one) => one.dataset.level)") == ["0", "1", "2", "3"]
         lines = samples.evaluate_all("all => all.map((one) => getComputedStyle(one).borderBottom)")

@@ -115,7 +115,7 @@ def test_first_sight_needs_no_kernel(scope):
 def test_what_it_draws_is_what_the_analysis_says(scope):
     view = MicroscopeView(scope)
     options = {**view.content["settings"], "temperature": 0.5, "top_p": 0.8, "presence_penalty": 1.0}
-    now, step = view.do_at(9, options), scope.at(9, temperature=0.5, top_p=0.8, presence_penalty=1.0)
+    now, step = view.at(9, options), scope.at(9, temperature=0.5, top_p=0.8, presence_penalty=1.0)
     rows = now["rows"][:-1]
     assert [r["id"] for r in rows] == step.ids.tolist()
     for name, column in (("before", step.raw), ("low", step.low), ("high", step.high), ("seen", step.seen)):
@@ -129,7 +129,7 @@ def test_what_it_draws_is_what_the_analysis_says(scope):
 
 def test_a_table_of_many_tokens_is_cut_and_the_rest_counted():
     scope = microscope(told(k=110))
-    now = MicroscopeView(scope).do_at(2, {n: scope.sampling.given()[n] for n in SETTINGS})
+    now = MicroscopeView(scope).at(2, {n: scope.sampling.given()[n] for n in SETTINGS})
     shown, others = now["rows"][:-1], now["rows"][-1]
     assert len(shown) in (30, 31)
     assert others["text"] == f"all {len(scope.choice.vocabulary()) - len(shown)} others"
@@ -150,7 +150,7 @@ def test_a_table_of_many_tokens_is_cut_and_the_rest_counted():
 )
 def test_every_token_can_be_seen(raw, label):
     view = MicroscopeView(microscope(told(["a", raw, "b"], k=3)))
-    rows = view.do_at(1, view.content["settings"])["rows"]
+    rows = view.at(1, view.content["settings"])["rows"]
     assert next(r["text"] for r in rows if r.get("drawn")) == label
 
 
@@ -189,7 +189,7 @@ def test_a_text_without_tokens_is_refused():
 
 def test_the_static_form_tells_the_same(scope, page):
     view = MicroscopeView(scope)
-    view.do_at(9, {**view.content["settings"], "temperature": 0.5, "min_p": 0.3})
+    view.at(9, {**view.content["settings"], "temperature": 0.5, "min_p": 0.3})
     static(page, view)
     cells = page.locator("tbody tr").evaluate_all(
         "rows => rows.map(r => [...r.cells].map(c => c.textContent))"
@@ -437,7 +437,7 @@ def test_without_an_engine_it_says_what_is_needed(page, bare):
     said = f"Branching needs {needed}: MicroscopeView(tk.microscope(completion), engine)."
     page.get_by_role("status").get_by_text(said).wait_for()
     with pytest.raises(ValueError, match=f"Branching needs {needed}"):
-        view.do_branch(0, 1, "card")
+        view.branch(0, 1, "card")
 
 
 def test_a_wrong_number_is_told_and_the_last_table_stays(page, scope):

@@ -371,7 +371,7 @@ def test_an_answer_streams_and_stops(page, play, idle):
     page.wait_for_function("document.querySelector('.tk-play-text .tk-said')?.textContent.length > 40")
     assert page.locator(".tk-play-answer .tk-badge").text_content() == "… running"
     assert page.get_by_role("button", name="Run").is_disabled()
-    assert "stop it first" in widget.do_run(widget.content["draft"])["errors"]["run"]
+    assert "stop it first" in widget.run(widget.content["draft"])["errors"]["run"]
     with held(idle):
         page.get_by_role("button", name="Stop").click()
         page.get_by_text("stopping …").wait_for()
@@ -403,10 +403,10 @@ def test_messages_are_few_and_the_last_piece_is_there(page, play, monkeypatch):
     sent = []
     mount(page, widget)
     send = widget.send
-    widget.send = lambda content, buffers=None: (sent.append(content.get("what")), send(content))
+    widget.send = lambda content, buffers=None: (sent.append(content.get("event")), send(content))
     run(page)
     answered(page)
-    assert sent.count("more") == 1
+    assert sent.count("reply_text") == 1
     assert texts(page).text_content() == visible(widget.history[0].text)
 
 
@@ -514,7 +514,7 @@ def test_a_widget_that_is_removed_stops_its_thread(page, play, idle):
 
 def test_a_widget_that_is_closed_stops_its_thread(play, idle):
     widget = play("Hi", **LONG)
-    widget.do_run(widget.content["draft"])
+    widget.run(widget.content["draft"])
     wait(lambda: widget.replies[0].texts != [""])
     widget.close()
     wait(lambda: not widget.running)
@@ -552,19 +552,19 @@ def test_of_an_answer_that_comes_no_piece_is_shown_twice_or_lost(engine):
     reply = Reply(1, Request.chat("Hi"), texts=[""], sent=[0])
     widget._replies.append(reply)
     reply.texts[0] = "has come"  # and is yet to be told
-    widget.do_open()
+    widget.view_opened()
     assert sent[-1]["value"]["texts"] == [""]
     widget._send_text(reply)
     widget._send_text(reply)
-    assert [one["value"]["news"] for one in sent if one["what"] == "more"] == [[[0, "has come"]]]
-    widget.do_open()
+    assert [one["value"]["deltas"] for one in sent if one["event"] == "reply_text"] == [[[0, "has come"]]]
+    widget.view_opened()
     assert sent[-1]["value"]["texts"] == ["has come"]
     reply.texts[0] += "x" * MAX_TEXT
     widget._send_text(reply)
     widget._send_text(reply)
-    news = [text for one in sent if one["what"] == "more" for _, text in one["value"]["news"]]
+    news = [text for one in sent if one["event"] == "reply_text" for _, text in one["value"]["deltas"]]
     assert "".join(news) == reply.texts[0][:MAX_TEXT]
-    widget.do_open()
+    widget.view_opened()
     assert sent[-1]["value"]["texts"] == [reply.texts[0][:MAX_TEXT]]
 
 
@@ -667,14 +667,14 @@ def test_settings_that_differ_are_told_however_alike_they_look(page, play):
         typed(page, "role of turn 1").select_option(["system", "developer"][i])
         page.keyboard.press("Control+Enter")
         answered(page, i + 1)
-    found = widget.do_compare(1, 2)
+    found = widget.compare(1, 2)
     assert [row[0] for row in found["differ"]] == ["response_format"]
     assert found["messages"] is False  # the same words, by others
 
 
 def test_a_view_that_begins_later_sees_the_answer_that_comes(page, play, idle):
     widget = play("Hi", **LONG)
-    widget.do_run(widget.content["draft"])
+    widget.run(widget.content["draft"])
     (reply,) = widget.replies
     wait(lambda: reply.sent_texts != [""])
     with held(idle):
@@ -869,7 +869,7 @@ def test_without_a_browser(engine, by_hand):
 
 def test_an_answer_needs_no_browser(play):
     widget = play(TALK, max_tokens=4)
-    widget.do_run(widget.content["draft"])
+    widget.run(widget.content["draft"])
     wait(lambda: widget.content["history"])
     assert f"answer: {widget.history[0].text}" in repr(widget)
 

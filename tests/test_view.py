@@ -8,26 +8,26 @@ import pytest
 from browser import HOSTILE, mount, shot, unharmed
 from playwright.sync_api import expect
 
-from toolkit.widgets.base import View, assets, model_text_html, plain, visible
+from toolkit.widgets.base import View, assets, command, model_text_html, plain, visible
 
 
 class Echo(View):
     _esm = (
         assets()[0]
         + """
-    export default widget(async ({ root, content, ask, on, signal }) => {
+    export default widget(async ({ root, content, request, on, signal }) => {
       const said = h("pre", { class: "tk-said" });
       const list = h("div", {}, content.texts.map((text, i) => h("button", {
         "data-i": i, onclick: async () => {
-          try { said.textContent = await ask("echo", { i }); } catch (e) { said.textContent = "! " + e.message; }
+          try { said.textContent = await request("echo", { i }); } catch (e) { said.textContent = "! " + e.message; }
         } }, text.slice(0, 60))));
       on("news", (value) => { said.textContent = "news: " + value; });
       on("content", (value) => { said.textContent = "content: " + value.texts; });
       root.append(list, said, chart({ x: "tokens", y: "share", series: [
         { name: "a", line: true, points: [[0, 1], [1, 0.5], [4, null], [9, 0.25]] },
         { name: "b", points: [[2, 0.3, "two"], [8, 0.9, "eight"]] }] }));
-      roving(list, "button", signal).reset();
-      tip(root, "button", (one) => h("b", {}, content.texts[one.dataset.i].slice(0, 200)), signal);
+      rovingFocus(list, "button", signal).reset();
+      tooltip(root, "button", (one) => h("b", {}, content.texts[one.dataset.i].slice(0, 200)), signal);
     });"""
     )
     _css = assets()[1]
@@ -36,7 +36,8 @@ class Echo(View):
         self.texts = list(texts)
         super().__init__({"texts": [visible(t) for t in self.texts]})
 
-    def do_echo(self, i):
+    @command
+    def echo(self, i):
         return visible(self.texts[i])
 
     def html(self):
@@ -135,11 +136,37 @@ def test_an_error_of_the_python_half_reaches_whoever_asked(page):
     widget = Echo(["a"])
     sent = []
     widget.send = sent.append
-    for asked in ({"id": 1, "what": "echo", "given": {"i": 5}}, {"id": 2, "what": "_secret", "given": {}}):
-        widget._received(widget, asked, [])
-    assert sent[0] == {"to": 1, "error": "list index out of range"}
-    assert sent[1]["to"] == 2
-    assert "do__secret" in sent[1]["error"]
+    for asked in (
+        {"id": 1, "command": "echo", "arguments": {"i": 5}},
+        {"id": 2, "command": "_secret", "arguments": {}},
+    ):
+        widget._on_message(widget, asked, [])
+    assert sent[0] == {"reply_to": 1, "error": "list index out of range"}
+    assert sent[1]["reply_to"] == 2
+    assert "_secret" in sent[1]["error"]
+
+
+class Louder(Echo):
+    def echo(self, i):
+        return super().echo(i).upper()
+
+    @command
+    def length(self, i):
+        return len(self.texts[i])
+
+
+def test_only_commands_are_called_and_a_subclass_has_those_of_its_base():
+    widget = Louder(["abc"])
+    sent = []
+    widget.send = sent.append
+    for name in ("echo", "length", "text", "close"):
+        arguments = {"i": 0} if name in ("echo", "length") else {}
+        widget._on_message(widget, {"id": name, "command": name, "arguments": arguments}, [])
+    assert [reply.get("value") for reply in sent] == ["ABC", 3, None, None]
+    assert [reply.get("error") for reply in sent[2:]] == [
+        f"Louder has no command {name!r}; its commands: echo, length" for name in ("text", "close")
+    ]
+    assert Echo._commands == {"echo"}
 
 
 @pytest.mark.parametrize(
@@ -157,9 +184,9 @@ def test_an_error_is_shown_as_any_text(error, told):
         raise error
 
     sent = []
-    widget.do_echo, widget.send = fail, sent.append
-    widget._received(widget, {"id": 1, "what": "echo", "given": {"i": 0}}, [])
-    assert sent == [{"to": 1, "error": told}]
+    widget.echo, widget.send = fail, sent.append
+    widget._on_message(widget, {"id": 1, "command": "echo", "arguments": {"i": 0}}, [])
+    assert sent == [{"reply_to": 1, "error": told}]
 
 
 def test_it_is_told_news(page):

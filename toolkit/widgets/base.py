@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import anywidget
 import traitlets
@@ -16,44 +16,69 @@ import traitlets
 from toolkit._internal.jsonable import library_value, to_plain
 
 _STATIC = Path(__file__).parent / "static"
+_SHARED = ("base", "dom", "channel", "chart")
+"""The parts that every widget has, in this order."""
 _MAX_TEXT = 20_000
 """Characters of one text that a view shows; more make a browser slow."""
 _MAX_ERROR = 2000
 """Characters of an error that a view shows."""
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def assets(*parts: str | Path) -> tuple[str, str]:
-    """The JavaScript and CSS of a widget: the shared base, then its own parts. One module, since a notebook page has
-    no URL from which to import another.
+    """The JavaScript and CSS of a widget: the shared parts, then its own; each part has a .js file, a .css file or
+    both. The JavaScript is one module, since a notebook page has no URL from which to import another.
 
     parts: names of files in this package's static folder, or paths of files elsewhere, without .js and .css:
     `assets(Path(__file__).with_suffix(""))` reads the files beside a widget's own, under its name.
+
+    Raises FileNotFoundError for a part that has neither file.
     """
-    js, css = (
-        "\n".join((_STATIC / f"{part}.{kind}").read_text("utf-8") for part in ("base", *parts))
-        for kind in ("js", "css")
-    )
-    return js, css
+    texts: dict[str, list[str]] = {"js": [], "css": []}
+    for part in (*_SHARED, *parts):
+        files = {kind: path for kind in texts if (path := _STATIC / f"{part}.{kind}").exists()}
+        if not files:
+            raise FileNotFoundError(f"a widget's part {str(part)!r} is neither a .js nor a .css file")
+        for kind, path in files.items():
+            texts[kind].append(path.read_text("utf-8"))
+    return "\n".join(texts["js"]), "\n".join(texts["css"])
+
+
+def command(method: _Method) -> _Method:
+    """Marks a method of a View as one that the frontend may call, by its name. The result is sent back as JSON."""
+    method.__dict__["is_command"] = True
+    return method
 
 
 class View(anywidget.AnyWidget):
-    """A widget. A subclass is one file: its content as plain data, methods that answer the frontend's requests, and
-    the same content as HTML and as text, which notebooks save and show where no kernel runs. With a line of
-    `display_hook.register_view` it opens for the objects of a class.
+    """A widget. A subclass is one file: its content as plain data, commands for the frontend, and the same content as
+    HTML and as text, which notebooks save and show where no kernel runs. With a line of `display_hook.register_view`
+    it opens for the objects of a class.
 
         _esm, _css = assets("name")             static/name.js and static/name.css
         def __init__(self, …): super().__init__(content={…})
-        def do_page(self, number): …            answers `await ask("page", {number})` in the frontend
+        @command
+        def page(self, number): …               the result of `await request("page", {number})` in the frontend
         def html(self) -> str: …                escaped HTML, styles inline, no script
         def text(self) -> str: …
+
+    Messages are JSON: the frontend sends {id, command, arguments} and receives {reply_to, value} or
+    {reply_to, error}; a notification is {event, value}.
     """
 
     content = traitlets.Dict().tag(sync=True)
     """All that the frontend needs for its first render."""
+    _commands: ClassVar[frozenset[str]] = frozenset()
+    """The names of the methods that the frontend may call, inherited ones included."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        marked = {name for name, value in vars(cls).items() if getattr(value, "is_command", False)}
+        cls._commands = cls._commands | marked
 
     def __init__(self, content: Mapping[str, Any]) -> None:
         super().__init__(content=plain(content))
-        self.on_msg(self._received)
+        self.on_msg(self._on_message)
 
     @classmethod
     def opened(cls, target: Any) -> Self:
@@ -68,17 +93,24 @@ class View(anywidget.AnyWidget):
     def text(self) -> str:
         raise NotImplementedError(f"{type(self).__name__} has no text(): what consoles show")
 
-    def notify(self, what: str, value: Any = None) -> None:
-        """Calls the handlers that the frontend registered with `on(what, …)`."""
-        self.send({"what": what, "value": plain(value)})
+    def notify(self, event: str, value: Any = None) -> None:
+        """Calls the handler that each view in the frontend registered with `on(event, …)`."""
+        self.send({"event": event, "value": plain(value)})
 
-    def _received(self, _: Any, message: Any, __: Any) -> None:
-        # A browser may send anything: only `do_` methods, which are meant for it, are called.
+    def _on_message(self, _: Any, message: Any, __: Any) -> None:
+        """Runs a command of the frontend, and replies with its result or error."""
         try:
-            value = getattr(self, f"do_{message['what']}")(**message["given"])
-            self.send({"to": message["id"], "value": plain(value)})
+            outcome = {"value": plain(self._run_command(message["command"], message["arguments"]))}
         except Exception as error:  # noqa: BLE001  # the frontend shows it; no caller here could catch it
-            self.send({"to": message["id"], "error": visible(str(error), _MAX_ERROR) or type(error).__name__})
+            outcome = {"error": visible(str(error), _MAX_ERROR) or type(error).__name__}
+        self.send({"reply_to": message["id"], **outcome})
+
+    def _run_command(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        # A browser may send anything: only methods marked as commands are called.
+        if name not in self._commands:
+            names = ", ".join(sorted(self._commands))
+            raise ValueError(f"{type(self).__name__} has no command {name!r}; its commands: {names}")
+        return getattr(self, name)(**arguments)
 
     def __repr__(self) -> str:
         return self.text()

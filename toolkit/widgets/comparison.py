@@ -20,7 +20,7 @@ from toolkit.results.comparison_search import Found
 from toolkit.results.results import Results
 from toolkit.store.rows import Grade
 from toolkit.structured.verdict import verdict
-from toolkit.widgets.base import View, assets, escaped, visible
+from toolkit.widgets.base import View, assets, command, escaped, visible
 
 _PAGE, _ACROSS = 20, 6
 """Rows and columns shown at once."""
@@ -76,9 +76,9 @@ class _Cells:
             "all": outputs,
             "base": base,
             "same": None if base in (-1, i) else not self.differing[i],
-            "without": self._comparison.missing_axes(i, row),
+            "missing_axes": self._comparison.missing_axes(i, row),
             "pieces": _visible_pieces(self._comparison.in_brief(i, diffed, self._search, self._diff)),
-            "told": _visible_metadata(self._comparison.metadata(i)),
+            "metadata": _visible_metadata(self._comparison.metadata(i)),
             "grade": _grade(self._grades[i]),
         }
 
@@ -92,7 +92,7 @@ class CompareView(View):
     >>> CompareView(results.compare("temperature"))  # doctest: +SKIP
     """
 
-    _esm, _css = assets("comparison")
+    _esm, _css = assets("comparison_grades", "comparison_table", "comparison")
 
     def __init__(self, comparison: Comparison) -> None:
         self.comparison = comparison
@@ -110,7 +110,7 @@ class CompareView(View):
                 "files": [*_FILES] if comparison.facts.store else ["csv"],
                 "size": _PAGE,
                 "across": _ACROSS,
-                "page": self.do_page(comparison.rows, comparison.columns),
+                "page": self.page(comparison.rows, comparison.columns),
             }
         )
 
@@ -128,14 +128,15 @@ class CompareView(View):
         return self.comparison
 
     def _find(self, comparison: Comparison, where: Mapping[str, Iterable[int]], **query: Any) -> Found:
-        """where: column → indices into the values that `do_values` returns."""
+        """where: column → indices into the values that `filter_values` returns."""
         values = {name: comparison.facts.codes(name)[1] for name in where}
         selected = {name: [values[name][index] for index in indices] for name, indices in where.items()}
         return comparison.find(where=selected, **query)
 
     # Commands of the frontend
 
-    def do_page(
+    @command
+    def page(
         self,
         rows: Sequence[str],
         columns: Sequence[str],
@@ -159,11 +160,11 @@ class CompareView(View):
         page_columns = all_columns[across : across + _ACROSS].tolist()
         cells = _Cells(comparison, matches, page_rows, page_columns, baseline, diff, search)
         return {
-            "found": len(matches),
-            "rows_in_all": comparison.lines,
+            "matching_rows": len(matches),
+            "total_rows": comparison.lines,
             "outputs": int(matches.matching.sum()),
             "start": start,
-            "columns_in_all": len(all_columns),
+            "total_columns": len(all_columns),
             "baseline": _values(comparison.column_values(baseline)) if comparison.shape[1] else [],
             "columns": self._columns(comparison, matches, page_columns, cells.differing),
             "rows": cells.lines(start),
@@ -191,25 +192,28 @@ class CompareView(View):
 
         return [summary(column) for column in columns]
 
-    def do_values(self, name: str) -> dict[str, Any]:
+    @command
+    def filter_values(self, name: str) -> dict[str, Any]:
         """The values by which a column can be filtered, and how many more it has."""
         values = self.comparison.facts.codes(name)[1]
         texts = [visible(_text(value), 80) for value in values[:_VALUES]]
         return {"values": texts, "more": len(values) - len(texts)}
 
-    def do_known(self, places: Sequence[int]) -> dict[str, Any]:
+    @command
+    def current_state(self, places: Sequence[int]) -> dict[str, Any]:
         """The current grades of some outputs and the current selection: a view that is shown again may be stale."""
         grades = self.comparison.facts.grades()
         return {"grades": [_grade(grades[i]) for i in places], "selected": self._selected}
 
-    def do_detail(self, i: int, base: int = -1, diff: str = "word", search: str = "") -> dict[str, Any]:
+    @command
+    def detail(self, i: int, base: int = -1, diff: str = "word", search: str = "") -> dict[str, Any]:
         """Everything about one output."""
         comparison, row = self.comparison, dict(self.comparison.facts.table.iloc[i])
         diffed = base if diff != "none" and base not in (-1, i) else None
         pieces = comparison.pieces(i, diffed, search, diff)
         detail: dict[str, Any] = {
             "pieces": _visible_pieces(pieces),
-            "told": _visible_metadata(comparison.metadata(i)),
+            "metadata": _visible_metadata(comparison.metadata(i)),
             "grade": _grade(comparison.facts.grades()[i]),
             "facts": [
                 [name, visible(_text(row[name]), 300)]
@@ -227,23 +231,27 @@ class CompareView(View):
             return {**detail, "prompt": [], "settings": [], "problem": None}
         return {**detail, **_request_detail(self._results([i])[0], int(row["choice"]))}
 
-    def do_grade(self, i: int, **fields: Any) -> dict[str, Any] | None:
+    @command
+    def grade(self, i: int, **fields: Any) -> dict[str, Any] | None:
         """Saves a grade, and returns it as stored."""
         return _grade(self.comparison.grade(i, **fields))
 
-    def do_select(self, places: Sequence[int]) -> int:
+    @command
+    def select(self, places: Sequence[int]) -> int:
         """Sets the selection; places: rows of the results table."""
         self._selected = sorted(set(places))
         return len(self._selected)
 
-    def do_found(
+    @command
+    def matching_outputs(
         self, rows: Sequence[str], columns: Sequence[str], where: Mapping[str, Iterable[int]], **query: Any
     ) -> list[int]:
         """All outputs that match the search, on any page."""
         matches = self._find(self._with_axes(rows, columns), where, **query)
         return [int(i) for i in np.flatnonzero(matches.matching)]
 
-    def do_export(self, kind: str, places: Sequence[int]) -> str:
+    @command
+    def export(self, kind: str, places: Sequence[int]) -> str:
         """Some outputs as the text of a file, csv or jsonl, which `Results` can read."""
         with tempfile.TemporaryDirectory() as folder:
             path = _FILES[kind](self._results(sorted(set(places))), Path(folder) / f"outputs.{kind}")

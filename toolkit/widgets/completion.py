@@ -15,7 +15,7 @@ from toolkit.core.request import Request
 from toolkit.core.sampling import NEUTRAL
 from toolkit.prompts.messages_html import view
 from toolkit.structured.verdict import Verdict, verdict
-from toolkit.widgets.base import View, assets, escaped, model_text_html, visible
+from toolkit.widgets.base import View, assets, command, escaped, model_text_html, visible
 from toolkit.widgets.logprobs import Texts, boxed_html
 
 _MAX_IMAGE = 300_000
@@ -40,7 +40,7 @@ class CompletionView(View):
             self._esm, self._css = assets("colored_tokens", "logprobs", "completion")
         super().__init__(
             {
-                "asked": _request_content(completion.request),
+                "request": _request_content(completion.request),
                 "choices": [_choice(completion, choice) for choice in completion.choices],
                 "facts": _facts(completion),
                 "error": completion.error and visible(completion.error),
@@ -54,21 +54,24 @@ class CompletionView(View):
             raise ValueError("this completion has no log probabilities: ask with top_logprobs=5")
         return Texts(self._logprobs)
 
-    def do_tokens(self) -> dict[str, Any]:
+    @command
+    def tokens(self) -> dict[str, Any]:
         """The initial content of the view of the tokens."""
         return self._texts.content()
 
-    def do_text(self, number: int) -> dict[str, Any]:
+    @command
+    def text_content(self, number: int) -> dict[str, Any]:
         return self._texts.text(number)
 
-    def do_pieces(self, number: int, first: int) -> list[dict[str, Any]]:
+    @command
+    def pieces(self, number: int, first: int) -> list[dict[str, Any]]:
         return self._texts.pieces(number, first)
 
     def html(self) -> str:
         content, messages = self.content, self._completion.request.messages or ()
-        rest = content["asked"]["turns"][len(messages) :]
+        rest = content["request"]["turns"][len(messages) :]
         turns = boxed_html(view(messages)) + "".join(map(_turn_html, rest))
-        prompt = f"<details><summary>{escaped(content['asked']['title'])}</summary>{turns}</details>"
+        prompt = f"<details><summary>{escaped(content['request']['title'])}</summary>{turns}</details>"
         choices = "".join(_choice_html(choice, len(content["choices"])) for choice in content["choices"])
         if content["error"]:
             choices = f"<p><b>error</b></p>{model_text_html(content['error'])}"
@@ -81,7 +84,7 @@ class CompletionView(View):
 
     def text(self) -> str:
         content = self.content
-        turns = [f"{turn['role']}: {turn['text']}" for turn in content["asked"]["turns"]]
+        turns = [f"{turn['role']}: {turn['text']}" for turn in content["request"]["turns"]]
         choices = [_choice_text(choice, len(content["choices"])) for choice in content["choices"]]
         facts = ", ".join(f"{name} {value}" for name, value in content["facts"])
         response = [f"error: {content['error']}"] if content["error"] else choices
@@ -168,7 +171,7 @@ def _choice(completion: Completion, choice: Choice) -> dict[str, Any]:
 
 def _badge(outcome: Verdict) -> dict[str, Any]:
     message = str(outcome).removeprefix(outcome.status).removeprefix(": ")
-    return {"status": outcome.status, "valid": outcome.valid, "told": visible(message, _MAX_NOTE)}
+    return {"status": outcome.status, "valid": outcome.valid, "message": visible(message, _MAX_NOTE)}
 
 
 def _facts(completion: Completion) -> list[tuple[str, str]]:
@@ -216,7 +219,7 @@ def _text(choice: Mapping[str, Any]) -> str:
 
 
 def _verdict_text(badge: Mapping[str, Any]) -> str:
-    return f"{badge['status']}: {badge['told']}" if badge["told"] else str(badge["status"])
+    return f"{badge['status']}: {badge['message']}" if badge["message"] else str(badge["status"])
 
 
 def _turn_html(turn: Mapping[str, Any]) -> str:
@@ -233,6 +236,6 @@ def _choice_html(choice: Mapping[str, Any], count: int) -> str:
         for call in choice["calls"]
     )
     badge = choice["verdict"]
-    outcome = f" · <b>{escaped(badge['status'])}</b> {escaped(badge['told'])}" if badge else ""
+    outcome = f" · <b>{escaped(badge['status'])}</b> {escaped(badge['message'])}" if badge else ""
     ending = f"<small>{escaped(_ending(choice, count))}{outcome}</small>"
     return f'<div style="{_BOX}#0072b2">{model_text_html(_text(choice))}{calls}{ending}</div>'

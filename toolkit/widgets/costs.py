@@ -10,7 +10,7 @@ from toolkit._internal.jsonable import is_missing
 from toolkit.display.plots.style import setting_labels
 from toolkit.pricing.costs import Costs
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price, model_prices
-from toolkit.widgets.base import View, assets, visible
+from toolkit.widgets.base import View, assets, command, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ class CostsView(View):
     >>> CostsView(results.costs(price="gpt-4o"))  # doctest: +SKIP
     """
 
-    _esm, _css = assets("costs")
+    _esm, _css = assets("costs_prices", "costs")
 
     def __init__(self, costs: Costs) -> None:
         self.costs = costs
@@ -64,7 +64,8 @@ class CostsView(View):
             }
         )
 
-    def do_models(self, search: str = "", page: int = 0) -> dict[str, Any]:
+    @command
+    def models(self, search: str = "", page: int = 0) -> dict[str, Any]:
         """A page of the models priced by token whose name or provider has every word of the search."""
         prices = _all_prices()
         names = prices["provider"].str.cat(prices["model"], "/").str.lower()
@@ -73,7 +74,8 @@ class CostsView(View):
         rows = models[["model", "provider", "input", "cached", "output"]].to_dict("records")
         return {"models": rows, "total": len(matching), "page": page, "size": _PAGE}
 
-    def do_prices(self, models: Sequence[tuple[str, str | None]], cached: bool) -> list[dict[str, Any]]:
+    @command
+    def prices(self, models: Sequence[tuple[str, str | None]], cached: bool) -> list[dict[str, Any]]:
         """The cost of everything at the prices of some models, as [model, provider]. Price tiers depend on the length
         of each prompt, so token sums are not enough. cached: as in `Costs.at`."""
         prices = [
@@ -86,7 +88,7 @@ class CostsView(View):
         return {
             "name": visible(price.model, _MAX_NAME),
             "key": [price.model, price.provider],
-            "told": visible(str(price)),
+            "description": visible(str(price)),
             "cost": each.tolist(),
             "total": total,
         }

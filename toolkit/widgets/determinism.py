@@ -13,7 +13,7 @@ from toolkit.analysis.determinism.report import Determinism
 from toolkit.analysis.fork import Fork
 from toolkit.core.choice import Choice
 from toolkit.display.html import html_table, three_digits
-from toolkit.widgets.base import View, assets, escaped, model_text_html, visible
+from toolkit.widgets.base import View, assets, command, escaped, model_text_html, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,14 +49,14 @@ class DeterminismView(View):
             {
                 "across": visible(determinism.across, _MAX_NAME),
                 "systems": [visible(str(name), _MAX_NAME) for name in determinism.systems],
-                "told": [
+                "differences": [
                     [f"{name} {_value_text(value)}" for name, value in row.items()]
                     for row in differences.to_dict("records")
                 ]
                 or [[]] * size,
                 "sentences": [visible(sentence) for sentence in determinism.sentences()],
                 "cells": determinism.agreements[["agreement", "requests", "forked"]].to_numpy().tolist(),
-                "opened": self.do_cell(*self._initial_cell()),
+                "opened": self.cell(*self._initial_cell()),
             }
         )
 
@@ -67,7 +67,8 @@ class DeterminismView(View):
         keys = np.where(pairs[:, 0] == pairs[:, 1], 2.0, np.nan_to_num(agreement, nan=1.5))
         return tuple(pairs[int(keys.argmin())].tolist())
 
-    def do_cell(self, a: int, b: int) -> dict[str, Any]:
+    @command
+    def cell(self, a: int, b: int) -> dict[str, Any]:
         """For two systems, by index: how they differ, the survival of pairs of their runs as [step, share, low,
         high], and the first page of forks."""
         names = self.determinism.systems
@@ -82,9 +83,10 @@ class DeterminismView(View):
                 [visible(part, _MAX_PROMPT) for part in row] for row in first.diff(second).describe_changes()
             ]
         cell["survival"] = survival[["step", "survival", "low", "high"]].to_numpy().tolist()
-        return {**cell, **self.do_forks(a, b)}
+        return {**cell, **self.forks(a, b)}
 
-    def do_forks(self, a: int, b: int, page: int = 0) -> dict[str, Any]:
+    @command
+    def forks(self, a: int, b: int, page: int = 0) -> dict[str, Any]:
         """One page of the forks of a cell."""
         names = self.determinism.systems
         forks = self.determinism.forked(names[a], names[b])
@@ -96,7 +98,8 @@ class DeterminismView(View):
         ]
         return {"forks": rows, "total": len(forks), "page": page, "size": _ROWS}
 
-    def do_fork(self, row: int) -> dict[str, Any]:
+    @command
+    def fork(self, row: int) -> dict[str, Any]:
         """Both answers of a row of `Determinism.forks`: their pieces, and each one's candidate tokens at the fork."""
         try:
             fork = self.determinism.fork(row)
@@ -129,7 +132,8 @@ class DeterminismView(View):
             ],
         }
 
-    def do_pieces(self, row: int, side: int, first: int) -> list[dict[str, Any]]:
+    @command
+    def pieces(self, row: int, side: int, first: int) -> list[dict[str, Any]]:
         """More pieces of the shared part (side 0), or of what follows in a (1) or b (2)."""
         fork = self.determinism.fork(row)
         equal_steps = _equal_after(fork)

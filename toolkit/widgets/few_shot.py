@@ -18,7 +18,7 @@ from toolkit.prompts.context_window import STRATEGIES
 from toolkit.prompts.prompt import Prompt
 from toolkit.prompts.rows import as_dicts
 from toolkit.prompts.selectors import SELECTORS, SHOTS, Selector, selector
-from toolkit.widgets.base import View, assets, escaped, plain, visible
+from toolkit.widgets.base import View, assets, command, escaped, plain, visible
 from toolkit.widgets.engine_labels import window_of
 from toolkit.widgets.few_shot_html import (
     HIDDEN,
@@ -131,41 +131,50 @@ class Builder(View):
 
     # Commands of the frontend. Each change rebuilds the content for all views.
 
-    def do_edit(self, place: int, name: str, text: str) -> None:
+    @command
+    def edit(self, place: int, name: str, text: str) -> None:
         row = self.examples[place].row
         row[name] = _as_type_of(row.get(name), text)
         self._refresh()
 
-    def do_include(self, place: int, included: bool) -> None:
+    @command
+    def include(self, place: int, included: bool) -> None:
         self.examples[place].included = included
         self._refresh()
 
-    def do_add(self) -> None:
+    @command
+    def add(self) -> None:
         self.examples.append(Example(dict.fromkeys(self._columns, "")))
         self._refresh(len(self.examples) - 1)
 
-    def do_remove(self, place: int) -> None:
+    @command
+    def remove(self, place: int) -> None:
         del self.examples[place]
         self._refresh(place)
 
-    def do_move(self, place: int, by: int) -> None:
+    @command
+    def move(self, place: int, by: int) -> None:
         to = max(0, min(place + by, len(self.examples) - 1))
         self.examples.insert(to, self.examples.pop(place))
         self._refresh(to)
 
-    def do_page(self, page: int) -> None:
+    @command
+    def show_page(self, page: int) -> None:
         self._refresh(page * _PAGE)
 
-    def do_row(self, row: float) -> None:
+    @command
+    def show_row(self, row: float) -> None:
         self._row = max(0, min(int(row), len(self.rows) - 1))
         self._refresh()
 
-    def do_set(self, shots: Mapping[str, Any], fit: Mapping[str, Any]) -> None:
+    @command
+    def configure(self, shots: Mapping[str, Any], fit: Mapping[str, Any]) -> None:
         """How examples are chosen, and the context window: texts as typed."""
         self._inputs = {"shots": dict(shots), "fit": dict(fit)}
         self._refresh()
 
-    def do_code(self) -> str:
+    @command
+    def code(self) -> str:
         """The Python that makes the prompt."""
         return prompt_code(self.prompt)
 
@@ -213,7 +222,7 @@ class Builder(View):
         errors = self._parse_inputs(len(pool))
         chosen, result = self._result(pool)
         positions = {id(pool[i]): n for n, i in enumerate(chosen, 1)}
-        errors = {**({"prompt": message} if (message := result.pop("wrong", "")) else {}), **errors}
+        errors = {**({"prompt": message} if (message := result.pop("error", "")) else {}), **errors}
         self.content = plain(
             {**self._table(positions), "included": len(pool), **self._settings(), **result, "errors": errors}
         )
@@ -232,7 +241,7 @@ class Builder(View):
                 {
                     "place": place,
                     "included": example.included,
-                    "shown": positions.get(id(example)),
+                    "position": positions.get(id(example)),
                     "values": [_cell(example.row.get(name, "")) for name in names],
                 }
                 for place, example in enumerate(self.examples[begin : begin + _PAGE], begin)
@@ -255,7 +264,7 @@ class Builder(View):
 
     def _result(self, pool: Sequence[Example]) -> tuple[list[int], dict[str, Any]]:
         """Indices in the pool of the chosen examples; the rendered prompt with its tokens and what is left out to fit
-        the window, or the error as "wrong"."""
+        the window, or the error as "error"."""
         row = self.rows[self._row]
         result: dict[str, Any] = {"turns": [], "sizes": None, "tokens": None, "estimate": False}
         result |= {"fits": "", "fitted": False, "out": 0}
@@ -267,7 +276,7 @@ class Builder(View):
                 for role, parts in split_by_example(prompt, rendered, chosen)
             ]
         except (ValueError, TypeError) as error:
-            return [], {**result, "wrong": visible(str(error), 600)}
+            return [], {**result, "error": visible(str(error), 600)}
         try:
             total = count_tokens(rendered, self._model)
             few = len(chosen) <= _MAX_COUNTED

@@ -35,8 +35,8 @@ def piece_html(label: str, text: str, of_example: bool) -> str:
 
 def example_marks(example: Mapping[str, Any]) -> list[str]:
     """For a row of the table: whether it is included, its number, its position in the prompt."""
-    place = f"shown {example['shown']}" if example["shown"] else ""
-    return ["✓" if example["included"] else "–", str(example["place"]), place]
+    position = f"shown {example['position']}" if example["position"] else ""
+    return ["✓" if example["included"] else "–", str(example["place"]), position]
 
 
 def page_html(content: Mapping[str, Any]) -> str:

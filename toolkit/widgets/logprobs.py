@@ -12,7 +12,7 @@ from toolkit.analysis.logprobs import BY, Logprobs
 from toolkit.core.choice import Choice
 from toolkit.display import colored_tokens
 from toolkit.display.html import html_table, scrolling, three_digits
-from toolkit.widgets.base import View, assets, escaped, visible
+from toolkit.widgets.base import View, assets, command, escaped, visible
 
 _PAGE = 300
 """Pieces of a text that are sent at once."""
@@ -54,10 +54,12 @@ class LogprobsView(View):
         self._texts = Texts(logprobs, free)
         super().__init__(self._texts.content())
 
-    def do_text(self, number: int) -> dict[str, Any]:
+    @command
+    def text_content(self, number: int) -> dict[str, Any]:
         return self._texts.text(number)
 
-    def do_pieces(self, number: int, first: int) -> list[dict[str, Any]]:
+    @command
+    def pieces(self, number: int, first: int) -> list[dict[str, Any]]:
         return self._texts.pieces(number, first)
 
     def html(self) -> str:

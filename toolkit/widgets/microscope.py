@@ -14,7 +14,7 @@ from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
 from toolkit.core.sampling import NEUTRAL
 from toolkit.engines.loading import loaded_engine
-from toolkit.widgets.base import View, assets, escaped, model_text_html, plain, visible
+from toolkit.widgets.base import View, assets, command, escaped, model_text_html, plain, visible
 
 if TYPE_CHECKING:
     from toolkit.engines.base import Engine
@@ -68,25 +68,27 @@ class MicroscopeView(View):
             {
                 "total": len(microscope),
                 "given": microscope.choice.given,
-                "page": self.do_tokens(step),
+                "page": self.tokens(step),
                 "step": step,
                 "settings": self._requested,
                 "presets": self._presets(),
                 "stored": 0 if microscope.choice.top_ids is None else microscope.choice.top_ids.shape[1],
                 "notes": self._notes(),
-                "lacks": self._branching_problem,
+                "branching_problem": self._branching_problem,
                 "now": self._initial(step),
                 "branches": [],
             }
         )
 
-    def do_at(self, step: int, settings: Mapping[str, float]) -> dict[str, Any]:
+    @command
+    def at(self, step: int, settings: Mapping[str, float]) -> dict[str, Any]:
         """The distribution at a step under the sliders' settings, as the frontend draws it."""
         values = {name: settings[name] for name in SETTINGS}
         self.shown = self.microscope.at(step, **values, **self._neutralized)
         return _step_content(self.shown)
 
-    def do_tokens(self, step: int) -> dict[str, Any]:
+    @command
+    def tokens(self, step: int) -> dict[str, Any]:
         """The page of the text that has the step: its first step, and each token's text, probability and rank."""
         choice, first = self.microscope.choice, step // _PAGE * _PAGE
         part = slice(first, first + _PAGE)
@@ -100,9 +102,10 @@ class MicroscopeView(View):
             "ranks": ranks,
         }
 
-    def do_branch(self, step: int, token: int, card: str) -> None:
-        """Starts a branch in its own thread; when it has finished, the frontend is notified of `branch` with the card
-        of the request."""
+    @command
+    def branch(self, step: int, token: int, card: str) -> None:
+        """Starts a branch in its own thread; when it has finished, the frontend is notified of `branch_finished`
+        with the card of the request."""
         if self._branching_problem:
             raise ValueError(self._branching_problem)
         threading.Thread(target=self._branch, args=(step, token, card), daemon=True).start()
@@ -117,12 +120,14 @@ class MicroscopeView(View):
             )
             fork = self._fork(branch)
         except Exception as error:  # noqa: BLE001  # a thread has no caller: the frontend shows it
-            self.notify("branch", {"card": card, "error": visible(f"{error}" or type(error).__name__)})
+            self.notify(
+                "branch_finished", {"card": card, "error": visible(f"{error}" or type(error).__name__)}
+            )
             return
         with self._lock:
             self.branches.append(branch)
             self.content = plain({**self.content, "branches": [*self.content["branches"], fork]})
-        self.notify("branch", {"card": card, **fork})
+        self.notify("branch_finished", {"card": card, **fork})
 
     @classmethod
     def opened(cls, target: Microscope) -> Self:
@@ -160,7 +165,7 @@ class MicroscopeView(View):
 
     def _initial(self, step: int) -> dict[str, Any]:
         try:
-            return self.do_at(step, self._requested)
+            return self.at(step, self._requested)
         except ValueError as error:
             return {"error": visible(str(error)), "step": step}
 
@@ -173,7 +178,7 @@ class MicroscopeView(View):
             "step": at,
             "before": visible(before if len(before) <= _CONTEXT else f"… {before[-_CONTEXT:]}"),
             "sides": [_side("Original", original, at), _side("Branch", branch, at)],
-            "told": f"{len(branch.token_ids) - at} tokens from the fork on, {branch.finish_reason}",
+            "summary": f"{len(branch.token_ids) - at} tokens from the fork on, {branch.finish_reason}",
             "notes": [f"Counted anew from the fork on: {', '.join(restarted)}."] if restarted else [],
         }
 
@@ -186,7 +191,7 @@ class MicroscopeView(View):
 
     def _text_html(self) -> str:
         step = self.content["step"] if self.shown is None else self.shown.step
-        page = self.do_tokens(step)
+        page = self.tokens(step)
         spans = [
             f'<span style="{_CURRENT if i == step else _TOKEN}" title="step {i}">{escaped(text)}</span>'
             for i, text in enumerate(page["texts"], page["first"])
@@ -249,7 +254,7 @@ def _token_row(step: Step, i: int) -> dict[str, Any]:
         "low": step.low[i],
         "high": step.high[i],
         "fate": fate,
-        "told": explanations[fate],
+        "explanation": explanations[fate],
     }
 
 
@@ -262,7 +267,7 @@ def _others_row(step: Step, hidden: Any) -> list[dict[str, Any]]:
         "low": step.tail_low + step.low[hidden].sum(),
         "high": min(1.0, step.tail_high + step.high[hidden].sum()),
         "fate": "others",
-        "told": "together",
+        "explanation": "together",
     }
     return [row] if number else []
 
@@ -355,7 +360,7 @@ def _row_html(row: Mapping[str, Any]) -> str:
         _percent_range(before, before),
         _bar(low, high, "#0072b2", "rgba(86,180,233,0.5)"),
         _percent_range(low, high),
-        escaped(row["told"]),
+        escaped(row["explanation"]),
     )
     return "<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>"
 
@@ -367,6 +372,6 @@ def _fork_html(fork: Mapping[str, Any]) -> str:
         for side in fork["sides"]
     )
     return (
-        f"<p>Branch at step {fork['step']}: {escaped(fork['told'])}</p>"
+        f"<p>Branch at step {fork['step']}: {escaped(fork['summary'])}</p>"
         f'<table style="width:100%;table-layout:fixed"><tbody><tr>{sides}</tr></tbody></table>'
     )

@@ -20,7 +20,7 @@ from toolkit.models import DEFAULT
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
 from toolkit.prompts.messages import Message, messages as checked, plain_text
 from toolkit.structured.response_format import KINDS
-from toolkit.widgets.base import View, assets, escaped, model_text_html, plain, visible
+from toolkit.widgets.base import View, assets, command, escaped, model_text_html, plain, visible
 from toolkit.widgets.engine_labels import labels, window_of
 from toolkit.widgets.playground_draft import (
     CONTROLS,
@@ -64,7 +64,7 @@ class Playground(View):
     >>> playground = tk.playground([engine, tk.connect("http://localhost:8000/v1")])  # doctest: +SKIP
     """
 
-    _esm, _css = assets("playground")
+    _esm, _css = assets("playground_editor", "playground")
 
     def __init__(
         self,
@@ -123,6 +123,7 @@ class Playground(View):
         """Whether an answer is being generated."""
         return any(reply.state == "running" for reply in self._replies)
 
+    @command
     def stop(self) -> None:
         """Stops the running answer at its next token, and its generation in the engine; the text so far is kept."""
         for reply in self._replies:
@@ -133,23 +134,26 @@ class Playground(View):
         self.stop()
         super().close()
 
-    # Commands of the frontend. All return at once: answers are generated in a thread.
+    # Commands of the frontend. All return at once: replies are generated in a thread.
 
-    def do_open(self) -> None:
+    @command
+    def view_opened(self) -> None:
         """A view was opened: it is notified of a running answer."""
         self._views += 1
         with self._lock:
             for reply in self._replies:
                 if reply.state == "running":
-                    self.notify("began", self._reply_content(reply))
+                    self.notify("reply_started", self._reply_content(reply))
 
-    def do_gone(self) -> None:
+    @command
+    def view_closed(self) -> None:
         """A view was closed; with the last one (the cell was run again, or cleared) the running answer stops."""
         self._views -= 1
         if self._views <= 0:
             self.stop()
 
-    def do_run(self, draft: Draft) -> Any:
+    @command
+    def run(self, draft: Draft) -> Any:
         request, errors = self._drafts.request(draft)
         if request is None:
             return {"errors": errors}
@@ -161,14 +165,12 @@ class Playground(View):
                 len(self._replies) + 1, request, self._engine(draft), texts=[""] * size, sent=[0] * size
             )
             self._replies.append(reply)
-            self.notify("began", self._reply_content(reply))
+            self.notify("reply_started", self._reply_content(reply))
         threading.Thread(target=self._run, args=(reply,), name="toolkit-playground", daemon=True).start()
         return {"errors": {}}
 
-    def do_stop(self) -> None:
-        self.stop()
-
-    def do_count(self, draft: Draft) -> Any:
+    @command
+    def prompt_size(self, draft: Draft) -> Any:
         """Tokens of the prompt, the context window, and the expected cost."""
         request, errors = self._drafts.request(draft)
         if request is None:
@@ -191,15 +193,18 @@ class Playground(View):
             "cost": self._expected_cost(tokens, max_tokens * (request.sampling.n or 1)),
         }
 
-    def do_reply(self, number: int) -> Any:
+    @command
+    def reply(self, number: int) -> Any:
         return self._reply_content(self._replies[number - 1])
 
-    def do_again(self, number: int) -> Any:
+    @command
+    def reply_draft(self, number: int) -> Any:
         """The draft of an answer's messages, model and settings, to edit and run again."""
         return self._draft_of(self._replies[number - 1])
 
-    def do_continue(self, number: int, choice: int) -> Any:
-        """The same with the answer as the assistant's message, and an empty user message after it."""
+    @command
+    def continuation(self, number: int, choice: int) -> Any:
+        """The same draft with the answer as the assistant's message, and an empty user message after it."""
         reply = self._replies[number - 1]
         answer = {"role": "assistant", "content": reply.texts[choice]}
         return self._draft_of(reply, answer, {"role": "user", "content": ""})
@@ -211,11 +216,13 @@ class Playground(View):
         turns = (*(request.messages or ()), *added)
         return self._drafts.draft(turns, request.sampling, request.response_format, model)
 
-    def do_code(self, draft: Draft) -> Any:
+    @command
+    def code(self, draft: Draft) -> Any:
         request, errors = self._drafts.request(draft)
         return {"errors": errors} if request is None else {"code": sweep_code(request, self._engine(draft))}
 
-    def do_compare(self, first: int, second: int) -> Any:
+    @command
+    def compare(self, first: int, second: int) -> Any:
         """Two answers side by side: settings that differ, and a word diff of their texts."""
         left, right = self._replies[first - 1], self._replies[second - 1]
         both = [self._settings(reply) for reply in (left, right)]
@@ -229,7 +236,7 @@ class Playground(View):
             "texts": diff_sides(visible(left.texts[0], MAX_TEXT), visible(right.texts[0], MAX_TEXT)),
         }
 
-    # The thread of an answer
+    # The thread that generates a reply
 
     def _run(self, reply: Reply) -> None:
         began = time.monotonic()
@@ -247,7 +254,7 @@ class Playground(View):
         history = [self._reply_content(r, brief=r is not reply) for r in self._replies]
         draft = self._draft_of(reply)
         self.content = {**self.content, **plain({"history": history, "draft": draft, "model": self._model})}
-        self.notify("done", self._reply_content(reply))
+        self.notify("reply_finished", self._reply_content(reply))
 
     def _stream(self, reply: Reply) -> None:
         if reply.engine is None:
@@ -272,15 +279,15 @@ class Playground(View):
     def _send_text(self, reply: Reply) -> None:
         """Sends the new text of each choice to all views, as (choice, text). The lock keeps views from opening
         meanwhile, which would get it twice."""
-        news = []
+        deltas = []
         with self._lock:
             for choice, text in enumerate(reply.texts):
                 begin, end = reply.sent[choice], min(len(text), MAX_TEXT)
                 if begin < end:
-                    news.append((choice, visible(text[begin:end])))
+                    deltas.append((choice, visible(text[begin:end])))
                     reply.sent[choice] = end
-            if news:
-                self.notify("more", {"number": reply.number, "news": news})
+            if deltas:
+                self.notify("reply_text", {"number": reply.number, "deltas": deltas})
 
     # The content of an answer
 

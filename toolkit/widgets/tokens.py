@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit.analysis.tokens import Tokens
-from toolkit.widgets.base import View, assets, escaped, plain, visible
+from toolkit.widgets.base import View, assets, command, escaped, plain, visible
 from toolkit.widgets.logprobs import boxed_html
 
 _PAGE = 400
@@ -30,7 +30,7 @@ class TokensView(View):
         self._set_sides((tokens,) if other is None else (tokens, other))
         long = len(tokens.text) > _MAX_EDITED
         editable = None if long else tokens.text
-        super().__init__({"text": editable, "most": _MAX_EDITED, "sides": self._sides_content()})
+        super().__init__({"text": editable, "max_chars": _MAX_EDITED, "sides": self._sides_content()})
 
     def _set_sides(self, sides: tuple[Tokens, ...]) -> None:
         self._sides = sides
@@ -47,7 +47,8 @@ class TokensView(View):
         """The tokens of the other tokenizer."""
         return self._sides[1] if len(self._sides) > 1 else None
 
-    def do_cut(self, text: str) -> list[dict[str, Any]]:
+    @command
+    def tokenize(self, text: str) -> list[dict[str, Any]]:
         """The sides for another text."""
         if len(text) > _MAX_EDITED:
             raise ValueError(f"the text has {len(text):,} characters; here it can have {_MAX_EDITED:,}")
@@ -57,7 +58,8 @@ class TokensView(View):
         self.content = plain({**self.content, "text": text, "sides": sides})
         return sides
 
-    def do_pieces(self, side: int, first: int) -> list[dict[str, Any]]:
+    @command
+    def pieces(self, side: int, first: int) -> list[dict[str, Any]]:
         """A page of the pieces of a side: their text, their character range, their tokens, and whether the other side
         has the same boundaries."""
         tokens, same = self._sides[side], self._same[side] if self._same else None
@@ -87,7 +89,7 @@ class TokensView(View):
                 "counts": side.counts(),
                 "compared": self._comparison(number),
                 "total": len(side.pieces),
-                "pieces": self.do_pieces(number, 0),
+                "pieces": self.pieces(number, 0),
             }
             for number, side in enumerate(self._sides)
         ]

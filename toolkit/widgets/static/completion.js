@@ -1,44 +1,64 @@
-export default widget(({ root, content, ask, signal }) => {
-  const answers = h("div", {}, content.error ? [h("p", { class: "tk-badge tk-wrong" }, "✕ error"), h("div", { class: "tk-error tk-said" }, content.error)]
-    : content.choices.map((choice) => choiceOf(choice, content.choices.length)));
-  const tokens = h("div", { hidden: true }), error = h("p", { class: "tk-error", role: "alert" });
-  const facts = h("dl", { class: "tk-about" }, content.facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
-  root.append(h("div", { class: "tk-completion" }, askedOf(content.asked), content.tokens && !content.error ? switched() : null, error, answers, tokens, facts));
-
-  function switched() {
-    let drawn = null;
-    const show = async (what) => {
-      for (const one of bar.querySelectorAll("button")) one.setAttribute("aria-pressed", `${one.dataset.show === what}`);
-      if (what === "tokens") drawn ??= ask("tokens").then((told) => logprobsView({ root: tokens, content: told, ask, signal }));
-      try { await drawn; } catch (e) { drawn = null; error.textContent = e.message; return; }
-      answers.hidden = what === "tokens";
-      tokens.hidden = !answers.hidden;
-    };
-    const bar = h("div", { class: "tk-choices", role: "group", "aria-label": "show as" }, ["text", "tokens"].map((name) =>
-      h("button", { "data-show": name, "aria-pressed": `${name === "text"}`, onclick: () => show(name) }, name)));
-    return h("div", { class: "tk-bar" }, bar);
-  }
+// CompletionView: the prompt, each choice, how it ended, and the facts; as text or token by token.
+export default widget(({ root, content, request, signal }) => {
+  const error = [
+    h("p", { class: "tk-badge tk-wrong" }, "✕ error"), h("div", { class: "tk-error tk-said" }, content.error)];
+  const choices = content.choices.map((choice) => choiceSection(choice, content.choices.length));
+  const answers = h("div", {}, content.error ? error : choices);
+  const facts = content.facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));
+  const tokens = h("div", { hidden: true }), problem = h("p", { class: "tk-error", role: "alert" });
+  const toggle = content.tokens && !content.error
+    && textOrTokens({ answers, tokens, problem, load: () => request("tokens"), request, signal });
+  root.append(h("div", { class: "tk-completion" }, requestDetails(content.request), toggle, problem, answers, tokens,
+    h("dl", { class: "tk-about" }, facts)));
 });
 
-function askedOf({ title, turns }) {
+// Two buttons: the choices as text, or token by token, which are loaded when they are first shown.
+function textOrTokens({ answers, tokens, problem, load, request, signal }) {
+  let loading = null;
+  const show = async (kind) => {
+    for (const button of bar.querySelectorAll("button")) button.ariaPressed = `${button.dataset.show === kind}`;
+    if (kind === "tokens")
+      loading ??= load().then((content) => logprobsView({ root: tokens, content, request, signal }));
+    try {
+      await loading;
+    } catch (error) {
+      loading = null;
+      problem.textContent = error.message;
+      return;
+    }
+    answers.hidden = kind === "tokens";
+    tokens.hidden = !answers.hidden;
+  };
+  const bar = h("div", { class: "tk-choices", role: "group", "aria-label": "show as" }, ["text", "tokens"].map((kind) =>
+    h("button", { "data-show": kind, "aria-pressed": `${kind === "text"}`, onclick: () => show(kind) }, kind)));
+  return h("div", { class: "tk-bar" }, bar);
+}
+
+function requestDetails({ title, turns }) {
   const last = turns.findLast((turn) => turn.role === "user" || turn.role === "prompt");
-  return h("details", { class: "tk-asked" },
-    h("summary", {}, title, last ? h("span", { class: "tk-faint" }, `: ${last.text.replaceAll("\n", " ").slice(0, 200)}`) : null),
-    turns.map((turn) => h("div", { class: "tk-turn", "data-role": turn.role }, h("span", { class: "tk-faint" }, turn.role), h("div", { class: "tk-said" }, turn.text),
-      (turn.images ?? []).map((url) => h("img", { src: url, alt: "image of the message" })))));
+  const beginning = last && h("span", { class: "tk-faint" }, `: ${last.text.replaceAll("\n", " ").slice(0, 200)}`);
+  return h("details", { class: "tk-asked" }, h("summary", {}, title, beginning),
+    turns.map(({ role, text, images = [] }) => h("div", { class: "tk-turn", "data-role": role },
+      h("span", { class: "tk-faint" }, role), h("div", { class: "tk-said" }, text),
+      images.map((url) => h("img", { src: url, alt: "image of the message" })))));
 }
 
-function choiceOf(choice, count) {
-  const ended = { length: "✂ length" }[choice.finish_reason] ?? choice.finish_reason;
-  return h("section", { class: "tk-answer" },
-    choice.text || !choice.calls.length ? h("div", { class: "tk-said tk-scrolled", tabindex: "0", role: "region", "aria-label": `answer ${choice.index + 1}` }, choice.text || h("span", { class: "tk-faint" }, "(no text)")) : null,
-    choice.calls.map((call) => h("div", { class: "tk-call" }, h("span", { class: "tk-code" }, "→ ", h("b", {}, call.name), `(${call.arguments})`), badge(call.verdict))),
-    h("div", { class: "tk-ended" }, count > 1 ? h("span", { class: "tk-faint" }, `choice ${choice.index + 1} of ${count}`) : null,
-      h("span", { class: "tk-badge" }, ended), choice.stop_reason ? h("span", { class: "tk-faint" }, "at ", h("span", { class: "tk-code" }, choice.stop_reason)) : null,
-      choice.verdict ? badge(choice.verdict) : null));
+function choiceSection(choice, count) {
+  const ending = { length: "✂ length" }[choice.finish_reason] ?? choice.finish_reason;
+  const text = (choice.text || !choice.calls.length) && h("div", {
+    class: "tk-said tk-scrolled", tabindex: "0", role: "region", "aria-label": `answer ${choice.index + 1}`,
+  }, choice.text || h("span", { class: "tk-faint" }, "(no text)"));
+  return h("section", { class: "tk-answer" }, text,
+    choice.calls.map((call) => h("div", { class: "tk-call" },
+      h("span", { class: "tk-code" }, "→ ", h("b", {}, call.name), `(${call.arguments})`), verdictBadge(call.verdict))),
+    h("div", { class: "tk-ended" },
+      count > 1 && h("span", { class: "tk-faint" }, `choice ${choice.index + 1} of ${count}`),
+      h("span", { class: "tk-badge" }, ending),
+      choice.stop_reason && h("span", { class: "tk-faint" }, "at ", h("span", { class: "tk-code" }, choice.stop_reason)),
+      choice.verdict && verdictBadge(choice.verdict)));
 }
 
-const badge = ({ status, valid, told }) => [
+const verdictBadge = ({ status, valid, message }) => [
   h("span", { class: `tk-badge ${valid ? "tk-right" : "tk-wrong"}` }, `${valid ? "✓" : "✕"} ${status}`),
-  told ? h("span", { class: "tk-faint tk-why" }, told) : null,
+  message ? h("span", { class: "tk-faint tk-why" }, message) : null,
 ];

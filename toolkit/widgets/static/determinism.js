@@ -1,238 +1,295 @@
-export default widget(({ root, content, ask, signal }) => {
-  const { systems, sentences } = content;
-  const size = systems.length;
-  const many = (n, noun) => `${number(n)} ${noun}${n === 1 ? "" : "s"}`;
-  // A share below 1 is not rounded up to 100 %.
-  const share = (p) => (p < 1 && p > 0.9995 ? "> 99.9 %" : percent(p));
-  const nats = (x) => (x === null ? "not known" : `${number(x)} nats`);
-  const cellOf = (a, b) => content.cells[a * size - (a * (a - 1)) / 2 + (b - a)];
-  const pair = (a, b) => (a === b ? `within ${systems[a]}` : `${systems[a]} and ${systems[b]}`);
+// DeterminismView: the agreement of systems as a matrix, the forks of a cell, and both answers of a fork.
+const SENTENCES = 5; // findings that are shown before the rest is unfolded
+const DIFFERENCES = 3; // differences of a system that are shown beside its name
 
-  const beside = h("div", { class: "tk-det-beside" }), list = h("section", { class: "tk-det-list" });
-  const detail = h("section", { class: "tk-det-fork", "aria-label": "both answers" });
+export default widget(({ root, content, request, signal }) => {
+  const { systems, sentences } = content;
+  const beside = h("div", { class: "tk-det-beside" });
   const status = h("div", { class: "tk-error", role: "status" });
-  // A response that arrives after another request was made is dropped.
-  const fetched = latest(ask);
-  const asked = async (what, given, then) => {
+  // A reply that arrives after another request was made is dropped.
+  const requestLatest = latest(request);
+  const load = async (command, args, draw) => {
     root.setAttribute("aria-busy", "true");
     try {
-      const value = await fetched(what, given);
+      const result = await requestLatest(command, args);
       status.textContent = "";
-      then(value);
+      draw(result);
     } catch (error) {
       status.textContent = error.message;
     }
     root.removeAttribute("aria-busy");
   };
 
-  // Findings
-
-  const shown = 5;
-  const item = (text) => h("li", {}, text);
-  const findings = h("div", { class: "tk-det-findings" },
-    h("ul", {}, sentences.slice(0, shown).map(item)),
-    sentences.length > shown &&
-      h("details", {}, h("summary", {}, `${many(sentences.length - shown, "more finding")}`), h("ul", {}, sentences.slice(shown).map(item))));
-
-  // The matrix
-
-  const cell = (a, b) => {
-    const [from, to] = [Math.min(a, b), Math.max(a, b)];
-    const [agreement, requests, forked] = cellOf(from, to);
-    const told = requests ? share(agreement) : "–";
-    const count = requests ? `${number(forked)} of ${number(requests)} fork` : a === b ? "single runs" : "none in common";
-    const choose = () => asked("cell", { a: from, b: to }, open);
-    return h("td", {},
-      h("button", {
-        class: `tk-det-cell${forked ? " tk-det-forks" : ""}`, "data-cell": `${from},${to}`, "aria-pressed": "false", tabindex: -1,
-        "aria-label": `${pair(from, to)}: ${told} of pairs of runs agree, ${count}`,
-        style: { "--share": requests ? agreement ?? 0 : 0 }, onclick: choose,
-      }, h("b", {}, told), h("span", {}, count)));
-  };
-  const matrix = h("table", { class: "tk-det-matrix" },
-    h("caption", {}, "How often two runs agree", h("span", { class: "tk-faint" }, ` · by ${content.across}, on the diagonal two of one`)),
-    h("thead", {}, h("tr", {}, h("td", {}), systems.map((name) => h("th", { scope: "col", title: name }, h("span", {}, name))))),
-    h("tbody", {}, systems.map((name, a) =>
-      h("tr", {},
-        h("th", { scope: "row", title: name },
-          h("span", {}, name),
-          content.told[a].slice(0, 3).map((part) => h("small", {}, part)),
-          content.told[a].length > 3 && h("small", {}, `and ${content.told[a].length - 3} more`)),
-        systems.map((_, b) => cell(a, b))))));
-  roving(matrix, ".tk-det-cell", signal, { ArrowRight: 1, ArrowLeft: -1, ArrowDown: size, ArrowUp: -size }).reset();
-
-  // A cell
-
-  const open = (found) => {
-    const { a, b } = found;
-    for (const one of matrix.querySelectorAll(".tk-det-cell"))
-      one.setAttribute("aria-pressed", `${one.dataset.cell === `${a},${b}`}`);
-    close();
+  const detail = new ForkDetail(request, signal);
+  const list = new ForkList({ systems, load, detail, signal });
+  const open = (cell) => {
+    const { a, b, words, components, survival } = cell;
+    for (const button of matrix.querySelectorAll(".tk-det-cell"))
+      button.setAttribute("aria-pressed", `${button.dataset.cell === `${a},${b}`}`);
+    list.close();
     beside.replaceChildren(h("div", {},
-      h("h4", {}, pair(a, b)),
-      found.words && h("p", { class: "tk-det-words" }, found.words),
-      components(found.components),
-      survival(found.survival)));
-    listed(found, a, b);
+      h("h4", {}, pairName(systems, a, b)),
+      words && h("p", { class: "tk-det-words" }, words),
+      components.length > 0 && componentTable(components),
+      survivalChart(survival)));
+    list.draw(cell, a, b);
   };
+  const matrix = matrixTable(content, (a, b) => load("cell", { a, b }, open));
+  const size = systems.length;
+  root.addEventListener("keydown", (event) => {
+    const prompt = list.expanded;
+    if (event.key !== "Escape" || !prompt || event.defaultPrevented) return;
+    list.close();
+    prompt.focus();
+  }, { signal });
+  rovingFocus(matrix, ".tk-det-cell", signal, { ArrowRight: 1, ArrowLeft: -1, ArrowDown: size, ArrowUp: -size }).reset();
 
-  const components = (rows) =>
-    rows.length ? h("table", { class: "tk-det-parts" },
-      h("thead", {}, h("tr", {}, ["component", "what it is", "here", "there"].map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, rows.map(([name, what, here, there]) =>
-        h("tr", {}, h("td", {}, name), h("td", { class: "tk-faint" }, what), h("td", {}, here), h("td", {}, there))))) : null;
+  root.append(findings(sentences),
+    h("div", { class: "tk-det-top" }, h("div", { class: "tk-det-scroll" }, matrix), beside), status, list.box, detail.box);
+  open(content.opened);
+});
 
-  const survival = (points) => {
-    if (!points.length) return h("p", { class: "tk-faint" }, "No pair of runs whose tokens are known: no curve of survival.");
-    // The share holds until the next token: a step function.
-    const stairs = (column) => points.flatMap((p, i) => (i ? [[p[0], points[i - 1][column]], [p[0], p[column]]] : [[p[0], p[column]]]));
-    const [last] = points.slice(-1);
-    const band = last[2] === null ? [] : [
-      { name: "95 % interval, over requests", line: true, mark: 5, points: stairs(2) },
-      { name: "", line: true, mark: 5, points: stairs(3) },
-    ];
-    const series = [...band, { name: "pairs of runs", line: true, mark: 0, points: stairs(1) }];
-    return h("div", {},
-      chart({ series, x: "tokens", y: "share still equal", height: 200 }),
-      h("p", { class: "tk-faint" }, `After ${many(last[0], "token")} ${share(last[1])} of the pairs are still equal (Kaplan and Meier).`));
+// A share below 1 is not rounded up to 100 %.
+const shareText = (p) => (p < 1 && p > 0.9995 ? "> 99.9 %" : percent(p));
+const nats = (x) => (x === null ? "not known" : `${number(x)} nats`);
+const pairName = (systems, a, b) => (a === b ? `within ${systems[a]}` : `${systems[a]} and ${systems[b]}`);
+const tokenCode = (text) => h("code", { class: "tk-det-token tk-said" }, text === "" ? "(nothing)" : text);
+
+function findings(sentences) {
+  const items = (texts) => h("ul", {}, texts.map((text) => h("li", {}, text)));
+  const hidden = sentences.length - SENTENCES;
+  return h("div", { class: "tk-det-findings" }, items(sentences.slice(0, SENTENCES)),
+    hidden > 0 && h("details", {}, h("summary", {}, plural(hidden, "more finding")), items(sentences.slice(SENTENCES))));
+}
+
+// The matrix of all pairs of systems. open(a, b) is called with the lower index first.
+function matrixTable(content, open) {
+  const { systems, differences } = content;
+  const columns = systems.map((name) => h("th", { scope: "col", title: name }, h("span", {}, name)));
+  const rowHead = (name, a) => {
+    const hidden = differences[a].length - DIFFERENCES;
+    return h("th", { scope: "row", title: name }, h("span", {}, name),
+      differences[a].slice(0, DIFFERENCES).map((part) => h("small", {}, part)),
+      hidden > 0 && h("small", {}, `and ${hidden} more`));
   };
+  const axis = h("span", { class: "tk-faint" }, ` · by ${content.across}, on the diagonal two of one`);
+  return h("table", { class: "tk-det-matrix" },
+    h("caption", {}, "How often two runs agree", axis),
+    h("thead", {}, h("tr", {}, h("td", {}), columns)),
+    h("tbody", {}, systems.map((name, a) =>
+      h("tr", {}, rowHead(name, a), systems.map((_, b) => matrixCell(content, Math.min(a, b), Math.max(a, b), open))))));
+}
 
-  // The forks of a cell
+function matrixCell({ systems, cells }, a, b, open) {
+  // The cells of the upper triangle, row by row.
+  const [agreement, requests, forked] = cells[a * systems.length - (a * (a - 1)) / 2 + (b - a)];
+  const share = requests ? shareText(agreement) : "–";
+  const count = requests ? `${number(forked)} of ${number(requests)} fork` : a === b ? "single runs" : "none in common";
+  return h("td", {}, h("button", {
+    class: `tk-det-cell${forked ? " tk-det-forks" : ""}`, "data-cell": `${a},${b}`, "aria-pressed": "false", tabindex: -1,
+    "aria-label": `${pairName(systems, a, b)}: ${share} of pairs of runs agree, ${count}`,
+    style: { "--share": requests ? agreement ?? 0 : 0 }, onclick: () => open(a, b),
+  }, h("b", {}, share), h("span", {}, count)));
+}
 
-  const listed = ({ forks, total, page, size: most }, a, b) => {
-    const turn = (to) => asked("forks", { a, b, page: to }, (found) => {
-      close();
-      listed(found, a, b);
-      const buttons = [...list.querySelectorAll(".tk-det-pager button")];
-      if (to < page) buttons.reverse();
-      buttons.findLast((one) => !one.disabled).focus();
-    });
-    const title = h("h4", {}, total ? `Prompts that fork ${a === b ? pair(a, b) : "here"}: ${number(total)}` : "No prompt forks here");
-    if (!total) return list.replaceChildren(title, h("p", { class: "tk-faint" }, "The commonest outputs are the same. That they always are is not proved by this: see the bounds above."));
+function componentTable(rows) {
+  const head = ["component", "what it is", "here", "there"].map((name) => h("th", { scope: "col" }, name));
+  return h("table", { class: "tk-det-parts" }, h("thead", {}, h("tr", {}, head)),
+    h("tbody", {}, rows.map(([name, description, here, there]) =>
+      h("tr", {}, h("td", {}, name), h("td", { class: "tk-faint" }, description), h("td", {}, here), h("td", {}, there)))));
+}
+
+// points: [step, share, low, high] of the survival curve.
+function survivalChart(points) {
+  if (!points.length)
+    return h("p", { class: "tk-faint" }, "No pair of runs whose tokens are known: no curve of survival.");
+  // The share holds until the next token: a step function.
+  const steps = (column) => points.flatMap((p, i) =>
+    i ? [[p[0], points[i - 1][column]], [p[0], p[column]]] : [[p[0], p[column]]]);
+  const [tokens, share, low] = points.at(-1);
+  const interval = low === null ? [] : [
+    { name: "95 % interval, over requests", line: true, mark: 5, points: steps(2) },
+    { name: "", line: true, mark: 5, points: steps(3) },
+  ];
+  const series = [...interval, { name: "pairs of runs", line: true, mark: 0, points: steps(1) }];
+  const still = `${shareText(share)} of the pairs are still equal (Kaplan and Meier).`;
+  return h("div", {},
+    chart({ series, x: "tokens", y: "share still equal", height: 200 }),
+    h("p", { class: "tk-faint" }, `After ${plural(tokens, "token")} ${still}`));
+}
+
+// The forks of a cell, page by page, and the one that is open in the detail.
+class ForkList {
+  constructor({ systems, load, detail, signal }) {
+    Object.assign(this, { systems, load, detail, signal });
+    this.box = h("section", { class: "tk-det-list" });
+  }
+
+  // The button of the prompt whose fork is open, or null.
+  get expanded() {
+    return this.box.querySelector("[aria-expanded=true]");
+  }
+
+  close() {
+    this.detail.close();
+    this.expanded?.setAttribute("aria-expanded", "false");
+  }
+
+  draw(page, a, b) {
+    const { forks, total } = page;
+    const where = a === b ? pairName(this.systems, a, b) : "here";
+    const title = h("h4", {}, total ? `Prompts that fork ${where}: ${number(total)}` : "No prompt forks here");
+    const bound = "The commonest outputs are the same. That they always are is not proved by this: see the bounds above.";
+    if (!total) return this.box.replaceChildren(title, h("p", { class: "tk-faint" }, bound));
+    const { systems } = this;
     const heads = ["prompt", "token", systems[a], a === b ? "another run" : systems[b], "margin, nats", "runs"];
     const table = h("table", { class: "tk-det-forks-table" },
-      h("thead", {}, h("tr", {}, heads.map((name, i) => h("th", { scope: "col", class: i === 1 || i > 3 ? "tk-number" : "", title: name }, h("span", {}, name))))),
-      h("tbody", {}, forks.map((fork) => forkRow(fork, a, b))));
-    const last = Math.ceil(total / most) - 1;
-    const pager = last > 0 && h("div", { class: "tk-bar tk-det-pager" },
-      h("button", { disabled: page === 0, onclick: () => turn(page - 1) }, "‹ before"),
-      `${number(page * most + 1)} to ${number(page * most + forks.length)} of ${number(total)}`,
-      h("button", { disabled: page === last, onclick: () => turn(page + 1) }, "next ›"));
-    list.replaceChildren(title, table, ...(pager ? [pager] : []));
-    roving(table, ".tk-det-prompt", signal).reset();
-  };
+      h("thead", {}, h("tr", {}, heads.map((name, i) =>
+        h("th", { scope: "col", class: i === 1 || i > 3 ? "tk-number" : "", title: name }, h("span", {}, name))))),
+      h("tbody", {}, forks.map((fork) => this.row(fork, a, b))));
+    this.box.replaceChildren(title, table, ...this.pager(page, a, b));
+    rovingFocus(table, ".tk-det-prompt", this.signal).reset();
+  }
 
-  const forkRow = (fork, a, b) => {
-    const said = (text) => h("td", {}, fork.step === null ? h("span", { class: "tk-faint" }, "other text") : text === null ? h("i", {}, "the end") : token(text));
+  pager({ forks, total, page, size }, a, b) {
+    const last = Math.ceil(total / size) - 1;
+    if (last <= 0) return [];
+    const turn = (next) => this.load("forks", { a, b, page: next }, (result) => {
+      this.close();
+      this.draw(result, a, b);
+      const buttons = [...this.box.querySelectorAll(".tk-det-pager button")];
+      if (next < page) buttons.reverse();
+      buttons.findLast((button) => !button.disabled).focus();
+    });
+    return [h("div", { class: "tk-bar tk-det-pager" },
+      h("button", { disabled: page === 0, onclick: () => turn(page - 1) }, "‹ before"),
+      `${number(page * size + 1)} to ${number(page * size + forks.length)} of ${number(total)}`,
+      h("button", { disabled: page === last, onclick: () => turn(page + 1) }, "next ›"))];
+  }
+
+  row(fork, a, b) {
+    const token = (text) => fork.step === null ? h("span", { class: "tk-faint" }, "other text")
+      : text === null ? h("i", {}, "the end") : tokenCode(text);
+    const onclick = () => this.load("fork", { row: fork.row }, (result) => {
+      this.close();
+      button.setAttribute("aria-expanded", "true");
+      this.detail.open(result, fork, [this.systems[a], a === b ? "another run of it" : this.systems[b]]);
+    });
     const button = h("button", {
-      class: "tk-det-prompt", title: fork.prompt, "aria-expanded": "false", tabindex: -1,
-      onclick: () => asked("fork", { row: fork.row }, (found) => {
-        close();
-        button.setAttribute("aria-expanded", "true");
-        unfolded(found, fork, a, b);
-      }),
+      class: "tk-det-prompt", title: fork.prompt, "aria-expanded": "false", tabindex: -1, onclick,
     }, h("span", { class: "tk-said" }, fork.prompt));
     return h("tr", {},
       h("td", {}, button, fork.settings && h("small", { class: "tk-faint" }, fork.settings)),
       h("td", { class: "tk-number" }, number(fork.step)),
-      fork.tokens.map(said),
-      h("td", { class: "tk-number" }, fork.margins.map((m) => h("div", {}, number(m)))),
+      fork.tokens.map((text) => h("td", {}, token(text))),
+      h("td", { class: "tk-number" }, fork.margins.map((margin) => h("div", {}, number(margin)))),
       h("td", { class: "tk-number" }, fork.runs.map(([some, all]) => h("div", {}, `${some} of ${all}`))));
-  };
+  }
+}
 
-  const token = (text) => h("code", { class: "tk-det-token tk-said" }, text === "" ? "(nothing)" : text);
+// Both answers of a fork, aligned at it, and the candidate tokens of each.
+class ForkDetail {
+  constructor(request, signal) {
+    this.request = request;
+    this.box = h("section", { class: "tk-det-fork", "aria-label": "both answers" });
+    this.closing = new AbortController();
+    signal.addEventListener("abort", () => this.closing.abort());
+  }
 
-  // A fork
+  close() {
+    this.closing.abort();
+    this.box.replaceChildren();
+  }
 
-  let gone = new AbortController();
-  const close = () => {
-    gone.abort();
-    detail.replaceChildren();
-    list.querySelector("[aria-expanded=true]")?.setAttribute("aria-expanded", "false");
-  };
-  signal.addEventListener("abort", () => gone.abort());
-  root.addEventListener("keydown", (event) => {
-    const from = list.querySelector("[aria-expanded=true]");
-    if (event.key !== "Escape" || !from || event.defaultPrevented) return;
-    close();
-    from.focus();
-  }, { signal });
+  open(answers, fork, names) {
+    this.closing = new AbortController();
+    const heads = names.map((name, i) => {
+      const [some, all] = fork.runs[i];
+      return h("header", {}, h("b", {}, name), ` · ${some} of ${plural(all, "run")} say this`);
+    });
+    this.box.append(h("div", { class: "tk-said tk-det-asked" }, fork.prompt),
+      ...(answers.why ? this.unaligned(answers, heads) : this.aligned(answers, fork, names, heads)));
+    if (!answers.why) this.box.scrollIntoView({ block: "nearest" });
+  }
 
-  const unfolded = (found, fork, a, b) => {
-    gone = new AbortController();
-    const names = [systems[a], a === b ? "another run of it" : systems[b]];
-    const heads = names.map((name, i) => h("header", {}, h("b", {}, name), ` · ${fork.runs[i][0]} of ${many(fork.runs[i][1], "run")} say this`));
-    const prompt = h("div", { class: "tk-said tk-det-asked" }, fork.prompt);
-    if (found.why) {
-      detail.append(prompt, h("p", { class: "tk-faint" }, found.why),
-        h("div", { class: "tk-det-sides" }, found.texts.map((text, i) => h("article", {}, heads[i], h("div", { class: "tk-said tk-code" }, text)))));
-      return;
-    }
-    detail.append(
-      prompt,
-      h("p", {}, facts(found)),
-      ...(found.totals[0] ? [h("div", { class: "tk-det-shared" },
-        h("header", {}, h("b", {}, "both"), ` · ${many(found.at, "shared token")}`), pieces(found, fork.row, 0, "what both say"))] : []),
-      h("div", { class: "tk-det-sides" }, [0, 1].map((i) =>
-        h("article", {}, heads[i],
-          found.totals[i + 1] ? pieces(found, fork.row, i + 1, `how ${names[i]} goes on`) : h("p", {}, h("mark", { class: "tk-det-end" }, "ends here"))))),
+  // Answers whose tokens are not known.
+  unaligned({ why, texts }, heads) {
+    return [h("p", { class: "tk-faint" }, why), h("div", { class: "tk-det-sides" }, texts.map((text, i) =>
+      h("article", {}, heads[i], h("div", { class: "tk-said tk-code" }, text))))];
+  }
+
+  aligned(answers, fork, names, heads) {
+    const shared = answers.totals[0] > 0 && h("div", { class: "tk-det-shared" },
+      h("header", {}, h("b", {}, "both"), ` · ${plural(answers.at, "shared token")}`),
+      this.tokens(answers, fork.row, 0, "what both say"));
+    const rest = (i) => answers.totals[i + 1] ? this.tokens(answers, fork.row, i + 1, `how ${names[i]} goes on`)
+      : h("p", {}, h("mark", { class: "tk-det-end" }, "ends here"));
+    return [
+      h("p", {}, forkFacts(answers)), ...(shared ? [shared] : []),
+      h("div", { class: "tk-det-sides" }, [0, 1].map((i) => h("article", {}, heads[i], rest(i)))),
       h("p", { class: "tk-faint" }, "Marked: the token at which they part. Dimmed: what both say."),
-      candidates(found, names));
-    detail.scrollIntoView({ block: "nearest" });
-  };
+      candidateComparison(answers, names),
+    ];
+  }
 
-  const facts = ({ at, margins, drift, near_ties }) => [
-    `Token ${number(at)} is the first that differs. Margin of the best token over the second there: ${nats(margins[0])} and ${nats(margins[1])}. `,
-    drift === null ? "" : `Largest drift of a log probability before it: ${nats(drift)}. `,
-    near_ties === null ? "" : `Near ties, where such a drift can turn the choice: ${percent(near_ties)} of the shared tokens.`,
-  ];
-
-  // One of the three strips: the shared part, and what follows in each answer.
-  const pieces = (found, row, side, label) => {
-    const given = side ? found.after[side - 1] : found.shared;
-    const marked = (from) => given.slice(from).forEach((piece, i) => piece.same && made.mark(from + i, "same"));
-    const made = strip(given, {
-      signal: gone.signal, label, total: found.totals[side],
-      fill: (i) => told(given[i]),
+  // The tokens of the shared part (side 0), or of what follows in an answer (1 or 2).
+  tokens(answers, row, side, label) {
+    const pieces = side ? answers.after[side - 1] : answers.shared;
+    const markSame = (added, first) => added.forEach((piece, i) => piece.same && tokens.mark(first + i, "same"));
+    const tokens = tokenRow(pieces, {
+      signal: this.closing.signal, label, total: answers.totals[side],
+      tip: (i) => pieceFacts(pieces[i]),
       more: async (first) => {
-        const next = await ask("pieces", { row, side, first });
-        next.forEach((piece, i) => piece.same && made.mark(first + i, "same"));
+        const next = await this.request("pieces", { row, side, first });
+        markSame(next, first);
         return next;
       },
     });
-    marked(0);
-    if (side) made.mark(0, "fork");
-    return made;
-  };
+    markSame(pieces, 0);
+    if (side) tokens.mark(0, "fork");
+    return tokens;
+  }
+}
 
-  const told = ({ step, values, rank }) => h("span", {},
+function forkFacts({ at, margins: [a, b], drift, near_ties: nearTies }) {
+  return [
+    `Token ${number(at)} is the first that differs. `,
+    `Margin of the best token over the second there: ${nats(a)} and ${nats(b)}. `,
+    drift === null ? "" : `Largest drift of a log probability before it: ${nats(drift)}. `,
+    nearTies === null ? ""
+      : `Near ties, where such a drift can turn the choice: ${percent(nearTies)} of the shared tokens.`,
+  ];
+}
+
+function pieceFacts({ step, values, rank }) {
+  return h("span", {},
     `token ${number(step)}`,
     values.probability === null ? "" : ` · probability ${percent(values.probability, 2)}`,
     rank === null ? "" : ` · rank ${number(rank)}`);
+}
 
-  // Both lists of likely tokens: a's bars to the left, b's to the right, the tokens between them.
-  const candidates = ({ candidates: rows, listed: lengths }, names) => {
-    if (!rows.some((row) => row.logprobs.some((p) => p !== null)))
-      return h("p", { class: "tk-faint" }, "What each had to choose from is not known: ask with top_logprobs.");
-    const probability = (p) => (p === null ? null : Math.exp(p));
-    const most = Math.max(...rows.flatMap((row) => row.logprobs).map(probability));
-    const side = (row, i) => {
-      const p = probability(row.logprobs[i]), taken = row.taken === "ab"[i];
-      const bar = h("span", { class: `tk-det-bar${p === null ? " tk-det-missing" : ""}` },
-        p !== null && h("span", { style: { width: `${(100 * p) / most}%` } }));
-      const value = p === null
-        ? h("span", { class: "tk-faint" }, lengths[i] ? `not in its ${lengths[i]}` : "not known")
-        : h("span", {}, percent(p, 2));
-      const mark = h("span", { class: "tk-det-taken" }, taken ? "taken" : "");
-      return h("td", { class: `tk-det-side-${i}` }, h("div", { class: "tk-det-half" }, i ? [bar, value, mark] : [mark, value, bar]));
-    };
-    return h("table", { class: "tk-det-candidates" },
-      h("caption", {}, "What each had to choose from: probability of each token"),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "tk-number" }, names[0]), h("th", { scope: "col" }, "token"), h("th", { scope: "col" }, names[1]))),
-      h("tbody", {}, rows.map((row) =>
-        h("tr", { class: row.taken ? "tk-det-chosen" : "" }, side(row, 0), h("td", {}, token(row.text)), side(row, 1)))));
-  };
+// Both lists of likely tokens: a's bars to the left, b's to the right, the tokens between them.
+function candidateComparison({ candidates, listed }, names) {
+  const probabilities = candidates.flatMap((row) => row.logprobs).filter((p) => p !== null).map(Math.exp);
+  if (!probabilities.length)
+    return h("p", { class: "tk-faint" }, "What each had to choose from is not known: ask with top_logprobs.");
+  const highest = Math.max(...probabilities);
+  const side = (row, i) => candidateBar(row.logprobs[i], row.taken === "ab"[i], i, { highest, listed: listed[i] });
+  return h("table", { class: "tk-det-candidates" },
+    h("caption", {}, "What each had to choose from: probability of each token"),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "tk-number" }, names[0]),
+      h("th", { scope: "col" }, "token"), h("th", { scope: "col" }, names[1]))),
+    h("tbody", {}, candidates.map((row) => h("tr", { class: row.taken ? "tk-det-chosen" : "" },
+      side(row, 0), h("td", {}, tokenCode(row.text)), side(row, 1)))));
+}
 
-  root.append(findings, h("div", { class: "tk-det-top" }, h("div", { class: "tk-det-scroll" }, matrix), beside), status, list, detail);
-  open(content.opened);
-});
+function candidateBar(logprob, taken, i, { highest, listed }) {
+  const p = logprob === null ? null : Math.exp(logprob);
+  const bar = h("span", { class: `tk-det-bar${p === null ? " tk-det-missing" : ""}` },
+    p !== null && h("span", { style: { width: `${(100 * p) / highest}%` } }));
+  const value = p !== null ? h("span", {}, percent(p, 2))
+    : h("span", { class: "tk-faint" }, listed ? `not in its ${listed}` : "not known");
+  const mark = h("span", { class: "tk-det-taken" }, taken ? "taken" : "");
+  const parts = i ? [bar, value, mark] : [mark, value, bar];
+  return h("td", { class: `tk-det-side-${i}` }, h("div", { class: "tk-det-half" }, parts));
+}

@@ -1,322 +1,361 @@
-// The playground: messages on the left, settings on the right, the answer and the history below.
-export default widget(async ({ root, content, ask, on, signal }) => {
-  const roles = content.roles.map((role) => [role, role]);
-  let turns = [], running = null, shown = null, history = content.history, chosen = [];
+// The playground: messages on the left, settings on the right, the reply and the history below.
+export default widget((view) => new PlaygroundView(view));
 
-  // Errors are shown beside their cause.
-  const places = new Map();
-  const place = (name) => {
-    const box = h("div", { class: "tk-error tk-play-error", role: "alert" });
-    places.set(name, box);
-    return box;
-  };
-  const wrong = (errors = {}) => {
-    for (const box of places.values()) box.textContent = "";
-    for (const [name, text] of Object.entries(errors)) (places.get(name) ?? places.get("run")).textContent = text;
-  };
-  const failed = (error) => wrong({ run: error.message });
+class PlaygroundView {
+  constructor({ root, content, request, on, signal }) {
+    Object.assign(this, { request, history: content.history, running: null }); // running: the number of a reply
+    this.errors = errorPlaces("tk-play-error", "run");
+    const changed = debounce(() => this.attempt(() => this.counter.update(this.editor, this.draft())), 250);
+    this.changed = changed;
+    this.editor = new MessageEditor(content.roles, this.errors, changed);
+    this.settings = new SettingsForm(content, this.errors, changed);
+    this.counter = new TokenCounter(request, this.errors, this.settings);
+    this.runBar = new RunBar(() => this.start(), () => this.stop());
+    this.reply = new ReplyPanel((number, choice) => this.goOn(number, choice));
+    this.comparison = h("section", { class: "tk-play-pair", "aria-label": "comparison", hidden: true });
+    this.past = new History(signal, {
+      open: (number) => this.open(number), compare: (chosen) => this.attempt(() => this.compare(chosen)) });
+    this.code = h("section", { class: "tk-play-code", "aria-label": "code", hidden: true });
+    this.sweep = h("button", { type: "button", onclick: () => this.showSweep() }, "make this a sweep");
+    root.append(this.layout());
 
-  // Messages
-  const editor = h("div", { class: "tk-play-turns" });
-  const act = (label, sign, f, disabled) => h("button", { type: "button", "aria-label": label, title: label, disabled, onclick: f }, sign);
-  // focus: names of the elements to focus, the first that can be.
-  const drawTurns = (...focus) => {
-    editor.replaceChildren(...turns.map(turnBox));
-    const found = focus.map((name) => [...editor.querySelectorAll("[aria-label]")].find((one) => one.ariaLabel === name && !one.disabled));
-    if (focus.length) (found.find((one) => one) ?? more).focus();
-  };
-  const textOf = (i) => `text of turn ${i + 1}`;
-  const turnBox = (turn, i) => {
-    const move = (by, sign, label) => act(`${label} turn ${i + 1}`, sign, () => {
-      [turns[i], turns[i + by]] = [turns[i + by], turns[i]];
-      drawTurns(`${label} turn ${i + by + 1}`, textOf(i + by));
-      changed();
-    }, !turns[i + by]);
-    const text = h("textarea", {
-      rows: 2, "aria-label": textOf(i), readOnly: !!turn.cut, placeholder: turn.role === "assistant" ? "" : "say something",
-      title: turn.cut ? "too long to be edited here: it is sent whole, as it was given"
-        : turn.kept !== undefined ? "holds characters that cannot be seen: it is sent as it was given, until it is edited" : null,
-      oninput: () => { turn.text = text.value; delete turn.kept; changed(); } });
-    text.value = turn.text;
-    const role = select(roles, turn.role, (value) => { turn.role = value; box.dataset.role = value; changed(); });
-    role.setAttribute("aria-label", `role of turn ${i + 1}`);
-    const box = h("div", { class: "tk-play-turn", "data-role": turn.role },
-      h("div", { class: "tk-play-head" }, role, h("span", { class: "tk-play-acts" },
-        move(-1, "↑", "move up"), move(1, "↓", "move down"),
-        act(`remove turn ${i + 1}`, "✕", () => { turns.splice(i, 1); drawTurns(textOf(Math.min(i, turns.length - 1))); changed(); }))),
-      text, place(`messages[${i}]`));
-    return box;
-  };
-  const add = () => {
-    const last = turns.at(-1)?.role;
-    turns.push({ role: last === "user" ? "assistant" : "user", text: "" });
-    drawTurns(textOf(turns.length - 1));
-    changed();
-  };
-  const more = h("button", { type: "button", onclick: add }, "+ add a turn");
+    root.addEventListener("keydown", (event) => this.onKey(event), { signal });
+    on("reply_started", (reply) => this.onStarted(reply));
+    on("reply_text", ({ number, deltas }) => this.reply.append(number, deltas) && this.runBar.showWriting());
+    on("reply_finished", (reply) => this.onFinished(reply));
+    signal.addEventListener("abort", () => request("view_closed").catch(() => {}));
 
-  // Settings: names, ranges and neutral values come from Python.
-  const model = h("span", { class: "tk-play-model" }, content.model);
-  const models = select(content.models.map((name, i) => [`${i}`, name]), "0", () => changed()); // shown where there are several
-  models.setAttribute("aria-label", "model");
-  const inputs = new Map(); // name → { get, set }
-  const setting = (one) => {
-    const id = `tk-play-${one.name}-${Math.random().toString(36).slice(2)}`;
-    const usual = one.kind === "lines" ? "what ends the text, one a line; \\n is a line's end" : one.neutral === null ? "" : `; when empty, the model's own, else ${one.neutral}`;
-    const given = { id, title: `${one.fix}${usual}` };
-    let box, slider = null;
-    if (one.kind === "flag") {
-      box = h("input", { ...given, type: "checkbox", onchange: () => changed() });
-      inputs.set(one.name, { get: () => box.checked, set: (value) => (box.checked = value) });
-    } else {
-      box = one.kind === "lines"
-        ? h("textarea", { ...given, rows: 1, placeholder: "one a line", oninput: () => changed() })
-        : h("input", { ...given, type: "text", inputMode: "decimal", autocomplete: "off", placeholder: "auto",
-          oninput: () => { follow(); changed(); } });
-      if (one.kind === "real")
-        slider = h("input", { type: "range", min: one.low, max: one.high, step: one.step, "aria-label": `${one.name}, slider`, title: given.title,
-          oninput: () => { box.value = `${+(+slider.value).toFixed(3)}`; follow(); changed(); } });
-      inputs.set(one.name, { get: () => box.value, set: (value) => { box.value = value; follow(); } });
-    }
-    const follow = () => {
-      if (!slider) return;
-      slider.value = box.value === "" ? one.neutral : box.value;
-      slider.classList.toggle("tk-play-unset", box.value === "");
-    };
-    return [h("label", { for: id, title: given.title }, one.name), h("span", { class: `tk-play-${one.kind}` }, slider, box), place(one.name)];
-  };
-  const HINTS = { json_schema: '{"type": "object", "properties": {…}}', choice: "one choice a line", regex: "\\d{4}-\\d{2}", grammar: "EBNF or Lark" };
-  const forms = new Map(); // the typed text for each kind
-  const kind = select(content.kinds.map((one) => [one, { text: "text", json_object: "JSON mode", json_schema: "JSON Schema" }[one] ?? one]), "text",
-    () => { formText.value = forms.get(kind.value) ?? ""; showForm(); changed(); });
-  kind.setAttribute("aria-label", "response format");
-  const formText = h("textarea", { rows: 3, spellcheck: false, "aria-label": "what the answer must be", oninput: () => { forms.set(kind.value, formText.value); changed(); } });
-  const formNote = h("div", { class: "tk-faint tk-play-note" });
-  const showForm = () => {
-    formText.hidden = !(kind.value in HINTS);
-    formText.placeholder = HINTS[kind.value] ?? "";
-  };
+    this.restore(content.draft);
+    this.past.draw(this.history);
+    if (this.history.length) this.show(this.history.at(-1));
+    this.attempt(() => request("view_opened"));
+  }
 
-  const draft = () => ({
-    messages: turns.map(({ role, text, kept }) => ({ role, text, kept: kept ?? null })),
-    sampling: Object.fromEntries([...inputs].map(([name, { get }]) => [name, get()])),
-    form: { kind: kind.value, text: formText.hidden ? "" : formText.value },
-    model: +models.value,
-  });
-  const restore = (given, ...focus) => {
-    turns = given.messages.map((one) => ({ ...one }));
-    for (const [name, { set }] of inputs) set(given.sampling[name]);
-    kind.value = given.form.kind;
-    formText.value = given.form.text;
-    forms.set(kind.value, given.form.text);
-    showForm();
-    models.value = `${given.model}`;
-    drawTurns(...focus);
-    changed();
-  };
+  layout() {
+    const { errors, editor, settings, counter, runBar, reply, comparison, code, past, sweep } = this;
+    return h("div", { class: "tk-play" },
+      h("div", { class: "tk-play-ask" },
+        h("section", { "aria-label": "messages" }, editor.box, errors.place("messages"), editor.add),
+        settings.box,
+        h("div", { class: "tk-play-below" },
+          h("div", { class: "tk-bar tk-play-run" }, runBar.elements, sweep),
+          counter.box, errors.place("run"), code, reply.box, comparison)),
+      past.box);
+  }
 
-  // Tokens and cost, updated while typing
-  const meter = h("div", { class: "tk-play-meter", "aria-hidden": "true" }, h("span", {}), h("span", {}));
-  const counted = h("span", { class: "tk-play-counted", "aria-live": "polite" });
-  const count = latest((given) => ask("count", { draft: given }));
-  const recount = async () => {
-    if (turns.every((turn) => !turn.text)) return wrong(), tellCount({ note: "" });
+  async attempt(f) {
     try {
-      const found = await count(draft());
-      wrong(found.errors);
-      tellCount(found);
-    } catch (error) { failed(error); }
-  };
-  const tellCount = ({ tokens, how, answer, window: most, cost, note = "", errors, estimate }) => {
-    meter.hidden = !most;
-    counted.classList.remove("tk-error");
-    counted.title = how ?? "";
-    const schema = kind.value === "json_schema" || kind.value === "regex";
-    formNote.textContent = tokens !== undefined && schema ? "✓ valid" : "";
-    if (tokens === undefined) { counted.textContent = note; return; }
-    const about = `${estimate ? "about " : ""}${number(tokens)} tokens`;
-    const left = most ? most - tokens - answer : 0;
-    const room = !most ? "" : left >= 0 ? ` + ${number(answer)} for the answer; ${number(left)} of ${number(most)} remain`
-      : ` + ${number(answer)} for the answer are ${number(-left)} too many for the window of ${number(most)}: shorten the messages, or lower max_tokens`;
-    counted.classList.toggle("tk-error", left < 0);
-    counted.textContent = `${about}${room}${cost ? ` · ${cost}` : ""}`;
-    if (most) [tokens, answer].forEach((n, i) => (meter.children[i].style.width = `${Math.min(100, (100 * n) / most)}%`));
-  };
-  const soon = settled(recount, 250);
-  const changed = () => soon();
+      await f();
+    } catch (error) {
+      this.errors.show({ run: error.message });
+    }
+  }
 
-  // Run and stop
-  const run = h("button", { type: "button", class: "tk-main", title: "Ctrl+Enter", onclick: () => start() }, "▶ Run");
-  const halt = h("button", { type: "button", title: "Escape", disabled: true, onclick: () => stop() }, "■ Stop");
-  const state = h("span", { class: "tk-faint", role: "status" });
-  const WAITING = "waiting for the model …";
-  const busy = (now) => {
-    running = now;
+  draft() {
+    return { messages: this.editor.messages(), ...this.settings.values() };
+  }
+
+  // labels: names of the elements to focus, the first that can be.
+  restore(draft, ...labels) {
+    this.settings.restore(draft);
+    this.editor.restore(draft.messages, ...labels);
+    this.changed();
+  }
+
+  async start() {
+    if (this.running || this.starting) return;
+    this.starting = true;
+    await this.attempt(async () => {
+      const { errors } = await this.request("run", { draft: this.draft() });
+      this.errors.show(errors);
+    });
+    this.starting = false;
+  }
+
+  stop() {
+    if (!this.running) return;
+    this.runBar.showStopping();
+    this.attempt(() => this.request("stop"));
+  }
+
+  setRunning(number) {
+    this.running = number;
+    this.runBar.draw(number !== null);
+  }
+
+  // Ctrl+Enter starts; Escape stops a running reply.
+  onKey(event) {
+    const starts = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+    const stops = event.key === "Escape" && this.running;
+    if (!starts && !stops) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (starts) this.start();
+    else this.stop();
+  }
+
+  // Every view is notified when a reply starts, and when another view opens while one is running.
+  onStarted(reply) {
+    if (this.running === reply.number) return;
+    this.setRunning(reply.number);
+    this.show(reply);
+  }
+
+  onFinished(reply) {
+    this.history = [...this.history.filter((other) => other.number !== reply.number), reply];
+    this.history.sort((a, b) => a.number - b.number);
+    if (this.running === reply.number || this.running === null) this.setRunning(null);
+    this.show(reply);
+    this.past.draw(this.history);
+  }
+
+  show(reply) {
+    this.settings.model.textContent = reply.model;
+    this.comparison.hidden = true;
+    this.reply.draw(reply);
+  }
+
+  // Shows a reply of the history, and restores its draft.
+  open(number) {
+    return this.attempt(async () => {
+      const requests = [this.request("reply", { number }), this.request("reply_draft", { number })];
+      const [reply, draft] = await Promise.all(requests);
+      this.restore(draft);
+      if (!this.running) this.show(reply);
+    });
+  }
+
+  // Continues the conversation after a choice.
+  goOn(number, choice) {
+    return this.attempt(async () => {
+      const draft = await this.request("continuation", { number, choice });
+      this.restore(draft, this.editor.textLabel(draft.messages.length - 1));
+    });
+  }
+
+  // chosen: the numbers of at most two replies.
+  async compare(chosen) {
+    if (chosen.length < 2) return this.closeComparison();
+    const pair = await this.request("compare", { first: Math.min(...chosen), second: Math.max(...chosen) });
+    this.comparison.hidden = false;
+    this.reply.box.hidden = true;
+    this.comparison.replaceChildren(...comparedReplies(pair, () => {
+      this.closeComparison();
+      this.past.clearChosen();
+    }));
+  }
+
+  closeComparison() {
+    this.comparison.hidden = true;
+    this.reply.box.hidden = !this.reply.reply;
+  }
+
+  showSweep() {
+    return this.attempt(async () => {
+      const { errors = {}, code } = await this.request("code", { draft: this.draft() });
+      this.errors.show(errors);
+      if (code) showSource(this.code, "The same as a sweep", code, () => this.sweep.focus());
+    });
+  }
+}
+
+// Tokens and cost, updated while typing.
+class TokenCounter {
+  constructor(request, errors, settings) {
+    Object.assign(this, { errors, settings });
+    this.request = latest((draft) => request("prompt_size", { draft }));
+    this.meter = h("div", { class: "tk-play-meter", "aria-hidden": "true", hidden: true }, h("span", {}), h("span", {}));
+    this.text = h("span", { class: "tk-play-counted", "aria-live": "polite" });
+    this.box = h("div", { class: "tk-play-count" }, this.meter, this.text);
+  }
+
+  async update(editor, draft) {
+    const empty = editor.turns.every((turn) => !turn.text);
+    const result = empty ? { errors: {} } : await this.request(draft);
+    this.errors.show(result.errors);
+    this.draw(result);
+  }
+
+  draw({ tokens, how = "", answer, window, cost, note = "", estimate }) {
+    this.meter.hidden = !window;
+    this.text.title = how;
+    this.settings.showFormatValid(tokens !== undefined);
+    const left = window && tokens !== undefined ? window - tokens - answer : 0;
+    this.text.classList.toggle("tk-error", left < 0);
+    if (tokens === undefined) {
+      this.text.textContent = note;
+      return;
+    }
+    const count = `${estimate ? "about " : ""}${number(tokens)} tokens`;
+    const room = !window ? ""
+      : left >= 0 ? ` + ${number(answer)} for the answer; ${number(left)} of ${number(window)} remain`
+        : ` + ${number(answer)} for the answer are ${number(-left)} too many for the window of ${number(window)}: `
+          + "shorten the messages, or lower max_tokens";
+    this.text.textContent = `${count}${room}${cost ? ` · ${cost}` : ""}`;
+    if (!window) return;
+    const width = (n) => `${Math.min(100, (100 * n) / window)}%`;
+    [tokens, answer].forEach((n, i) => (this.meter.children[i].style.width = width(n)));
+  }
+}
+
+class RunBar {
+  constructor(start, stop) {
+    this.run = h("button", { type: "button", class: "tk-main", title: "Ctrl+Enter", onclick: start }, "▶ Run");
+    this.stop = h("button", { type: "button", title: "Escape", disabled: true, onclick: stop }, "■ Stop");
+    this.state = h("span", { class: "tk-faint", role: "status" });
+    this.elements = [this.run, this.stop, this.state];
+    this.waiting = false; // for the first token
+  }
+
+  draw(running) {
     // Moves the focus from one button to the other: a disabled button loses it.
-    const there = document.activeElement;
-    run.disabled = !!now;
-    halt.disabled = !now;
-    if (there === run && now) halt.focus();
-    if (there === halt && !now) run.focus();
-    state.textContent = now ? WAITING : "";
-  };
-  let starting = false;
-  const start = async () => {
-    if (running || starting) return;
-    starting = true;
-    try { wrong((await ask("run", { draft: draft() })).errors); } catch (error) { failed(error); }
-    starting = false;
-  };
-  // Sent to every view when an answer begins, and when another view opens while one is running.
-  on("began", (reply) => {
-    if (running === reply.number) return;
-    busy(reply.number);
-    show(reply);
-  });
-  const stop = async () => {
-    if (!running) return;
-    state.textContent = "stopping …";
-    try { await ask("stop"); } catch (error) { failed(error); }
-  };
-  on("more", ({ number: n, news }) => {
-    if (shown?.number !== n || shown.state !== "running") return;
-    if (state.textContent === WAITING) state.textContent = "writing …";
-    for (const [choice, text] of news) {
-      const box = texts.children[choice].querySelector(".tk-said");
+    const focused = document.activeElement;
+    this.run.disabled = running;
+    this.stop.disabled = !running;
+    if (focused === this.run && running) this.stop.focus();
+    if (focused === this.stop && !running) this.run.focus();
+    this.waiting = running;
+    this.state.textContent = running ? "waiting for the model …" : "";
+  }
+
+  showWriting() {
+    if (this.waiting) this.state.textContent = "writing …";
+    this.waiting = false;
+  }
+
+  showStopping() {
+    this.waiting = false;
+    this.state.textContent = "stopping …";
+  }
+}
+
+const STATE_SIGNS = { running: "…", done: "✓", stopped: "■", error: "✕" };
+
+class ReplyPanel {
+  // goOn(number, choice): continues the conversation after a choice.
+  constructor(goOn) {
+    this.goOn = goOn;
+    this.reply = null;
+    this.head = h("div", { class: "tk-bar tk-play-title" });
+    this.texts = h("div", { class: "tk-play-texts" });
+    this.error = h("div", { class: "tk-error", role: "alert" });
+    this.facts = h("dl", { class: "tk-play-facts" });
+    this.box = h("section", { class: "tk-play-answer", "aria-label": "answer", hidden: true },
+      this.head, this.texts, this.error, this.facts);
+  }
+
+  draw(reply) {
+    this.reply = reply;
+    this.box.hidden = false;
+    const { number, state, verdict, settings, texts, error, facts } = reply;
+    const badge = (badgeState, text, title) => h("span", { class: "tk-badge", "data-state": badgeState, title }, text);
+    const [valid, status, sentence] = verdict ?? [];
+    this.head.replaceChildren(
+      h("b", {}, `#${number}`), badge(state, `${STATE_SIGNS[state]} ${state}`),
+      verdict ? badge(valid ? "done" : "error", `${valid ? "✓" : "✕"} ${status}`, sentence) : "",
+      h("span", { class: "tk-faint" }, settings));
+    this.texts.replaceChildren(...texts.map((text, i) => this.choice(text, i)));
+    this.error.textContent = error;
+    this.facts.replaceChildren(...facts.map(([name, value, meaning]) =>
+      h("div", { title: meaning }, h("dt", {}, name), h("dd", {}, value))));
+    if (verdict && !valid)
+      this.facts.append(h("div", { class: "tk-play-why" }, h("dt", {}, "verdict"), h("dd", {}, sentence)));
+  }
+
+  choice(text, i) {
+    const { number, state, texts, reasons } = this.reply;
+    const place = `choice ${i + 1} of ${texts.length}${reasons[i] ? `: ${reasons[i]}` : ""}`;
+    const goOn = h("button", { type: "button", onclick: () => this.goOn(number, i) }, "continue the conversation");
+    return h("div", { class: "tk-play-text" },
+      h("div", { class: "tk-said" }, text),
+      h("div", { class: "tk-play-under" }, texts.length > 1 && h("span", { class: "tk-faint" }, place),
+        state !== "running" && text !== "" && goOn));
+  }
+
+  // Appends new text to the running reply. Returns whether it is the one shown here.
+  append(number, deltas) {
+    if (this.reply?.number !== number || this.reply.state !== "running") return false;
+    for (const [choice, text] of deltas) {
+      const box = this.texts.children[choice].querySelector(".tk-said");
       const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 8;
       box.append(text);
       if (atEnd) box.scrollTop = box.scrollHeight; // keeps the position of a reader who scrolled up
     }
-  });
-  on("done", (reply) => {
-    history = [...history.filter((one) => one.number !== reply.number), reply].sort((a, b) => a.number - b.number);
-    if (running === reply.number || running === null) busy(null);
-    show(reply);
-    drawHistory();
-  });
-  root.addEventListener("keydown", (event) => {
-    const own = event.key === "Enter" && (event.ctrlKey || event.metaKey) ? start : event.key === "Escape" && running ? stop : null;
-    if (!own) return;
-    event.preventDefault();
-    event.stopPropagation();
-    own();
-  }, { signal });
+    return true;
+  }
+}
 
-  // The answer
-  const answerHead = h("div", { class: "tk-bar tk-play-title" });
-  const texts = h("div", { class: "tk-play-texts" });
-  const facts = h("dl", { class: "tk-play-facts" });
-  const answerError = h("div", { class: "tk-error", role: "alert" });
-  const answer = h("section", { class: "tk-play-answer", "aria-label": "answer", hidden: true }, answerHead, texts, answerError, facts);
-  const SIGNS = { running: "…", done: "✓", stopped: "■", error: "✕" };
-  const show = (reply) => {
-    shown = reply;
-    model.textContent = reply.model;
-    answer.hidden = false;
-    pair.hidden = true;
-    answerHead.replaceChildren(
-      h("b", {}, `#${reply.number}`), h("span", { class: "tk-badge", "data-state": reply.state }, `${SIGNS[reply.state]} ${reply.state}`),
-      reply.verdict ? h("span", { class: "tk-badge", "data-state": reply.verdict[0] ? "done" : "error", title: reply.verdict[2] },
-        `${reply.verdict[0] ? "✓" : "✕"} ${reply.verdict[1]}`) : "",
-      h("span", { class: "tk-faint" }, reply.settings));
-    texts.replaceChildren(...reply.texts.map((text, i) => h("div", { class: "tk-play-text" },
-      h("div", { class: "tk-said" }, text),
-      h("div", { class: "tk-play-under" },
-        reply.texts.length > 1 && h("span", { class: "tk-faint" }, `choice ${i + 1} of ${reply.texts.length}${reply.reasons[i] ? `: ${reply.reasons[i]}` : ""}`),
-        reply.state !== "running" && text !== "" && h("button", { type: "button", onclick: () => goOn(reply.number, i) }, "continue the conversation")))));
-    answerError.textContent = reply.error;
-    facts.replaceChildren(...reply.facts.map(([name, value, meaning]) => h("div", { title: meaning }, h("dt", {}, name), h("dd", {}, value))));
-    if (reply.verdict && !reply.verdict[0]) facts.append(h("div", { class: "tk-play-why" }, h("dt", {}, "verdict"), h("dd", {}, reply.verdict[2])));
-  };
-  const goOn = async (n, choice) => {
-    try {
-      const given = await ask("continue", { number: n, choice });
-      restore(given, textOf(given.messages.length - 1));
-    } catch (error) { failed(error); }
-  };
+class History {
+  // open(number): shows a reply and its draft again. compare(chosen): called with the numbers of at most two replies.
+  constructor(signal, { open, compare }) {
+    Object.assign(this, { open, compare });
+    this.chosen = [];
+    this.list = h("ol", { class: "tk-play-history", "aria-label": "answers" });
+    this.focus = rovingFocus(this.list, ".tk-play-past", signal);
+    const hint = "click one to have its messages and settings back; mark two to compare them";
+    this.box = h("section", { "aria-label": "history", hidden: true },
+      h("h4", {}, "Answers so far", h("span", { class: "tk-faint" }, hint)), this.list);
+  }
 
-  // History
-  const past = h("ol", { class: "tk-play-history", "aria-label": "answers" });
-  const pastBox = h("section", { "aria-label": "history", hidden: true },
-    h("h4", {}, "Answers so far", h("span", { class: "tk-faint" }, "click one to have its messages and settings back; mark two to compare them")), past);
-  const drawHistory = () => {
-    pastBox.hidden = !history.length;
-    const there = past.contains(document.activeElement) ? document.activeElement.ariaLabel : null;
-    past.replaceChildren(...[...history].reverse().map((one) => h("li", {},
-      h("label", { class: "tk-play-pick" }, h("input", { type: "checkbox", checked: chosen.includes(one.number), "aria-label": `compare answer ${one.number}`,
-        onchange: (event) => pick(one.number, event.target.checked) })),
-      h("button", { type: "button", class: "tk-play-past", "aria-label": `answer ${one.number}, ${one.state}`, title: one.settings, onclick: () => again(one.number) },
-        h("b", {}, `#${one.number} ${SIGNS[one.state]}`), h("span", { class: "tk-faint" }, one.settings),
-        h("span", { class: "tk-said" }, (one.error || one.texts.join(" | ")).slice(0, 200)),
-        h("span", { class: "tk-faint tk-play-used" }, one.state === "done" ? one.facts.find(([name]) => name === "usage")[1] : one.state)))));
-    pastKeys.reset();
-    [...past.querySelectorAll("[aria-label]")].find((one) => one.ariaLabel === there)?.focus();
-  };
-  const pastKeys = roving(past, ".tk-play-past", signal);
-  const again = async (n) => {
-    try {
-      const [reply, given] = await Promise.all([ask("reply", { number: n }), ask("again", { number: n })]);
-      restore(given);
-      if (!running) show(reply);
-    } catch (error) { failed(error); }
-  };
-  const pair = h("section", { class: "tk-play-pair", "aria-label": "comparison", hidden: true });
-  const pick = async (n, yes) => {
-    chosen = yes ? [...chosen, n].slice(-2) : chosen.filter((one) => one !== n);
-    for (const box of past.querySelectorAll("input")) box.checked = chosen.includes(+box.getAttribute("aria-label").match(/\d+/)[0]);
-    if (chosen.length < 2) { pair.hidden = true; answer.hidden = !shown; return; }
-    try { compare(await ask("compare", { first: Math.min(...chosen), second: Math.max(...chosen) })); } catch (error) { failed(error); }
-  };
-  const compare = ({ sides, differ, messages, texts: both }) => {
-    pair.hidden = false;
-    answer.hidden = true;
-    pair.replaceChildren(
-      h("div", { class: "tk-bar tk-play-title" }, h("b", {}, `#${sides[0].number} and #${sides[1].number}`),
-        h("span", { class: "tk-faint" }, `${messages ? "the same" : "other"} messages`),
-        h("button", { type: "button", onclick: () => { chosen = []; drawHistory(); pair.hidden = true; answer.hidden = !shown; past.querySelector("button").focus(); } }, "close")),
-      differ.length ? h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "setting"), ...sides.map((s) => h("th", {}, `#${s.number}`)))),
-        h("tbody", {}, differ.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell)))))) : h("p", { class: "tk-faint" }, "the same settings"),
-      h("div", { class: "tk-play-sides" }, sides.map((side, i) => h("div", {},
-        h("div", { class: "tk-faint" }, `#${side.number} ${side.facts.filter(([name]) => ["finish_reason", "usage", "seconds"].includes(name)).map(([name, value]) => (name === "seconds" ? `${value} s` : value)).join(" · ")}${side.texts.length > 1 ? ` · choice 1 of ${side.texts.length}` : ""}`),
-        h("div", { class: "tk-said" }, both[i].map(([same, piece]) => (same ? piece : h(i ? "ins" : "del", {}, piece))))))));
-  };
+  draw(replies) {
+    this.replies = replies;
+    this.box.hidden = !replies.length;
+    const focused = this.list.contains(document.activeElement) ? document.activeElement.ariaLabel : null;
+    this.list.replaceChildren(...[...replies].reverse().map((reply) => this.item(reply)));
+    this.focus.reset();
+    [...this.list.querySelectorAll("[aria-label]")].find((element) => element.ariaLabel === focused)?.focus();
+  }
 
-  // A sweep
-  const code = h("section", { class: "tk-play-code", "aria-label": "code", hidden: true });
-  const sweeping = h("button", { type: "button", onclick: () => sweep() }, "make this a sweep");
-  const sweep = async () => {
-    try {
-      const found = await ask("code", { draft: draft() });
-      wrong(found.errors);
-      if (!found.code) return;
-      const text = h("pre", { class: "tk-code", tabindex: "0" }, found.code);
-      const copy = h("button", { type: "button", onclick: async () => {
-        try { await navigator.clipboard.writeText(found.code); copy.textContent = "copied"; }
-        catch { getSelection().selectAllChildren(text); copy.textContent = "selected: copy it with Ctrl+C"; }
-      } }, "copy");
-      code.hidden = false;
-      code.replaceChildren(h("div", { class: "tk-bar tk-play-title" }, h("b", {}, "The same as a sweep"), copy,
-        h("button", { type: "button", onclick: () => { code.hidden = true; sweeping.focus(); } }, "close")), text);
-      copy.focus();
-    } catch (error) { failed(error); }
-  };
+  item(reply) {
+    const { number, state, settings, error, texts, facts } = reply;
+    const pick = h("input", {
+      type: "checkbox", checked: this.chosen.includes(number), "aria-label": `compare answer ${number}`,
+      "data-number": number, onchange: (event) => this.choose(number, event.target.checked),
+    });
+    const usage = state === "done" ? facts.find(([name]) => name === "usage")[1] : state;
+    const open = h("button", {
+      type: "button", class: "tk-play-past", "aria-label": `answer ${number}, ${state}`, title: settings,
+      onclick: () => this.open(number),
+    }, h("b", {}, `#${number} ${STATE_SIGNS[state]}`), h("span", { class: "tk-faint" }, settings),
+      h("span", { class: "tk-said" }, (error || texts.join(" | ")).slice(0, 200)),
+      h("span", { class: "tk-faint tk-play-used" }, usage));
+    return h("li", {}, h("label", { class: "tk-play-pick" }, pick), open);
+  }
 
-  root.append(h("div", { class: "tk-play" },
-    h("div", { class: "tk-play-ask" },
-      h("section", { "aria-label": "messages" }, editor, place("messages"), more),
-      h("section", { class: "tk-play-settings", "aria-label": "settings" },
-        h("div", { class: "tk-play-grid" }, h("span", { class: "tk-faint" }, "model"), content.models.length ? h("span", { class: "tk-play-models" }, models) : model, content.controls.flatMap(setting),
-          h("label", {}, "response_format"), h("span", {}, kind), h("div", { class: "tk-play-form" }, formText, formNote), place("form")),
-        content.fixed.length ? h("p", { class: "tk-faint" }, `also: ${content.fixed.join(" · ")}`) : null),
-      h("div", { class: "tk-play-below" },
-        h("div", { class: "tk-bar tk-play-run" }, run, halt, state, sweeping),
-        h("div", { class: "tk-play-count" }, meter, counted),
-        place("run"), code, answer, pair)),
-    pastBox));
-  meter.hidden = true;
-  restore(content.draft);
-  drawHistory();
-  if (history.length) show(history.at(-1));
-  signal.addEventListener("abort", () => ask("gone").catch(() => {}));
-  ask("open").catch(failed);
-});
+  // Two replies at most are chosen: a third takes the place of the first.
+  choose(number, chosen) {
+    this.chosen = chosen ? [...this.chosen, number].slice(-2) : this.chosen.filter((other) => other !== number);
+    for (const box of this.list.querySelectorAll("input")) box.checked = this.chosen.includes(+box.dataset.number);
+    this.compare(this.chosen);
+  }
+
+  clearChosen() {
+    this.chosen = [];
+    this.draw(this.replies);
+    this.list.querySelector("button").focus();
+  }
+}
+
+// Two replies side by side: the settings that differ, and a diff of their texts.
+function comparedReplies({ sides, differ, messages, texts }, onclose) {
+  const [first, second] = sides.map((side) => `#${side.number}`);
+  const rows = differ.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))));
+  const table = h("table", {},
+    h("thead", {}, h("tr", {}, ["setting", first, second].map((name) => h("th", {}, name)))), h("tbody", {}, rows));
+  const text = (pieces, tag) => pieces.map(([same, piece]) => (same ? piece : h(tag, {}, piece)));
+  return [
+    h("div", { class: "tk-bar tk-play-title" }, h("b", {}, `${first} and ${second}`),
+      h("span", { class: "tk-faint" }, `${messages ? "the same" : "other"} messages`),
+      h("button", { type: "button", onclick: onclose }, "close")),
+    rows.length ? table : h("p", { class: "tk-faint" }, "the same settings"),
+    h("div", { class: "tk-play-sides" }, sides.map((side, i) => h("div", {},
+      h("div", { class: "tk-faint" }, sideFacts(side)),
+      h("div", { class: "tk-said" }, text(texts[i], i ? "ins" : "del"))))),
+  ];
+}
+
+function sideFacts({ number, facts, texts }) {
+  const listed = facts.filter(([name]) => ["finish_reason", "usage", "seconds"].includes(name));
+  const values = listed.map(([name, value]) => (name === "seconds" ? `${value} s` : value)).join(" · ");
+  return `#${number} ${values}${texts.length > 1 ? ` · choice 1 of ${texts.length}` : ""}`;
+}

@@ -1,61 +1,79 @@
-export default widget(({ root, content, ask, on, signal }) => {
-  const box = h("div", { class: "tk-tokens" }), error = h("p", { class: "tk-error", role: "alert" });
-  let rows = [];
+// TokensView: a text as tokens of one tokenizer, or of two side by side, and an editor of the text.
+export default widget(({ root, content, request, on, signal }) => {
+  const box = h("div", { class: "tk-tokens" }), problem = h("p", { class: "tk-error", role: "alert" });
+  let sides = []; // { row, pieces, marked } of each tokenizer
 
-  const show = (sides) => {
-    rows = [];
-    box.replaceChildren(...sides.map(sideOf));
+  const draw = (contents) => {
+    sides = [];
+    box.replaceChildren(...contents.map(sideSection));
   };
-  const sideOf = (side, i) => {
-    const row = strip(side.pieces, {
+  const sideSection = (side, i) => {
+    const row = tokenRow(side.pieces, {
       signal, label: `tokens of ${side.name}`, total: side.total,
-      fill: (at) => { point(i, at); return placesOf(side.pieces[at]); },
-      more: (first) => ask("pieces", { side: i, first }),
+      tip: (at) => { markOverlapping(i, at); return positionTable(side.pieces[at]); },
+      more: (first) => request("pieces", { side: i, first }),
     });
     side.pieces.forEach((piece, at) => piece.same === false && row.mark(at, "apart"));
-    rows[i] = { row, pieces: side.pieces, lit: [] };
+    sides[i] = { row, pieces: side.pieces, marked: [] };
     return h("section", { class: "tk-side" }, h("h4", {}, side.name), h("p", {}, ...countsOf(side)), row);
   };
-  // The same characters on the other side.
-  const point = (i, at) => {
-    const here = rows[i].pieces[at], there = rows[1 - i];
-    dim();
-    if (!there) return;
-    there.lit = there.pieces.flatMap((piece, j) => (piece.from < here.to && here.from < piece.to ? [j] : []));
-    there.lit.forEach((j) => there.row.mark(j, "same"));
+  // Marks the pieces of the other side that have characters of this piece.
+  const markOverlapping = (i, at) => {
+    const piece = sides[i].pieces[at], other = sides[1 - i];
+    unmark();
+    if (!other) return;
+    other.marked = other.pieces.flatMap((p, j) => (p.from < piece.to && piece.from < p.to ? [j] : []));
+    other.marked.forEach((j) => other.row.mark(j, "same"));
   };
-  const dim = () => rows.forEach((one) => { one.lit.forEach((j) => one.row.mark(j, "same", false)); one.lit = []; });
-  box.addEventListener("focusout", dim, { signal });
-  box.addEventListener("pointerleave", dim, { signal });
+  const unmark = () => sides.forEach((side) => {
+    side.marked.forEach((j) => side.row.mark(j, "same", false));
+    side.marked = [];
+  });
+  box.addEventListener("focusout", unmark, { signal });
+  box.addEventListener("pointerleave", unmark, { signal });
 
   if (content.text === null) {
-    root.append(h("p", { class: "tk-faint" }, `A text of more than ${content.most.toLocaleString("en")} characters cannot be edited here.`));
-  } else {
-    const cut = latest((text) => ask("cut", { text }));
-    const area = h("textarea", { rows: "3", "aria-label": "text to cut", spellcheck: "false", maxlength: `${content.most}`, oninput: settled(async () => {
-      try { const sides = await cut(area.value); error.textContent = ""; show(sides); } catch (e) { error.textContent = e.message; }
-    }) });
-    area.value = content.text;
-    root.append(area);
-    // Another view of this widget was edited; text that is being typed here is not overwritten.
-    on("content", (now) => {
-      if (document.activeElement === area) return;
-      area.value = now.text;
-      show(now.sides);
-    });
-  }
-  root.append(error, box);
-  show(content.sides);
+    const limit = content.max_chars.toLocaleString("en");
+    root.append(h("p", { class: "tk-faint" }, `A text of more than ${limit} characters cannot be edited here.`));
+  } else root.append(editor({ content, request, on, draw, problem }));
+  root.append(problem, box);
+  draw(content.sides);
 });
 
-function countsOf({ counts: [tokens, ...rest], compared }) {
-  return [h("b", {}, tokens), rest.map((one) => ` · ${one}`).join(""),
+function editor({ content, request, on, draw, problem }) {
+  const tokenize = latest((text) => request("tokenize", { text }));
+  const oninput = debounce(async () => {
+    try {
+      const sides = await tokenize(area.value);
+      problem.textContent = "";
+      draw(sides);
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+  });
+  const area = h("textarea", {
+    rows: "3", "aria-label": "text to cut", spellcheck: "false", maxlength: `${content.max_chars}`, oninput });
+  area.value = content.text;
+  // Another view of this widget was edited; text that is being typed here is not overwritten.
+  on("content", (update) => {
+    if (document.activeElement === area) return;
+    area.value = update.text;
+    draw(update.sides);
+  });
+  return area;
+}
+
+function countsOf({ counts: [tokens, ...others], compared }) {
+  return [h("b", {}, tokens), others.map((count) => ` · ${count}`).join(""),
     ...(compared ? [h("br"), h("span", { class: "tk-faint" }, compared)] : [])];
 }
 
-function placesOf(piece) {
+function positionTable(piece) {
+  const { from, to } = piece;
+  const characters = to - from === 1 ? ` character ${from}` : ` characters ${from} to ${to - 1}`;
   return h("div", { class: "tk-places" }, h("b", { class: "tk-code" }, piece.text.replaceAll("\n", "⏎")),
-    h("span", { class: "tk-faint" }, piece.to - piece.from === 1 ? ` character ${piece.from}` : ` characters ${piece.from} to ${piece.to - 1}`),
+    h("span", { class: "tk-faint" }, characters),
     h("table", {}, h("tr", {}, ["token", "id", "bytes", ""].map((name) => h("th", {}, name))),
-      piece.tokens.map((token) => h("tr", {}, h("td", {}, token.at), h("td", {}, token.id), h("td", { class: "tk-code" }, token.bytes), h("td", { class: "tk-code tk-faint" }, token.hex)))));
+      piece.tokens.map((token) => h("tr", {}, h("td", {}, token.at), h("td", {}, token.id),
+        h("td", { class: "tk-code" }, token.bytes), h("td", { class: "tk-code tk-faint" }, token.hex)))));
 }
