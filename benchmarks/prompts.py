@@ -19,7 +19,7 @@ import toolkit as tk
 from toolkit.prompts.example_pool import _words
 from toolkit.prompts.selectors import SELECTORS
 
-POOL, ROWS, SHOTS, WORDS = 2000, 10_000, 8, 30
+POOL, ROWS, FEW_SHOT_AXES, WORDS = 2000, 10_000, 8, 30
 
 
 def texts(count: int, draw: np.random.Generator) -> list[str]:
@@ -42,12 +42,12 @@ def main() -> None:
     def bare() -> None:
         index = bm25s.BM25()
         index.index([_words(row["text"]) for row in pool], show_progress=False)
-        index.retrieve([_words(row["text"]) for row in rows], k=SHOTS, show_progress=False)
+        index.retrieve([_words(row["text"]) for row in rows], k=FEW_SHOT_AXES, show_progress=False)
 
     seconds = {"bm25s alone": timed(bare)}
     for name in SELECTORS:
         prompt = tk.Prompt(
-            "Review: {text}", system="Rate.", examples=pool, answer="{label}", k=SHOTS, selector=name
+            "Review: {text}", system="Rate.", examples=pool, answer="{label}", k=FEW_SHOT_AXES, selector=name
         )
         seconds[name] = timed(lambda prompt=prompt: [prompt.messages(row) for row in rows])
     record = {
@@ -55,7 +55,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, Python {platform.python_version()}, bm25s {bm25s.__version__}",
         "pool": POOL,
         "rows": ROWS,
-        "k": SHOTS,
+        "k": FEW_SHOT_AXES,
         "seconds": {name: round(s, 2) for name, s in seconds.items()},
         "similar_beside_bm25s": round(seconds["similar"] / seconds["bm25s alone"], 2),
     }

@@ -17,7 +17,7 @@ import playwright.sync_api
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHOTS = ROOT / "runs" / "widgets"
+FEW_SHOT_AXES = ROOT / "runs" / "widgets"
 """Screenshots, for people to look at."""
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -135,9 +135,9 @@ def mount(page, widget, theme="light"):
 
 def shot(page, name):
     """A picture of the widget, to look at."""
-    SHOTS.mkdir(parents=True, exist_ok=True)
+    FEW_SHOT_AXES.mkdir(parents=True, exist_ok=True)
     page.wait_for_timeout(150)
-    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+    page.screenshot(path=FEW_SHOT_AXES / f"{name}.png", full_page=True)
 
 
 def unharmed(page, within=1300):

@@ -59,7 +59,7 @@ assert tk.load(**SMALL) is first
 second = tk.load(dtype="bfloat16", **SMALL)
 print(repr(first), attempt(lambda: first.chat("Hi")))
 print(second.chat("Hi", max_tokens=2).usage.completion_tokens)
-print(sorted(first.spec.remembered().diff(second.fingerprint)))
+print(sorted(first.spec.cached_fingerprint().diff(second.fingerprint)))
 with second:
     pass
 print(repr(tk.load(dtype="bfloat16", **SMALL)))

@@ -272,7 +272,7 @@ def test_fingerprint_holds_what_decides_the_output(engine):
     for name in ("weights", "tokenizer", "chat_template"):
         assert len(components[name]) == 16
     assert engine.fingerprint.notes["vllm_fingerprint"].startswith("vllm-")
-    assert engine.fingerprint == engine.spec.remembered()
+    assert engine.fingerprint == engine.spec.cached_fingerprint()
     assert engine.chat("Hi", max_tokens=1).system_fingerprint == engine.fingerprint.id
 
 

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from browser import SHOTS, Lab, gated
+from browser import FEW_SHOT_AXES, Lab, gated
 from nbformat import v4, write as written
 
 from toolkit.store.store import Store
@@ -163,8 +163,8 @@ def pictured(page, name):
     widget = shown(page, name)
     widget.scroll_into_view_if_needed()
     page.wait_for_timeout(100)
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    widget.screenshot(path=SHOTS / f"{page.place}-{name}.png")
+    FEW_SHOT_AXES.mkdir(parents=True, exist_ok=True)
+    widget.screenshot(path=FEW_SHOT_AXES / f"{page.place}-{name}.png")
 
 
 def overlapping(widget):
@@ -349,7 +349,7 @@ def test_vllm_streams_into_a_notebook_and_stops(streaming):
     # The kernel does other things meanwhile, and the answer goes on.
     assert asked(page, "6 * 7, play.replies[0].state") == "(42, 'running')"
     grows(page, text)
-    page.locator(".tk").screenshot(path=SHOTS / "lab-light-streaming.png")
+    page.locator(".tk").screenshot(path=FEW_SHOT_AXES / "lab-light-streaming.png")
     page.locator(".tk").get_by_role("button", name="Stop").click()
     assert ended(page, 1, "stopped").text_content() in asked(page, "print(play.replies[0].texts[0])")
     assert asked(page, "engine.chat('Hi', max_tokens=1).usage.completion_tokens") == "1"

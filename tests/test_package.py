@@ -1,5 +1,6 @@
 """The house itself: import budget, public names, what the README promises. `make lint` sees that imports go down."""
 
+import ast
 import json
 import os
 import subprocess
@@ -214,3 +215,14 @@ def test_notebooks_have_something_to_check():
         checked = [c for c in code if "NBVAL_CHECK_OUTPUT" in "".join(c["source"])]
         assert checked, f"{path.name}: no cell is checked"
         assert all(c["outputs"] and c["execution_count"] for c in checked), f"{path.name}: checks nothing"
+
+
+def test_files_and_functions_stay_small():
+    """At most 400 lines a file and 50 a function."""
+    for path in (ROOT / "toolkit").rglob("*.py"):
+        source = path.read_text()
+        assert source.count("\n") <= 400, path
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                assert lines <= 50, f"{path}:{node.lineno} {node.name} has {lines} lines"

@@ -15,7 +15,7 @@ POOL = [
     {"id": "b", "text": "a great film", "label": "pos"},
     {"id": "c", "text": "cold soup", "label": "neg"},
 ]
-SHOTS = tk.Prompt("Review: {text}", system="Rate {thing}s.", examples=POOL, answer="{label}")
+FEW_SHOT_AXES = tk.Prompt("Review: {text}", system="Rate {thing}s.", examples=POOL, answer="{label}")
 ROW = {"text": "fine", "thing": "film"}
 
 
@@ -34,7 +34,7 @@ def test_variables_are_filled_in_all_parts():
 
 
 def test_examples_are_turns():
-    assert turns(SHOTS.with_(k=2)) == [
+    assert turns(FEW_SHOT_AXES.with_(k=2)) == [
         ("system", "Rate films."),
         ("user", "Review: a dull film"),
         ("assistant", "neg"),
@@ -45,7 +45,7 @@ def test_examples_are_turns():
 
 
 def test_examples_are_flat_in_one_message():
-    flat = SHOTS.with_(
+    flat = FEW_SHOT_AXES.with_(
         k=2, layout="flat", system=None, template="Review: {text}\nLabel:", block="{question} {answer}"
     )
     assert turns(flat) == [
@@ -83,7 +83,7 @@ def test_what_a_prompt_has_by_itself_is_in_its_own_syntax():
 
 def test_all_variables_that_are_missing_are_named_at_once():
     with pytest.raises(ValueError, match=r"the row lacks thing, text \(it has b\)"):
-        SHOTS.messages({"b": 1})
+        FEW_SHOT_AXES.messages({"b": 1})
 
 
 def test_history_stands_before_the_question():
@@ -96,7 +96,10 @@ def test_history_stands_before_the_question():
 
 
 def test_folded_system_text_stands_before_the_first_user_message():
-    assert turns(SHOTS.with_(k=1, fold_system=True))[0] == ("user", "Rate films.\n\nReview: a dull film")
+    assert turns(FEW_SHOT_AXES.with_(k=1, fold_system=True))[0] == (
+        "user",
+        "Rate films.\n\nReview: a dull film",
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,12 +130,12 @@ def test_examples_may_have_documents_of_their_own():
 
 
 def test_what_was_chosen_is_recorded_and_is_never_the_row_itself():
-    assert SHOTS.render(ROW).examples == ("a", "b", "c")
-    assert SHOTS.render({**ROW, "text": "COLD soup!"}).examples == ("a", "b")
-    assert SHOTS.render({**ROW, "id": "a"}).examples == ("b", "c")
-    assert SHOTS.with_(k=0).render(ROW).examples == ()
+    assert FEW_SHOT_AXES.render(ROW).examples == ("a", "b", "c")
+    assert FEW_SHOT_AXES.render({**ROW, "text": "COLD soup!"}).examples == ("a", "b")
+    assert FEW_SHOT_AXES.render({**ROW, "id": "a"}).examples == ("b", "c")
+    assert FEW_SHOT_AXES.with_(k=0).render(ROW).examples == ()
     assert tk.Prompt("x").render().examples is None
-    assert SHOTS.render(ROW).notes == {"examples": ["a", "b", "c"]}
+    assert FEW_SHOT_AXES.render(ROW).notes == {"examples": ["a", "b", "c"]}
 
 
 def test_an_example_without_an_id_is_known_by_its_place():
@@ -142,16 +145,16 @@ def test_an_example_without_an_id_is_known_by_its_place():
 
 
 def test_orders_are_shuffled_by_their_seed():
-    orders = {SHOTS.with_(order_seed=seed).render(ROW).examples for seed in range(40)}
+    orders = {FEW_SHOT_AXES.with_(order_seed=seed).render(ROW).examples for seed in range(40)}
     assert {tuple(sorted(o)) for o in orders} == {("a", "b", "c")}
     assert len(orders) == 6
 
 
 def test_variants_leave_the_first_as_it_was_and_show_their_own():
-    few = SHOTS.with_(k=1)
+    few = FEW_SHOT_AXES.with_(k=1)
     other = few.with_(answer="It is {label}.")
     assert few.k == 1
-    assert SHOTS.k is None
+    assert FEW_SHOT_AXES.k is None
     assert turns(other)[2] == ("assistant", "It is neg.")
     assert turns(few)[2] == ("assistant", "neg")
     assert turns(few.with_(system="Other."))[0] == ("system", "Other.")
@@ -201,7 +204,7 @@ FULL = tk.Prompt(
 
 
 @pytest.mark.parametrize("name", ["p.yaml", "p.yml", "p.json"])
-@pytest.mark.parametrize("prompt", [tk.Prompt("x"), SHOTS, FULL], ids=["small", "shots", "full"])
+@pytest.mark.parametrize("prompt", [tk.Prompt("x"), FEW_SHOT_AXES, FULL], ids=["small", "shots", "full"])
 def test_a_prompt_survives_a_file(tmp_path, prompt, name):
     loaded = tk.Prompt.load(prompt.save(tmp_path / name))
     assert loaded == prompt
@@ -215,7 +218,7 @@ def test_any_text_survives_a_file(tmp_path_factory, text, suffix):
 
 
 def test_a_file_holds_only_what_was_set(tmp_path):
-    assert read_mapping(SHOTS.with_(k=2).save(tmp_path / "p.yaml")) == {
+    assert read_mapping(FEW_SHOT_AXES.with_(k=2).save(tmp_path / "p.yaml")) == {
         "template": "Review: {text}",
         "system": "Rate {thing}s.",
         "examples": POOL,
@@ -249,14 +252,16 @@ def test_bad_files_are_named(tmp_path, name, text, error, message):
 
 def test_a_function_is_not_saved_in_silence(tmp_path):
     with pytest.raises(ValueError, match="holds a function"):
-        SHOTS.with_(selector=Similar(lambda texts: [])).save(tmp_path / "p.yaml")
+        FEW_SHOT_AXES.with_(selector=Similar(lambda texts: [])).save(tmp_path / "p.yaml")
 
 
 def test_examples_may_be_a_frame():
-    assert SHOTS.with_(examples=pd.DataFrame(POOL)) == SHOTS
+    assert FEW_SHOT_AXES.with_(examples=pd.DataFrame(POOL)) == FEW_SHOT_AXES
 
 
-@pytest.mark.parametrize("prompt", [SHOTS, FULL, tk.Prompt("{n:.2f}"), tk.Prompt("{{ n }}", syntax="jinja")])
+@pytest.mark.parametrize(
+    "prompt", [FEW_SHOT_AXES, FULL, tk.Prompt("{n:.2f}"), tk.Prompt("{{ n }}", syntax="jinja")]
+)
 def test_a_prompt_shows_itself_with_its_variables_open(prompt):
     shown = prompt._repr_html_()
     assert "variables not filled" in shown
@@ -264,14 +269,14 @@ def test_a_prompt_shows_itself_with_its_variables_open(prompt):
 
 
 def test_a_rendered_prompt_shows_its_texts_escaped_and_its_examples():
-    shown = SHOTS.render({"text": "<b>", "thing": "film"})._repr_html_()
+    shown = FEW_SHOT_AXES.render({"text": "<b>", "thing": "film"})._repr_html_()
     assert "&lt;b&gt;" in shown
     assert "<b>" not in shown
     assert "examples: [&#x27;a&#x27;, &#x27;b&#x27;, &#x27;c&#x27;]" in shown
 
 
 def test_messages_may_be_changed_without_a_change_to_the_prompt():
-    prompt = SHOTS.with_(history=[{"role": "user", "content": "Hi"}])
+    prompt = FEW_SHOT_AXES.with_(history=[{"role": "user", "content": "Hi"}])
     other = prompt.with_(k=2)
     for message in prompt.messages(ROW):
         message["content"] = "changed"
@@ -302,7 +307,7 @@ def test_examples_are_told_apart_by_whatever_varies(prompt, row):
 
 def test_missing_ids_are_no_ids_and_frames_make_floats_of_the_others():
     pool = pd.DataFrame(POOL).assign(id=[1, 2, None])
-    prompt = SHOTS.with_(examples=pool)
+    prompt = FEW_SHOT_AXES.with_(examples=pool)
     assert prompt.render({**ROW, "id": float("nan")}).examples == (0, 1, 2)
     assert prompt.render({**ROW, "id": None}).examples == (0, 1, 2)
     assert prompt.render({**ROW, "id": 1}).examples == (1, 2)
@@ -318,7 +323,7 @@ def test_documents_may_be_a_frame():
 
 def test_a_row_of_a_frame_is_a_row():
     frame = pd.DataFrame([ROW])
-    assert SHOTS.messages(frame.iloc[0]) == SHOTS.messages(ROW)
+    assert FEW_SHOT_AXES.messages(frame.iloc[0]) == FEW_SHOT_AXES.messages(ROW)
 
 
 def test_jinja_goes_through_documents_one_by_one():
@@ -331,7 +336,7 @@ def test_jinja_goes_through_documents_one_by_one():
 
 
 def test_prompts_can_be_copied_and_pickled_after_use():
-    for prompt in (SHOTS, tk.Prompt("{{ text }}", syntax="jinja")):
+    for prompt in (FEW_SHOT_AXES, tk.Prompt("{{ text }}", syntax="jinja")):
         expected = prompt.messages(ROW)
         assert (
             copy.deepcopy(prompt).messages(ROW)
@@ -353,13 +358,21 @@ def test_a_template_that_computes_shows_its_source():
 @pytest.mark.parametrize(
     ("ask", "error", "message"),
     [
-        (lambda: SHOTS.messages("text"), TypeError, "a row must be a dict of variable → value, got 'text'"),
         (
-            lambda: SHOTS.messages({**ROW, "text": None}),
+            lambda: FEW_SHOT_AXES.messages("text"),
+            TypeError,
+            "a row must be a dict of variable → value, got 'text'",
+        ),
+        (
+            lambda: FEW_SHOT_AXES.messages({**ROW, "text": None}),
             ValueError,
             "the row has no value for 'text', got None",
         ),
-        (lambda: SHOTS.messages({**ROW, "text": float("nan")}), ValueError, "no value for 'text', got nan"),
+        (
+            lambda: FEW_SHOT_AXES.messages({**ROW, "text": float("nan")}),
+            ValueError,
+            "no value for 'text', got nan",
+        ),
         (lambda: tk.Prompt("{n:.2f}").messages({"n": [1]}), ValueError, "the template cannot be filled"),
         (
             lambda: tk.Prompt("x", block="{z}"),
@@ -368,7 +381,7 @@ def test_a_template_that_computes_shows_its_source():
         ),
         (lambda: tk.Prompt("x", system="{"), ValueError, "system: template '{' is malformed"),
         (
-            lambda: SHOTS.with_(examples=[{**POOL[0], "label": None}]),
+            lambda: FEW_SHOT_AXES.with_(examples=[{**POOL[0], "label": None}]),
             ValueError,
             r"examples\[0\] has no value for 'label'",
         ),
@@ -382,7 +395,7 @@ def test_ordinary_mistakes_are_named(ask, error, message):
 
 @pytest.mark.parametrize("layout", ["turns", "flat"])
 def test_sizes_of_examples_make_up_the_prompt(layout):
-    prompt = SHOTS.with_(layout=layout, selector="similar", k=2)
+    prompt = FEW_SHOT_AXES.with_(layout=layout, selector="similar", k=2)
     row = {"text": "cold film", "thing": "film"}
 
     def count(turns):

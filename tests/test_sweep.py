@@ -223,7 +223,7 @@ def _readable(db):
 POOL = [{"id": f"e{i}", "word": w, "label": label} for i, (w, label) in enumerate(
     [("sun", "warm"), ("snow", "cold"), ("fire", "warm"), ("ice", "cold"), ("lava", "warm"), ("frost", "cold")]
 )]  # fmt: skip
-SHOTS = tk.Prompt("{word}", system="Say warm or cold.", examples=POOL, answer="{label}")
+FEW_SHOT_AXES = tk.Prompt("{word}", system="Say warm or cold.", examples=POOL, answer="{label}")
 WORDS = [{"id": "r0", "word": "oven"}, {"id": "r1", "word": "ICE!"}]
 
 
@@ -231,7 +231,7 @@ def test_examples_are_axes_and_are_recorded(engine, db):
     cells = tk.grid(
         k=[0, 1, 3], selector=["random", "similar"], order_seed=[None, 1], temperature=0, max_tokens=1
     )
-    sweep = tk.sweep(SHOTS, WORDS, cells)
+    sweep = tk.sweep(FEW_SHOT_AXES, WORDS, cells)
     plan = sweep.plan(engine, db)
     # Without examples there is one cell a row; with one, its order does not matter.
     assert (plan.combinations, len(plan.cells)) == (24, 2 * (1 + 2 + 4))
@@ -250,9 +250,9 @@ def test_examples_are_axes_and_are_recorded(engine, db):
 
 
 def test_what_examples_were_shown_survives_a_file(engine, db, tmp_path):
-    results = tk.sweep(SHOTS, WORDS, tk.grid(k=[2], order_seed=[1, 2], max_tokens=1, temperature=0)).run(
-        engine, db
-    )
+    results = tk.sweep(
+        FEW_SHOT_AXES, WORDS, tk.grid(k=[2], order_seed=[1, 2], max_tokens=1, temperature=0)
+    ).run(engine, db)
     for again in (
         tk.Results.from_parquet(results.to_parquet(tmp_path / "r.parquet")),
         tk.Results.from_jsonl(results.to_jsonl(tmp_path / "r.jsonl")),
@@ -264,7 +264,7 @@ def test_what_examples_were_shown_survives_a_file(engine, db, tmp_path):
 
 def test_sensitivity_to_the_order_of_the_examples(engine, db):
     cells = tk.grid(k=[2, 4], order_seed=range(4), temperature=0, max_tokens=2)
-    results = tk.sweep(SHOTS.with_(selector="balanced"), WORDS, cells).run(engine, db)
+    results = tk.sweep(FEW_SHOT_AXES.with_(selector="balanced"), WORDS, cells).run(engine, db)
     table = results.sensitivity(score=lambda row: row["text"].strip() == "warm")
     assert table.index.tolist() == [2, 4]
     assert table["values"].tolist() == [4, 4]
@@ -287,8 +287,8 @@ def test_variables_in_messages_are_filled_and_messages_are_an_axis(engine, db):
 
 
 def test_prompts_with_names_and_rendered_ones_are_an_axis(engine, db):
-    fitted = SHOTS.fit({"word": "sea"}, engine, reserve=4)
-    prompts = [tk.Prompt("Say no.", name="no"), SHOTS.with_(template="Say yes.", examples=()), fitted]
+    fitted = FEW_SHOT_AXES.fit({"word": "sea"}, engine, reserve=4)
+    prompts = [tk.Prompt("Say no.", name="no"), FEW_SHOT_AXES.with_(template="Say yes.", examples=()), fitted]
     frame = tk.sweep(None, tk.grid(prompt=prompts, max_tokens=1)).run(engine, db).frame()
     assert frame["prompt"].tolist() == ["no", "Say yes.", "sea"]
     assert frame["examples"].tolist()[2] == fitted.examples
@@ -302,7 +302,11 @@ def test_prompts_with_names_and_rendered_ones_are_an_axis(engine, db):
             ValueError,
             "k: such an axis varies the examples of a Prompt",
         ),
-        (lambda: tk.sweep(SHOTS, WORDS, tk.grid(k=[9])), ValueError, "k is 9, but there are 6 examples"),
+        (
+            lambda: tk.sweep(FEW_SHOT_AXES, WORDS, tk.grid(k=[9])),
+            ValueError,
+            "k is 9, but there are 6 examples",
+        ),
         (lambda: tk.grid(k=[-1]), ValueError, "k must be a whole number from 0 up, got -1"),
         (lambda: tk.grid(selector=["best"]), ValueError, "unknown selector 'best'"),
         (lambda: tk.grid(order_seed=["a"]), ValueError, "order_seed must be a whole number, got 'a'"),
@@ -340,7 +344,7 @@ def test_text_beside_an_image_is_filled(engine, db):
 
 
 def test_cells_with_prompts_of_their_own_have_examples_of_their_own(engine, db):
-    cells = tk.cases(zero={"prompt": "{word}"}, few={"prompt": SHOTS, "k": 2})
+    cells = tk.cases(zero={"prompt": "{word}"}, few={"prompt": FEW_SHOT_AXES, "k": 2})
     frame = tk.sweep(None, WORDS, cells * tk.grid(max_tokens=1)).run(engine, db).frame()
     assert frame["case"].tolist() == ["zero", "zero", "few", "few"]
     assert frame["examples"].map(lambda e: len(e) if isinstance(e, tuple) else 0).tolist() == [0, 0, 2, 2]
@@ -354,10 +358,10 @@ def test_functions_of_one_name_and_schemas_of_one_name_are_different_arms(engine
         return tk.examples.Similar(vectors)
 
     arms = [embed(1), embed(-1)]
-    sweep = tk.sweep(SHOTS.with_(k=1), WORDS[:1], tk.grid(selector=arms, max_tokens=1))
+    sweep = tk.sweep(FEW_SHOT_AXES.with_(k=1), WORDS[:1], tk.grid(selector=arms, max_tokens=1))
     labels = [labels["selector"] for _, labels in sweep.requests({})]
     assert labels[1] == f"{labels[0]} [1]"
-    prompts = [SHOTS.with_(k=1, selector=arm) for arm in arms]
+    prompts = [FEW_SHOT_AXES.with_(k=1, selector=arm) for arm in arms]
     assert len(tk.sweep(None, WORDS, tk.grid(prompt=prompts)).prompts) == 2
     forms = [
         {"type": "object", "properties": {name: {"type": "integer"}}, "required": [name]} for name in "ab"

@@ -66,11 +66,11 @@ def score_requests(engine: Generates, requests: Iterable[Request]) -> Iterator[C
             raise ValueError(
                 f"the tokenizer has no tokens for {completion.request.prefix!r}: there is nothing to score"
             )
-        choices[completion.request.key] = given(completion.choices[0])
+        choices[completion.request.key] = prefix_choice(completion.choices[0])
     return (choices[request.key] for request in resolved)
 
 
-def given(choice: Choice) -> Choice:
+def prefix_choice(choice: Choice) -> Choice:
     """The given (not generated) tokens of a choice, as a choice of their own."""
     arrays = {n: a[: choice.given] for n in ARRAYS if (a := getattr(choice, n)) is not None}
     raw = b"".join(map(choice.token_bytes, arrays["token_ids"].tolist()))

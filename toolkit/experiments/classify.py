@@ -16,7 +16,7 @@ from toolkit.analysis.calibration import Calibration, calibration
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.display.html import html_table
 from toolkit.engines.base import Engine
-from toolkit.engines.scoring import given, to_score
+from toolkit.engines.scoring import prefix_choice, to_score
 from toolkit.experiments.plan import STORE
 from toolkit.experiments.run import completions
 from toolkit.experiments.sweep import as_rows
@@ -69,7 +69,7 @@ def classify(
 
     workload = Workload(requests, prompts=[template.template], rows=(*items, *blanks))
     scores = [
-        (np.nan, c.error) if c.error else (_joint_logprob(given(c.choices[0]).logprobs), None)
+        (np.nan, c.error) if c.error else (_joint_logprob(prefix_choice(c.choices[0]).logprobs), None)
         for c in completions(workload, engine, store)
     ]
     table = np.array([p for p, _ in scores], np.float64).reshape(len(prompts), len(texts))

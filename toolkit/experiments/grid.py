@@ -7,10 +7,10 @@ from typing import Any
 
 from toolkit._internal.validation import unknown
 from toolkit.core.sampling import FIELDS, Sampling
-from toolkit.prompts.selectors import SHOTS
+from toolkit.prompts.selectors import FEW_SHOT_AXES
 from toolkit.structured.response_format import response_format
 
-AXES = (*FIELDS, "prompt", *SHOTS, "response_format")
+AXES = (*FIELDS, "prompt", *FEW_SHOT_AXES, "response_format")
 """What may vary: every field of Sampling, the prompt, its few-shot examples, and the response format."""
 
 
@@ -58,8 +58,8 @@ def _values(name: str, values: Any) -> list[Any]:
     for value in axis_values:
         if name in FIELDS and value is not None:
             Sampling(**{name: value})
-        elif name in SHOTS and value is not None:
-            SHOTS[name](name, value)
+        elif name in FEW_SHOT_AXES and value is not None:
+            FEW_SHOT_AXES[name](name, value)
         elif name == "response_format":
             response_format(value)
     return axis_values

@@ -22,7 +22,7 @@ from toolkit.errors import NotTold
 from toolkit.experiments.workload import Workload
 from toolkit.pricing.machine_time import machine_seconds
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
-from toolkit.prompts.selectors import SHOTS
+from toolkit.prompts.selectors import FEW_SHOT_AXES
 from toolkit.store.rows import Cell
 from toolkit.store.store import Store
 
@@ -186,7 +186,7 @@ class Plan:
             f"{self.combinations} combinations are {len(self.cells)} cells: equal requests are asked once, "
             "and at temperature 0 seed, top_p, top_k and min_p change nothing"
         )
-        shots = any(name in cell.labels for cell in self.cells for name in SHOTS)
+        shots = any(name in cell.labels for cell in self.cells for name in FEW_SHOT_AXES)
         return f"{note}; no example needs no selector, and one no order" if shots else note
 
     def most_tokens(self, first: int) -> tuple[Wholes, Wholes]:

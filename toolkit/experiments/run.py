@@ -39,7 +39,7 @@ def run(
     current_plan = plan(workload, engine, opened_store)
     if current_plan.missing:
         engine.start()
-        # The remembered fingerprint may be of an earlier state of this machine.
+        # The cached fingerprint may be of an earlier state of this machine.
         if engine.fingerprint != current_plan.fingerprint:
             current_plan = plan(workload, engine, opened_store)
     opened_store.define(current_plan.sweep, current_plan.body, current_plan.requests, current_plan.cells)

@@ -16,7 +16,7 @@ from toolkit.analysis.determinism.statistics import holm, mcnemar
 from toolkit.core.completion import Completion, Usage
 from toolkit.core.sampling import Sampling
 from toolkit.engines.base import Engine
-from toolkit.engines.scoring import given, to_score
+from toolkit.engines.scoring import prefix_choice, to_score
 from toolkit.experiments.grid import Cells
 from toolkit.experiments.plan import STORE
 from toolkit.experiments.run import completions
@@ -102,7 +102,7 @@ def removed_mass(engine: Engine, completions: Sequence[Completion]) -> list[npt.
         for c in with_logprobs
     ]
     scored = (c for c in engine.generate(requests) if c.error is None)
-    unconstrained = {c.request.key: given(c.choices[0]).logprobs for c in scored}
+    unconstrained = {c.request.key: prefix_choice(c.choices[0]).logprobs for c in scored}
     removed = {}
     for completion, request in zip(with_logprobs, requests, strict=True):
         logprobs = unconstrained.get(request.key)

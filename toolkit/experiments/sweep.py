@@ -26,7 +26,7 @@ from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
 from toolkit.prompts.messages import Message, messages
 from toolkit.prompts.prompt import Prompt, Rendered
 from toolkit.prompts.rows import as_data, as_dicts
-from toolkit.prompts.selectors import SHOTS
+from toolkit.prompts.selectors import FEW_SHOT_AXES
 from toolkit.prompts.template import Template
 from toolkit.results.results import Results
 from toolkit.store.store import Store, open_store
@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 
 
 Promptlike = str | Prompt | Rendered | Sequence[Message]
-Shots = tuple[tuple[str, Any], ...]
+FewShotAxes = tuple[tuple[str, Any], ...]
 """The few-shot axes of a setting: (axis, value), for axes that it has."""
 
 
@@ -65,7 +65,7 @@ class Sweep:
         return f"Sweep({len(self.prompts)} prompt(s) × {rows}{self.cells!r} × {self.repeats} repeat(s))"
 
     @cached_property
-    def _settings(self) -> list[tuple[int | None, Shots, dict[str, Any]]]:
+    def _settings(self) -> list[tuple[int | None, FewShotAxes, dict[str, Any]]]:
         """Each setting as (index of its own prompt, or None for all prompts; its few-shot axes; its other axes)."""
         identities = _identities(self.cells)
         indices = {_identity(prompt): p for p, prompt in enumerate(self.prompts)} if identities else {}
@@ -73,7 +73,7 @@ class Sweep:
         for setting in self.cells:
             index = indices[identities[id(setting.pop("prompt"))]] if "prompt" in setting else None
             # Looked up by name here: another process that runs the sweep may lack the file of a user's selector.
-            shots = tuple((name, _shot(name, setting.pop(name))) for name in SHOTS if name in setting)
+            shots = tuple((name, _shot(name, setting.pop(name))) for name in FEW_SHOT_AXES if name in setting)
             settings.append((index, shots, setting))
         return settings
 
@@ -242,7 +242,7 @@ def _with_data(prompt: Prompt) -> Prompt:
 
 
 def _shot(name: str, value: Any) -> Any:
-    return None if value is None else SHOTS[name](name, value)
+    return None if value is None else FEW_SHOT_AXES[name](name, value)
 
 
 def _with_shots(prompt: Promptlike, shots: dict[str, Any]) -> Promptlike:
@@ -270,7 +270,7 @@ class _DisplayNames:
         return f"{value} [{number}]" if number else str(value)
 
 
-def _shot_labels(shots: Shots, display_name: _DisplayNames) -> dict[str, Any]:
+def _shot_labels(shots: FewShotAxes, display_name: _DisplayNames) -> dict[str, Any]:
     """Few-shot axes as tables show them; a selector by its name and options."""
     return {
         name: display_name(value) if name == "selector" else value

@@ -26,7 +26,7 @@ from toolkit.prompts.rows import (
     compared_text,
     split_exchanges,
 )
-from toolkit.prompts.selectors import SHOTS, Selector, ordered
+from toolkit.prompts.selectors import FEW_SHOT_AXES, Selector, ordered
 from toolkit.prompts.template import Template, missing_message
 
 LAYOUTS = ("turns", "flat")
@@ -115,7 +115,7 @@ class Prompt:
                 object.__setattr__(self, name, None)
         for name in (*self._text_fields, *_DEFAULT_TEMPLATES):
             self._template(name)
-        for name, rule in SHOTS.items():
+        for name, rule in FEW_SHOT_AXES.items():
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, rule(name, getattr(self, name)))
         if self.layout not in LAYOUTS:

@@ -243,7 +243,7 @@ def selector(given: object) -> Selector:
     return kind(**options)
 
 
-SHOTS: dict[str, Callable[[str, object], Any]] = {
+FEW_SHOT_AXES: dict[str, Callable[[str, object], Any]] = {
     "k": Whole(0, None, "the number of examples to show"),
     "selector": lambda _, value: selector(value),
     "order_seed": Whole(0, 2**63 - 1, "a whole number such as 7, or None for the selector's own order"),

@@ -12,7 +12,7 @@ import numpy as np
 from toolkit.core.completion import Completion
 from toolkit.core.sampling import FIELDS
 from toolkit.prompts.messages import plain_text
-from toolkit.prompts.selectors import SHOTS
+from toolkit.prompts.selectors import FEW_SHOT_AXES
 from toolkit.store.rows import PLACE
 from toolkit.store.store import Store
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-LABELS = ("prompt", "case", "row", *SHOTS, "response_format", "rung")
+LABELS = ("prompt", "case", "row", *FEW_SHOT_AXES, "response_format", "rung")
 AXES = ("sweep", *LABELS, *FIELDS, "model", "system_fingerprint", "repeat", "choice")
 """Columns that identify the request and the system; the variables of a row of data are `row.<name>`."""
 OUTCOMES = (

@@ -87,7 +87,7 @@ def _add_fingerprint_step(
     async def build_and_serve(
         engine: Any, address: str, sock: Any, args: Any, *rest: Any, **options: Any
     ) -> Any:
-        resolved = fingerprint(spec, engine.vllm_config, hashes, inside=False)
+        resolved = fingerprint(spec, engine.vllm_config, hashes, in_process=False)
         args.fingerprint_mode, args.fingerprint_value = "custom", resolved.id
         record.write_fingerprint(resolved)
         return await original(engine, address, sock, args, *rest, **options)

@@ -17,7 +17,7 @@ from toolkit.errors import EngineError
 from toolkit.prompts.context_window import STRATEGIES
 from toolkit.prompts.prompt import Prompt
 from toolkit.prompts.rows import as_dicts
-from toolkit.prompts.selectors import SELECTORS, SHOTS, Selector, selector
+from toolkit.prompts.selectors import FEW_SHOT_AXES, SELECTORS, Selector, selector
 from toolkit.widgets.base import View, assets, command, escaped, plain, visible
 from toolkit.widgets.engine_labels import window_of
 from toolkit.widgets.few_shot_html import (
@@ -94,7 +94,7 @@ class Builder(View):
         self._row = self._page = 0
         self._model = _FALLBACK_MODEL if model is None and loading._loaded is None else model
         self._counter = find_tokenizer(self._model).name
-        self._shots: dict[str, Any] = {name: getattr(prompt, name) for name in SHOTS}
+        self._shots: dict[str, Any] = {name: getattr(prompt, name) for name in FEW_SHOT_AXES}
         self._fit: dict[str, Any] = {"window": _WINDOW, "reserve": DEFAULT_MAX_TOKENS, "strategy": "examples"}
         engine = loading._loaded if self._model is None else self._model
         if isinstance(engine, Engine) and (window := window_of(engine)):
@@ -198,7 +198,7 @@ class Builder(View):
 
     def _parse_shot(self, name: str, typed: Any, included: int) -> Any:
         if name != "selector":
-            value = None if typed == "" else SHOTS[name](name, _number(typed))
+            value = None if typed == "" else FEW_SHOT_AXES[name](name, _number(typed))
             if name == "k" and value is not None and value > included:
                 raise ValueError(
                     f"k is {value}, but {included} examples are included: lower k, or include more"

@@ -48,8 +48,10 @@ def engine_source(engine: Engine | None) -> str:
 
 def _load_source(spec: Spec) -> str:
     path = () if spec.path == models.path(models.DEFAULT) else (repr(spec.path),)
-    defaults = Spec.of(spec.path, {}).stated
-    changed = {name: value for name, value in spec.stated.items() if defaults.get(name) != value}
+    defaults = Spec.of(spec.path, {}).arguments_without_secrets
+    changed = {
+        name: value for name, value in spec.arguments_without_secrets.items() if defaults.get(name) != value
+    }
     return call_source("tk.load", *path, **{name: literal(value) for name, value in changed.items()})
 
 

@@ -109,7 +109,7 @@ class Spec:
         }
 
     @property
-    def stated(self) -> dict[str, Any]:
+    def arguments_without_secrets(self) -> dict[str, Any]:
         """The arguments as plain data, for the record, without secrets."""
         return {
             name: to_plain(value, name_or_text)
@@ -121,14 +121,14 @@ class Spec:
     def _cache_file(self) -> Path:
         return toolkit_home() / "fingerprints" / f"{self.key}.json"
 
-    def remembered(self) -> Fingerprint | None:
+    def cached_fingerprint(self) -> Fingerprint | None:
         """The cached fingerprint of an earlier engine of this spec, if there was one."""
         try:
             return Fingerprint.from_json(json.loads(self._cache_file.read_text()))
         except (OSError, ValueError, KeyError):
             return None
 
-    def remember(self, fingerprint: Fingerprint) -> None:
+    def cache_fingerprint(self, fingerprint: Fingerprint) -> None:
         self._cache_file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self._cache_file, json.dumps(fingerprint.to_json()))
 

@@ -81,12 +81,12 @@ class VLLMEngine(Engine):
     @property
     def fingerprint(self) -> Fingerprint:
         """Known without starting vLLM once an engine of the same spec has run on this machine."""
-        cached = None if self.running else self.spec.remembered()
+        cached = None if self.running else self.spec.cached_fingerprint()
         return cached or self._started_thread().fingerprint
 
     @property
     def fingerprint_available(self) -> bool:
-        return self.running or self.spec.remembered() is not None
+        return self.running or self.spec.cached_fingerprint() is not None
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

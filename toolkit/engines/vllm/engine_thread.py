@@ -185,7 +185,7 @@ class EngineThread:
         try:
             self._llm = _create_llm(self.spec)
             self.fingerprint = engine_fingerprint(self.spec, self._llm, self._tokenizer_hashes())
-            self.spec.remember(self.fingerprint)
+            self.spec.cache_fingerprint(self.fingerprint)
             self._watch_engine_process()
             self._ready.set()
             self._step_loop()

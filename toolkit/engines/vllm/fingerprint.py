@@ -16,13 +16,15 @@ from toolkit.engines.vllm.hardware import device, versions
 
 def engine_fingerprint(spec: Spec, llm: Any, tokenizer: dict[str, str]) -> Fingerprint:
     engine = llm.llm_engine
-    return fingerprint(spec, engine.vllm_config, tokenizer, inside=hasattr(engine.engine_core, "engine_core"))
+    return fingerprint(
+        spec, engine.vllm_config, tokenizer, in_process=hasattr(engine.engine_core, "engine_core")
+    )
 
 
-def fingerprint(spec: Spec, config: Any, tokenizer: dict[str, str], *, inside: bool) -> Fingerprint:
+def fingerprint(spec: Spec, config: Any, tokenizer: dict[str, str], *, in_process: bool) -> Fingerprint:
     """The fingerprint of an engine from vLLM's resolved `VllmConfig`; `COMPONENTS` describes each component.
 
-    inside: it computes in this process, not in processes of its own.
+    in_process: vLLM computes in this process, not in processes of its own.
     """
     environment = dict(spec.environment)
     invariant = environment.pop("VLLM_BATCH_INVARIANT", None) or "0"
@@ -36,13 +38,13 @@ def fingerprint(spec: Spec, config: Any, tokenizer: dict[str, str], *, inside: b
         "batch_invariant": bool(int(invariant)),
         **_output_components(config),
         "options": spec.options,
-        "own_processes": not inside,
-        "device": {**device(), **(_threads() if inside and device()["kind"] == "cpu" else {})},
+        "own_processes": not in_process,
+        "device": {**device(), **(_threads() if in_process and device()["kind"] == "cpu" else {})},
         "environment": environment,
     }
     notes = {
         "path": spec.path,
-        "arguments": spec.stated,
+        "arguments": spec.arguments_without_secrets,
         "kv_cache_memory_bytes": config.cache_config.kv_cache_memory_bytes,
         "vllm_fingerprint": _vllm_fingerprint(config),
     }

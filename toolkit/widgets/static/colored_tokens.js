@@ -31,10 +31,10 @@ const MEASURES = {
 const PIECES_PER_PAGE = 400;
 
 function setColour(element, value, by) {
-  const known = by && value !== null && value !== undefined;
+  const hasValue = by && value !== null && value !== undefined;
   const { strength, edges, down } = MEASURES[by] ?? {};
-  const level = known ? edges.filter((edge) => (down ? value <= edge : value >= edge)).length : by ? "unknown" : "";
-  element.style.setProperty("--strength", known ? Math.min(1, Math.max(0, strength(value))).toFixed(3) : 0);
+  const level = hasValue ? edges.filter((edge) => (down ? value <= edge : value >= edge)).length : by ? "unknown" : "";
+  element.style.setProperty("--strength", hasValue ? Math.min(1, Math.max(0, strength(value))).toFixed(3) : 0);
   element.dataset.level = level;
 }
 

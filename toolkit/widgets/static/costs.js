@@ -179,10 +179,10 @@ class CostTable {
 
 // Whether each setting is on the Pareto front, as in toolkit.pricing.costs.pareto.
 function paretoFront(costs, quality) {
-  const known = costs.map((_, i) => i).filter((i) => costs[i] !== null && quality[i] !== null);
+  const comparable = costs.map((_, i) => i).filter((i) => costs[i] !== null && quality[i] !== null);
   const front = new Set();
   let cheaper = -Infinity, best = -Infinity, cost = null;
-  for (const i of known.sort((a, b) => costs[a] - costs[b] || quality[b] - quality[a])) {
+  for (const i of comparable.sort((a, b) => costs[a] - costs[b] || quality[b] - quality[a])) {
     if (costs[i] !== cost) [cheaper, cost] = [best, costs[i]];
     if (quality[i] > cheaper && quality[i] >= best) front.add(i);
     best = Math.max(best, quality[i]);

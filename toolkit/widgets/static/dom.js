@@ -35,9 +35,9 @@ function tooltip(root, selector, content, signal) {
   const show = (event) => {
     const element = event.target.closest?.(selector);
     if (!element || !root.contains(element)) return;
-    const shown = content(element);
-    if (!shown) return hide();
-    box.replaceChildren(shown);
+    const tip = content(element);
+    if (!tip) return hide();
+    box.replaceChildren(tip);
     element.setAttribute("aria-describedby", box.id);
     if (!box.matches(":popover-open")) box.showPopover();
     placeBeside(box, element.getClientRects()[0] ?? element.getBoundingClientRect());

@@ -17,17 +17,17 @@ function logprobsView({ root, content, request, signal }) {
     ? [h("span", { class: "tk-faint" }, "Drag over tokens, or Shift and arrows, for the probability of a span.")]
     : jointProbability(text.pieces.slice(first, last + 1))));
   const draw = () => {
-    const drawn = text; // pieces that arrive after another text was picked are still this one's
-    row = tokenRow(drawn.pieces, {
-      signal, label: `tokens of text ${drawn.number + 1}`, total: drawn.total, onselect: showSpan,
-      tip: (i) => pieceTable(drawn.pieces[i], drawn),
-      more: (first) => request("pieces", { number: drawn.number, first }),
+    const page = text; // its pieces may arrive after another text was picked
+    row = tokenRow(page.pieces, {
+      signal, label: `tokens of text ${page.number + 1}`, total: page.total, onselect: showSpan,
+      tip: (i) => pieceTable(page.pieces[i], page),
+      more: (first) => request("pieces", { number: page.number, first }),
     });
     place.replaceChildren(row);
-    facts.replaceChildren(...factsOf(drawn));
-    notice.textContent = drawn.notice;
-    notice.hidden = !drawn.notice;
-    bars.replaceChildren(surprisalBars(drawn));
+    facts.replaceChildren(...factsOf(page));
+    notice.textContent = page.notice;
+    notice.hidden = !page.notice;
+    bars.replaceChildren(surprisalBars(page));
     showSpan(null);
     colour(by);
   };
@@ -145,14 +145,14 @@ const barWidth = (p) => ({ width: `${Math.min(100, 100 * (p ?? 0)).toFixed(1)}%`
 // The joint probability of a span: the product, in log space.
 function jointProbability(pieces) {
   const tokens = pieces.flatMap((piece) => piece.tokens);
-  const known = tokens.filter((token) => token.logprob !== null);
+  const measured = tokens.filter((token) => token.logprob !== null);
   const text = pieces.map((piece) => piece.text.replaceAll("\n", "⏎")).join("");
   const count = plural(tokens.length, "token");
   const head = h("div", { class: "tk-said" }, text.slice(0, 500));
-  if (!known.length) return [head, `${count} of unknown probability`];
-  const sum = known.reduce((total, token) => total + token.logprob, 0);
-  const least = known.reduce((a, b) => (b.logprob < a.logprob ? b : a));
-  const unknown = tokens.length - known.length;
+  if (!measured.length) return [head, `${count} of unknown probability`];
+  const sum = measured.reduce((total, token) => total + token.logprob, 0);
+  const least = measured.reduce((a, b) => (b.logprob < a.logprob ? b : a));
+  const unknown = tokens.length - measured.length;
   return [head,
     `${count}${unknown ? `, ${unknown} of unknown probability` : ""} · joint probability `,
     h("b", {}, smallProbability(Math.exp(sum))), ` (ln p ${number(sum + 0)}) · least probable `,
