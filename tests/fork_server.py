@@ -268,6 +268,9 @@ def end(status):
 def preload():
     for name in IMPORTED:
         importlib.import_module(name)
+    toolkit = sys.modules["toolkit"]
+    for name in toolkit.__all__:  # each is imported when it is first used
+        getattr(toolkit, name)
     for name in ("tqdm.auto", "tqdm.autonotebook"):  # which find out whether this is a notebook
         sys.modules.pop(name, None)
     from vllm import logger
