@@ -9,7 +9,7 @@ import toolkit as tk
 from toolkit import models
 from toolkit.core.choice import Choice
 from toolkit.core.request import Request
-from toolkit.engines.scoring import _windows, given as given_part
+from toolkit.engines.scoring import _windows, prefix_choice
 from toolkit.tokenizers.huggingface import Tokenizer
 
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Capital of France?"}]
@@ -280,7 +280,7 @@ def test_logprobs_of_a_prompt_are_raw_whatever_the_mode(engine):
     ids = np.zeros(2, np.int32)
     whole = Choice(0, "", "", None, ids, given=1, logprobs_mode="processed_logprobs", vocabulary=lambda: [b"a"],
                    **arrays)  # fmt: skip
-    part = given_part(whole)
+    part = prefix_choice(whole)
     assert (part.text, part.logprobs_mode, len(part.logprobs)) == ("a", "raw_logprobs", 1)
 
 
