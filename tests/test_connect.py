@@ -330,20 +330,20 @@ def test_patience_ends(proxy, connected, monkeypatch, step, said):
 
 @pytest.mark.parametrize("slow", [trickles, None])
 def test_what_takes_too_long_is_given_up(proxy, connected, slow):
-    engine = connected(timeout=0.3)
+    engine = connected(timeout=2)
     proxy.script += [slow] if slow else []
     proxy.slow = 0 if slow else 5
     began = time.monotonic()
     (c,) = ask(engine)
     assert "no answer from http://127.0.0.1" in c.error
-    assert "within 0.3 s" in c.error
-    assert time.monotonic() - began < 2
+    assert "within 2 s" in c.error
+    assert time.monotonic() - began < 4
 
 
 def test_what_was_refused_before_is_told_when_time_is_up(proxy, connected):
-    engine = connected(timeout=0.5)
+    engine = connected(timeout=2)
     proxy.script += [refuses(429, headers={"retry-after": "20"})]
-    assert "within 0.5 s (the last response was 429)" in ask(engine)[0].error
+    assert "within 2 s (the last response was 429)" in ask(engine)[0].error
 
 
 @pytest.mark.parametrize(
