@@ -19,11 +19,11 @@ from openai.types import chat, completion
 from openai.types.chat import chat_completion_chunk as chunks
 from pydantic import BaseModel
 
-import toolkit as tk
+from toolkit._internal.files import toolkit_home
 from toolkit.serving.command_line import OPENAI
 
 ROOT = Path(__file__).parents[1]
-SAMPLES = sorted((ROOT / "tests" / "samples").iterdir())
+SAMPLES = sorted(file for file in (ROOT / "tests" / "samples").iterdir() if file.suffix != ".md")
 LIMIT = 96
 """Tokens of an answer at most."""
 KEY = "sk-of-the-samples"
@@ -77,7 +77,7 @@ def agents():
 
 
 def fetched(name, install):
-    folder = tk.models.home() / "samples" / name
+    folder = toolkit_home() / "samples" / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.exists():

