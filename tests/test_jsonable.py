@@ -93,7 +93,7 @@ def test_a_value_becomes_data(name):
     assert to_plain(converted, library_value) == data
 
 
-@pytest.mark.parametrize("value", NOT_DATA, ids=str)
+@pytest.mark.parametrize("value", NOT_DATA, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("place", [lambda v: v, lambda v: [v], lambda v: {"a": (v,)}])
 def test_what_is_no_data_is_refused(value, place):
     with pytest.raises(TypeError, match="is not data, got"):
@@ -149,7 +149,7 @@ def test_lists_and_dicts_that_json_can_hold_keep_their_text():
         assert row["x"] is value
 
 
-@pytest.mark.parametrize("value", NOT_DATA, ids=str)
+@pytest.mark.parametrize("value", NOT_DATA, ids=lambda value: type(value).__name__)
 def test_what_a_store_cannot_keep_is_named(value):
     with pytest.raises(ValueError, match=r"rows\[1\] has 'x' of type \w+, which a store cannot keep"):
         tk.sweep("{x}", [{"x": 1}, {"x": value}])
