@@ -10,18 +10,22 @@ from typing import Any
 
 import numpy as np
 
+_PLAIN_TYPES = frozenset((type(None), bool, int, float, str))
+
 
 def to_plain(value: Any, fallback: Callable[[Any], Any]) -> Any:
     """JSON data: None, numbers and texts stay as they are; mappings, lists and tuples are converted item by item.
     fallback: from any other value to JSON data: `library_value`, `name_or_text`, or the caller's own."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if type(value) in _PLAIN_TYPES:
+        return value
+    if isinstance(value, int | float | str):  # of a subclass
         if isinstance(value, Enum):
             return value.value
         return value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, Mapping):
-        return {str(name): to_plain(item, fallback) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(item, fallback) for item in value]
+    if isinstance(value, dict | Mapping):
+        return {str(name): to_plain(item, fallback) for name, item in value.items()}
     return fallback(value)
 
 

@@ -142,7 +142,7 @@ def _data_or_text(value: Any) -> Any:
 def _valid_json(data: Any) -> Any:
     """Plain data with only what JSON and UTF-8 allow."""
     if isinstance(data, str):
-        return data.encode(errors="replace").decode()
+        return data if data.isascii() else data.encode(errors="replace").decode()
     if isinstance(data, float):
         return data if math.isfinite(data) else None
     if isinstance(data, dict):
