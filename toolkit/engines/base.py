@@ -229,3 +229,11 @@ class Engine(ABC):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def reported_window(engine: Engine) -> int | None:
+    """The context window of an engine; None where its model or server does not report it."""
+    try:
+        return engine.window
+    except NotTold:
+        return None

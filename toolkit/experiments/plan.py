@@ -17,7 +17,7 @@ from toolkit._internal.hashing import digest
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
-from toolkit.engines.base import Engine
+from toolkit.engines.base import Engine, reported_window
 from toolkit.errors import NotTold
 from toolkit.experiments.workload import Workload
 from toolkit.pricing.machine_time import machine_seconds
@@ -68,7 +68,7 @@ class Plan:
     """Tokens a second (generated, and of prompts where not cached) of this engine so far; None before its first run
     in the store."""
 
-    @property
+    @cached_property
     def total(self) -> int:
         """The number of completions of the finished sweep."""
         return len(_repeats(self.cells))
@@ -203,7 +203,7 @@ class Plan:
 
     def __repr__(self) -> str:
         lines = [f"{name:<22} {value}" for name, value in self._table_rows()]
-        return "\n".join([*lines, *([self.note()] if self.note() else [])])
+        return "\n".join([*lines, *filter(None, [self.note()])])
 
     def _time_text(self) -> str:
         if self.seconds is None:
@@ -263,7 +263,7 @@ def _plan(workload: Workload, engine: Engine, store: Store) -> Plan:
         _missing(requests, cells, store.stored(fingerprint.id)),
         workload.body,
         engine.count,
-        _window(engine),
+        reported_window(engine),
         _rate(store, fingerprint.id),
     )
 
@@ -280,13 +280,6 @@ def _missing(
     return tuple(
         (by_key[key], repeat) for key, repeat in _repeats(cells) if repeat not in stored.get(key, ())
     )
-
-
-def _window(engine: Engine) -> int | None:
-    try:
-        return engine.window
-    except NotTold:
-        return None
 
 
 def _rate(store: Store, fingerprint: str) -> float | None:

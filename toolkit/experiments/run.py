@@ -62,8 +62,8 @@ def completions(workload: Workload, engine: Engine, store: Store | str | Path = 
 
 def _run_missing(plan: Plan, limits: Budget, generate: Generate, writer: CompletionWriter) -> None:
     """Generates completions of the missing requests, as far as the limits allow, and stores them."""
-    if plan.note():
-        _logger.info(plan.note())
+    if note := plan.note():
+        _logger.info(note)
     with writer:
         progress = _Progress(plan, limits)
         while batch := progress.next_batch():

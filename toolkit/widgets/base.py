@@ -134,9 +134,8 @@ def _data_or_text(value: Any) -> Any:
         data = library_value(value)
     except TypeError:
         return str(value)
-    return (
-        str(value) if isinstance(value, date) and data is not None else data
-    )  # easier to read than ISO 8601
+    # A date as str() has it, which is easier to read than ISO 8601.
+    return str(value) if isinstance(value, date) and data is not None else data
 
 
 def _valid_json(data: Any) -> Any:

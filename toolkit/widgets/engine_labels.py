@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from toolkit.engines.base import Engine
-from toolkit.errors import NotTold
+from toolkit.engines.base import Engine, reported_window
 from toolkit.widgets.base import visible
 
 _MAX_NAME = 120
@@ -38,7 +37,4 @@ def window_of(engine: Engine | None) -> int | None:
     """The context window; None where it is not known yet, or not reported."""
     if engine is None or not engine.fingerprint_available:
         return None
-    try:
-        return int(engine.window)
-    except NotTold:
-        return None
+    return reported_window(engine)
