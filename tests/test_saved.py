@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nbconvert import HTMLExporter
+from nbformat import read
 
 import toolkit as tk
 
@@ -61,3 +63,30 @@ def test_a_prompt_is_read(kind, tmp_path):
     )
     again = prompt.save(tmp_path / f"prompt.{kind}")
     assert again.read_text() == (SAVED / f"prompt.{kind}").read_text()
+
+
+VIEWS = [
+    "8 rows × 3 columns (temperature), 20 outputs, 8 rows with an output that differs",
+    "The proud capital of France is Anjou, born on July 16, 1959, it",
+    "The capital of France is Paris.",
+    "26 tokens, 52 characters",
+    "Step 1, temperature=1.4",
+    "4 requests, 8 runs, none differs from the others",
+    "20 completions of 840 prompt tokens (512 of them cached by the engine) and 313 generated",
+    "4 of 4 examples chosen by first, k all",
+    "Write a haiku about the sea.",
+]  # fmt: skip
+"""Of each widget in the saved notebook a part of what it says, read in the file."""
+
+
+def test_a_notebook_shows_its_widgets_without_a_kernel(page, tmp_path):
+    html, _ = HTMLExporter().from_notebook_node(read(SAVED / "widgets.ipynb", as_version=4))
+    (tmp_path / "saved.html").write_text(html)
+    page.goto((tmp_path / "saved.html").as_uri(), wait_until="domcontentloaded")
+    views = page.locator(".jp-OutputArea-output.jp-RenderedHTMLCommon").all()
+    views = [view for view in views if "text/html" in (view.get_attribute("data-mime-type") or "")]
+    assert len(views) == len(VIEWS)
+    for view, part in zip(views, VIEWS, strict=True):
+        assert part in " ".join(view.inner_text().split())
+        assert view.locator("script").count() == 0
+    assert views[0].locator("ins, del, mark").count() > 0  # the words that differ from the first column
