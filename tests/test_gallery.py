@@ -1,5 +1,5 @@
 import json
-import sys
+from importlib import import_module
 
 import pytest
 import yaml
@@ -98,6 +98,6 @@ def test_a_bad_file_is_named(tmp_path):
 
 def test_an_installation_without_the_folder_says_so(tmp_path, monkeypatch):
     # (`toolkit.gallery` is the function of that name.)
-    monkeypatch.setattr(sys.modules["toolkit.prompts.gallery"], "FOLDER", tmp_path)
+    monkeypatch.setattr(import_module("toolkit.prompts.gallery"), "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="install from the repository"):
         tk.gallery()

@@ -14,6 +14,7 @@ import urllib.request
 from argparse import Namespace
 from dataclasses import asdict, fields, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,8 +39,7 @@ from toolkit.serving.registry import ServerRecord, registry_folder
 from toolkit.serving.server import Server, _environment, _record, _start
 from toolkit.serving.tool_chat_template import with_tool_instructions
 
-MODULE = sys.modules["toolkit.serving.server"]
-"""`toolkit.serve` itself is the function."""
+MODULE = import_module("toolkit.serving.server")
 KEY = "sk-test-0123456789"
 SMALL = {"kv_cache_memory_bytes": 512 << 20, "max_model_len": 2048}
 """Other engines are in memory as well."""
