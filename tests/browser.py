@@ -1,5 +1,5 @@
-"""Widgets in a real browser. `Mounted` puts a widget's own JavaScript on a page and joins it to its own Python half:
-only the wire between them is not Jupyter's. `Lab` is JupyterLab itself."""
+"""Widgets in a real browser. `Mounted` puts a widget's own JavaScript on a page and connects it to its own Python
+object: only the messages between them do not go through Jupyter. `Lab` is JupyterLab itself."""
 
 import json
 import os

@@ -85,7 +85,7 @@ class NGramEngine(Engine):
         ids, first = self._continued(prompt, sampling), len(prompt) - given
         self.generated_tokens += len(ids) - len(prompt)
         choice = self._choice(0, ids, first, sampling.top_logprobs if sampling.logprobs else None)
-        choice = replace(choice, given=given, finish_reason="stop" if ids[-1] == END else "length")
+        choice = replace(choice, prefix_tokens=given, finish_reason="stop" if ids[-1] == END else "length")
         scored = None
         if sampling.prompt_logprobs is not None:
             scored = self._choice(PROMPT, ids[:first], 0, sampling.prompt_logprobs)

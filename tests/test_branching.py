@@ -73,7 +73,7 @@ def as_text(c, ids):
 def test_the_same_token_at_each_step_gives_the_same_answer(engine, paris, as_id):
     forks = [(paris, 0, at, t.id if as_id or t.id == END else t.text) for at, t in enumerate(paris.tokens)]
     for (_, _, at, _), b in zip(forks, branches(engine, forks), strict=True):
-        assert (b.text, b.finish_reason, b.choices[0].given) == (paris.text, "stop", at + 1)
+        assert (b.text, b.finish_reason, b.choices[0].prefix_tokens) == (paris.text, "stop", at + 1)
         assert np.array_equal(b.token_ids, paris.token_ids)
         assert np.array_equal(b.ranks, paris.ranks)
         assert np.array_equal(b.top_ids[:, 0], paris.top_ids[:, 0])
@@ -117,7 +117,7 @@ def test_what_is_not_among_the_likeliest(engine, tomato, forced, at, token):
     b = engine.branch(tomato, at, token)
     ids = engine.tokenizer.hf.encode(token) if isinstance(token, str) else [token]
     assert b.token_ids[: at + len(ids)].tolist() == [*tomato.token_ids[:at], *ids]
-    assert (b.choices[0].given, b.prompt) == (at + len(ids), None)
+    assert (b.choices[0].prefix_tokens, b.prompt) == (at + len(ids), None)
     assert b.text.startswith(as_text(tomato, tomato.token_ids[:at]) + as_text(tomato, ids))
     assert (b.ranks[at : at + len(ids)] > 5).any()
     check(b, forced)
@@ -160,7 +160,7 @@ def test_the_end_of_the_text_asks_nothing(engine, paris, asked, at, known, token
     b = engine.branch(paris, at, token)
     assert asked == []
     assert b.text == as_text(paris, paris.token_ids[:at])
-    assert (b.finish_reason, b.choices[0].stop_reason, b.choices[0].given) == ("stop", None, at + 1)
+    assert (b.finish_reason, b.choices[0].stop_reason, b.choices[0].prefix_tokens) == ("stop", None, at + 1)
     assert b.token_ids.tolist() == [*paris.token_ids[:at], END]
     assert b.logprobs[:at].tobytes() == paris.logprobs[:at].tobytes()
     assert np.isfinite(b.logprobs[at]) == known
@@ -239,7 +239,7 @@ def test_a_branch_goes_into_a_store(engine, tomato, db):
             again = store.completion(b.request.key, b.system_fingerprint, 0)
             assert again.request == b.request
             assert (again.usage, again.notes, again.text) == (b.usage, b.notes, b.text)
-            assert again.choices[0].given == b.choices[0].given
+            assert again.choices[0].prefix_tokens == b.choices[0].prefix_tokens
             for name in ARRAYS:
                 assert np.array_equal(getattr(again, name), getattr(b, name), equal_nan=name[-1] == "s"), name
 

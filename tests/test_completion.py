@@ -110,3 +110,8 @@ def test_a_completion_shows_its_verdict_and_its_calls(made):
     called = dataclasses.replace(formed, choices=(choice,))
     assert "→ add" in repr(called)
     assert "→ add({&quot;a&quot;: &quot;&lt;b&gt;&quot;})" in called._repr_html_()
+
+
+def test_the_former_name_of_prefix_tokens_warns(made):
+    with pytest.warns(DeprecationWarning, match="Choice.given is now Choice.prefix_tokens"):
+        assert made().choices[0].given == made().choices[0].prefix_tokens == 0

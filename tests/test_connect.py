@@ -1267,7 +1267,7 @@ def test_legacy_completions_with_echo(engine, remote):
 
 def test_prefixes_scores_and_branches(engine, remote):
     own, c = (e.chat("Greet me.", prefix="Well, hel", temperature=0, max_tokens=6) for e in (engine, remote))
-    assert (c.text, c.choices[0].given) == (own.text, own.choices[0].given)
+    assert (c.text, c.choices[0].prefix_tokens) == (own.text, own.choices[0].prefix_tokens)
     assert np.array_equal(c.token_ids, own.token_ids)
     texts = [" Paris", " Rome"]
     for prompt in ("The capital of France is", [{"role": "user", "content": FRANCE}]):

@@ -1,7 +1,7 @@
 """Exploring the real model's other answers."""
 
 import heapq
-import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -37,13 +37,13 @@ def test_one_round_takes_the_best_of_all_beginnings(engine, start, forced):
                 candidates[(*ids[:step], token)] = before + expected[step, token]
     assert len(candidates) == 8
     best = sorted(candidates, key=candidates.get, reverse=True)[:6]
-    assert [tuple(c.token_ids[: c.given].tolist()) for c in tree.choices[1:]] == best
+    assert [tuple(c.token_ids[: c.prefix_tokens].tolist()) for c in tree.choices[1:]] == best
 
 
 def test_each_answer_is_a_greedy_end_of_its_beginning(engine, start, tree, forced):
     for c in tree.choices[1:]:
         expected = forced(start.prompt_token_ids, c.token_ids)
-        assert expected[c.given :].argmax(axis=-1).tolist() == c.token_ids[c.given :].tolist()
+        assert expected[c.prefix_tokens :].argmax(axis=-1).tolist() == c.token_ids[c.prefix_tokens :].tolist()
         own = expected[np.arange(len(c.token_ids)), c.token_ids]
         assert np.abs(own - c.logprobs).max() < 1e-3
 
@@ -52,8 +52,8 @@ def test_budget_depth_and_width_are_kept_and_no_two_answers_are_the_same(tree):
     assert len(tree.choices) == len(tree) == 14
     assert len({tuple(c.token_ids.tolist()) for c in tree.choices}) == 14
     for c in tree.choices[1:]:
-        assert 1 <= c.given <= 4
-        assert c.token_ids[c.given - 1] in c.top_ids[c.given - 1]
+        assert 1 <= c.prefix_tokens <= 4
+        assert c.token_ids[c.prefix_tokens - 1] in c.top_ids[c.prefix_tokens - 1]
         assert c.top_ids.shape[1] == 3
         assert len(c.token_ids) <= 6
     for node in tree.root.walk():
@@ -64,7 +64,7 @@ def test_budget_depth_and_width_are_kept_and_no_two_answers_are_the_same(tree):
 
 def test_every_round_takes_the_best_that_are_left(tree):
     """The search once more, by hand: of all roads that leave the answers found before, the eight likeliest."""
-    made = {tuple(c.token_ids[: c.given].tolist()): c for c in tree.choices[1:]}
+    made = {tuple(c.token_ids[: c.prefix_tokens].tolist()): c for c in tree.choices[1:]}
     greedy = tree.choices[0]
     roads, taken, order = [], [], [(greedy, 0)]
 
@@ -113,9 +113,9 @@ def test_what_the_answer_begins_with_stays(engine):
     tree = tk.explore(engine, ASKED, prefix=begun, width=2, depth=3, budget=5, max_tokens=5)
     assert len(tree) == 5
     assert all(c.text.startswith(begun) for c in tree.choices)
-    given = tree.choices[0].given
+    given = tree.choices[0].prefix_tokens
     assert given == 5
-    assert {c.given for c in tree.choices[1:]} <= {given + 1, given + 2, given + 3}
+    assert {c.prefix_tokens for c in tree.choices[1:]} <= {given + 1, given + 2, given + 3}
     table = tree.frame()
     assert table["probability"].notna().all()
     own = tree.choices[0].logprobs[given:].astype(np.float64).sum()
@@ -180,7 +180,7 @@ def test_completions_that_cannot_be_explored(engine, start, made):
 
 
 def test_an_interrupt_gives_the_tree_so_far(engine, start, monkeypatch, capsys):
-    module = sys.modules["toolkit.experiments.explore"]  # the name is that of the function
+    module = import_module("toolkit.experiments.explore")  # the name is that of the function
     rounds, real = [], module.branches
 
     def interrupted(engine, forks):

@@ -1,4 +1,4 @@
-"""Widgets in JupyterLab itself, and in Notebook 7: a real kernel, a real wire, Lab's own keyboard and themes."""
+"""Widgets in JupyterLab itself, and in Notebook 7: a real kernel, Lab's own messages, keyboard and themes."""
 
 import time
 
@@ -236,7 +236,7 @@ def test_the_microscope(opened):
     shortcuts_rest(page, widget.locator(".tk-mic-pick").first)
     pictured(page, "microscope")
     expected = f"(1, {float(slider.input_value())})"
-    assert asked(page, "view.shown.step, view.shown.settings.temperature") == expected
+    assert asked(page, "view.displayed_step.step, view.displayed_step.settings.temperature") == expected
     of_this_machine(page)
 
 

@@ -616,7 +616,7 @@ def test_real_tokens_of_emoji_and_other_scripts_are_joined(engine):
 
 
 def test_frame(cat):
-    frame = tk.logprobs([replace(cat, given=2), by_hand([5], [-1.0])]).frame()
+    frame = tk.logprobs([replace(cat, prefix_tokens=2), by_hand([5], [-1.0])]).frame()
     assert frame.columns.tolist() == [
         "sequence", "position", "id", "text", "given", "logprob", "probability", "surprisal", "rank", "margin",
         "missing_mass", "entropy_low", "entropy_high",

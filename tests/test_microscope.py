@@ -228,7 +228,7 @@ def test_the_setting_that_cuts_a_token_is_named(options, by):
 
 def test_what_was_generated_before_is_counted():
     assert microscope(same(P, [0, 2, 0])).at(3).seen.tolist() == [2, 0, 1]
-    assert microscope(same(P, [0, 2, 0], given=1)).at(2).seen.tolist() == [0, 0, 1]
+    assert microscope(same(P, [0, 2, 0], prefix_tokens=1)).at(2).seen.tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -262,9 +262,13 @@ def test_tokens_too_light_for_floats_are_not_cut(temperature):
 
 
 def test_a_prefix_was_not_generated():
-    prefixed = microscope(same(P, [0, 0], given=2))
+    prefixed = microscope(same(P, [0, 0], prefix_tokens=2))
     assert prefixed.at(2, presence_penalty=2, top_p=0.9).low == pytest.approx(np.array(P[:3]) / 0.95)
-    assert microscope(same(P, [0, 0], given=1)).at(2, presence_penalty=2, top_k=1).low.tolist() == [0, 1, 0]
+    assert microscope(same(P, [0, 0], prefix_tokens=1)).at(2, presence_penalty=2, top_k=1).low.tolist() == [
+        0,
+        1,
+        0,
+    ]
 
 
 def test_what_is_not_known_of_a_prefix_is_not_stored():

@@ -98,7 +98,7 @@ def slider(page, name):
     return page.get_by_role("slider", name=name, exact=True)
 
 
-# The Python half
+# The Python side
 
 
 def test_first_sight_needs_no_kernel(scope):
@@ -124,7 +124,7 @@ def test_what_it_draws_is_what_the_analysis_says(scope):
     assert now["rows"][-1]["high"] == step.tail_high
     assert sum(now["fates"].values()) == len(step.ids)
     assert now["counted"] == 9
-    assert view.shown.settings == step.settings
+    assert view.displayed_step.settings == step.settings
 
 
 def test_a_table_of_many_tokens_is_cut_and_the_rest_counted():
@@ -161,7 +161,7 @@ def test_settings_that_cannot_be_followed_are_left_out_and_said():
         "sign, which log probabilities do not tell.",
         "The request's logit_bias of 1 token(s) is applied.",
     ]
-    assert view.shown.settings.repetition_penalty == 1
+    assert view.displayed_step.settings.repetition_penalty == 1
     assert "repetition_penalty=1.1, which is left out" in view.html()
     assert "repetition_penalty=1.1, which is left out" in view.text()
 
@@ -171,7 +171,7 @@ def test_a_step_that_is_not_known_says_why(page):
     choice = told(["a", "b", "c"]).choices[0]
     bare = dataclasses.replace(choice, top_logprobs=nothing, logprobs=nothing[:, 0])
     view = MicroscopeView(microscope(bare))
-    assert view.shown is None
+    assert view.displayed_step is None
     mount(page, view)
     page.get_by_text("the log probabilities of step 0 are not known").wait_for()
     assert page.locator(".tk-mic-table").is_hidden()
@@ -194,7 +194,7 @@ def test_the_static_form_tells_the_same(scope, page):
     cells = page.locator("tbody tr").evaluate_all(
         "rows => rows.map(r => [...r.cells].map(c => c.textContent))"
     )
-    step = view.shown
+    step = view.displayed_step
     assert len(cells) == len(step.ids) + 1
     assert {c[-1] for c in cells} == {"kept", "cut by min-p", "together"}
     assert page.locator("del").count() == np.count_nonzero(step.fate == "cut")
@@ -213,7 +213,7 @@ def test_sliders_move_the_distribution(page, scope, theme):
     view = MicroscopeView(scope)
     mount(page, view, theme)
     was = drawn(page)
-    assert len(was) == len(view.shown.ids) + 1
+    assert len(was) == len(view.displayed_step.ids) + 1
     box = slider(page, "temperature").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.45, box["y"] + box["height"] / 2)
     page.mouse.down()
@@ -221,21 +221,21 @@ def test_sliders_move_the_distribution(page, scope, theme):
     page.mouse.up()
     was = moved(page, was)
     page.wait_for_function("() => document.querySelector('.tk-mic-tiles strong').textContent.length")
-    assert view.shown.settings.temperature < 0.5
+    assert view.displayed_step.settings.temperature < 0.5
     number = page.get_by_label("temperature, as a number")
-    assert float(number.input_value()) == view.shown.settings.temperature
+    assert float(number.input_value()) == view.displayed_step.settings.temperature
     number.fill("1.25")
     number.press("Enter")
     was = moved(page, was)
-    assert view.shown.settings.temperature == 1.25
+    assert view.displayed_step.settings.temperature == 1.25
     assert slider(page, "temperature").input_value() == "1.25"
     slider(page, "top-k").fill("4")
     moved(page, was)
-    assert page.locator(".tk-mic-cut").count() == len(view.shown.ids) - 4
+    assert page.locator(".tk-mic-cut").count() == len(view.displayed_step.ids) - 4
     assert page.locator(".tk-mic-cut button").first.evaluate(
         "e => getComputedStyle(e).textDecorationLine"
     ) == ("line-through")
-    assert page.get_by_text("cut by top-k").count() == len(view.shown.ids) - 4
+    assert page.get_by_text("cut by top-k").count() == len(view.displayed_step.ids) - 4
     shot(page, f"microscope-{theme}")
     unharmed(page)
 
@@ -249,7 +249,7 @@ def test_what_is_not_known_is_said_and_drawn_light(page, scope):
     number.press("Tab")
     moved(page, was)
     unknown = page.locator(".tk-mic-unknown")
-    assert unknown.count() == np.count_nonzero(view.shown.fate == "unknown") > 0
+    assert unknown.count() == np.count_nonzero(view.displayed_step.fate == "unknown") > 0
     assert "unknown: top-p" in unknown.first.text_content()
     assert " – " in unknown.first.text_content()
     assert unknown.first.locator(".tk-mic-high").is_visible()
@@ -274,7 +274,7 @@ def test_a_dragged_slider_asks_no_faster_than_answers_come(page, scope):
     page.evaluate("window.go()")
     page.wait_for_function("() => document.querySelector('.tk-mic-status').textContent")
     assert page.evaluate("window.asked") == 2
-    assert view.shown.settings.temperature == pytest.approx(0.98)
+    assert view.displayed_step.settings.temperature == pytest.approx(0.98)
 
 
 def test_presets_and_reset(page, scope):
@@ -293,7 +293,7 @@ def test_presets_and_reset(page, scope):
         was = moved(page, was)
         assert button.get_attribute("aria-pressed") == "true"
         assert page.locator("[aria-pressed=true]").count() == 1
-        assert {n: getattr(view.shown.settings, n) for n in settings} == settings
+        assert {n: getattr(view.displayed_step.settings, n) for n in settings} == settings
     page.get_by_role("button", name="Greedy").click()
     was = moved(page, was)
     page.get_by_text("At temperature 0 the most likely token is taken").wait_for()
@@ -313,16 +313,16 @@ def test_the_text_chooses_the_step_and_penalties_count_what_is_before(page, scop
     was = drawn(page)
     page.locator(".tk-mic-token").nth(9).click()
     was = moved(page, was)
-    assert (view.shown.step, step_of(page)) == (9, "9")
+    assert (view.displayed_step.step, step_of(page)) == (9, "9")
     page.get_by_text("9 tokens before this step count for the penalties").wait_for()
-    assert page.locator(".tk-mic-name small").count() == np.count_nonzero(view.shown.seen)
+    assert page.locator(".tk-mic-name small").count() == np.count_nonzero(view.displayed_step.seen)
     page.locator(".tk-mic-token").nth(2).hover()
     tip = page.locator(".tk-tip")
     assert tip.text_content().startswith("step 2: probability ")
     page.get_by_label("step", exact=True).fill("4")
     page.keyboard.press("Enter")
     moved(page, was)
-    assert view.shown.step == 4
+    assert view.displayed_step.step == 4
 
 
 def test_all_with_the_keyboard_alone(page, scope):
@@ -346,7 +346,7 @@ def test_all_with_the_keyboard_alone(page, scope):
     was = moved(page, was)
     page.keyboard.press("ArrowRight")
     was = moved(page, was)
-    assert (view.shown.step, step_of(page)) == (2, "2")
+    assert (view.displayed_step.step, step_of(page)) == (2, "2")
     assert page.evaluate("document.activeElement.dataset.step") == "2"
     assert page.locator(".tk-tip").evaluate("e => e.matches(':popover-open')")
     page.keyboard.press("Escape")
@@ -365,7 +365,7 @@ def test_all_with_the_keyboard_alone(page, scope):
     page.keyboard.press("Enter")
     page.get_by_text("Branch at step 2").wait_for()
     assert page.locator(".tk-mic-side mark").all_text_contents() == ["␣lighthouse", token]
-    assert view.shown.settings.top_p == pytest.approx(0.9)
+    assert view.displayed_step.settings.top_p == pytest.approx(0.9)
     assert len(view.branches) == 1
 
 
@@ -531,5 +531,5 @@ def test_a_real_engine_goes_on_from_another_token(engine, page):
     assert branch.token_ids[0] == completion.top_ids[0, 1]
     assert page.locator(".tk-mic-side mark").all_text_contents()[1] == token
     # A branch can be looked at in its turn.
-    assert MicroscopeView(microscope(branch), engine).shown is not None
+    assert MicroscopeView(microscope(branch), engine).displayed_step is not None
     unharmed(page)

@@ -131,7 +131,7 @@ def test_what_a_prompt_and_a_prefix_may_be(options, message):
 def test_the_model_goes_on_from_the_prefix(engine, forced):
     c = engine.chat(ASKED, prefix="The capital of France is the city", **GREEDY)
     given = engine.tokenizer.hf.encode("The capital of France is the city")
-    assert c.choices[0].given == len(given)
+    assert c.choices[0].prefix_tokens == len(given)
     assert c.token_ids[: len(given)].tolist() == given
     assert c.text.startswith("The capital of France is the city of")
     assert len(c.token_ids) == len(given) + 5
@@ -167,7 +167,7 @@ def test_prompt_logprobs_are_those_of_the_prefix_too(engine, forced):
 
 def test_several_choices_share_the_prefix(engine):
     c = engine.chat(ASKED, prefix="The", n=3, temperature=1, seed=4, max_tokens=6, top_logprobs=1)
-    assert [choice.given for choice in c.choices] == [1, 1, 1]
+    assert [choice.prefix_tokens for choice in c.choices] == [1, 1, 1]
     assert all(choice.text.startswith("The") for choice in c.choices)
     assert c.usage.completion_tokens == sum(len(choice.token_ids) - 1 for choice in c.choices)
     alone = [engine.chat(ASKED, prefix="The", temperature=1, seed=s, max_tokens=6).text for s in (4, 5, 6)]
@@ -278,7 +278,12 @@ def same(one, other):
     pairs = [*zip(one.choices, other.choices, strict=True)]
     assert (one.prompt is None) == (other.prompt is None)
     for a, b in [*pairs, *([(one.prompt, other.prompt)] if one.prompt else [])]:
-        assert (a.text, a.given, a.index, a.finish_reason) == (b.text, b.given, b.index, b.finish_reason)
+        assert (a.text, a.prefix_tokens, a.index, a.finish_reason) == (
+            b.text,
+            b.prefix_tokens,
+            b.index,
+            b.finish_reason,
+        )
         for name in ARRAYS:
             x, y = getattr(a, name), getattr(b, name)
             assert (x is None) == (y is None), name
@@ -322,4 +327,4 @@ def test_what_was_given_is_shown_in_a_table_of_logprobs(results, answers):
     own = [c for c in answers if c.logprobs is not None]
     table = tk.logprobs(own).frame()
     sizes = itertools.chain.from_iterable(c.choices for c in own)
-    assert table.groupby("sequence")["given"].sum().tolist() == [choice.given for choice in sizes]
+    assert table.groupby("sequence")["given"].sum().tolist() == [choice.prefix_tokens for choice in sizes]

@@ -99,7 +99,9 @@ def test_minus_infinity_is_what_openai_writes_for_it(made):
 
 def test_what_is_not_known_is_left_out_of_a_chat_and_none_in_a_legacy_completion(made):
     nothing = [(0, np.nan), (0, np.nan)]
-    own = choice([0, 6, 0], [np.nan, -1, -2], [nothing, [(6, -1), (0, np.nan)], [(0, -2), (6, -3)]], given=1)
+    own = choice(
+        [0, 6, 0], [np.nan, -1, -2], [nothing, [(6, -1), (0, np.nan)], [(0, -2), (6, -3)]], prefix_tokens=1
+    )
     content = chat(made, own).logprobs.content
     assert [t.token for t in content] == ["!", "caf"]
     assert [len(t.top_logprobs) for t in content] == [1, 2]

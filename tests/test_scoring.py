@@ -71,7 +71,7 @@ def test_after_plain_text(engine, theirs, forced, text, top):
         prompt, whole = theirs.encode(text), theirs.encode(text + one)
         assert whole[: len(prompt)] == prompt  # of these the tokens of the prompt stay the same
         assert found.token_ids.tolist() == whole[len(prompt) :]
-        assert (found.text, found.finish_reason, found.given) == (one, "scored", len(found.token_ids))
+        assert (found.text, found.finish_reason, found.prefix_tokens) == (one, "scored", len(found.token_ids))
         assert found.logprobs_mode == "raw_logprobs"
         check(found, forced(prompt, found.token_ids), top)
 
@@ -278,8 +278,10 @@ def test_a_document_of_one_token(engine, top, asked):
 def test_logprobs_of_a_prompt_are_raw_whatever_the_mode(engine):
     arrays = {"logprobs": np.zeros(2, np.float32)}
     ids = np.zeros(2, np.int32)
-    whole = Choice(0, "", "", None, ids, given=1, logprobs_mode="processed_logprobs", vocabulary=lambda: [b"a"],
-                   **arrays)  # fmt: skip
+    whole = Choice(
+        0, "", "", token_ids=ids, prefix_tokens=1, logprobs_mode="processed_logprobs", vocabulary=lambda: [b"a"],
+        **arrays,
+    )  # fmt: skip
     part = prefix_choice(whole)
     assert (part.text, part.logprobs_mode, len(part.logprobs)) == ("a", "raw_logprobs", 1)
 

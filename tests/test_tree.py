@@ -116,7 +116,7 @@ def test_calls_have_ended_too():
 
 
 def test_what_was_given_in_front_is_not_counted():
-    begun = [answer("re" + end, [np.nan, np.nan, p], given=2) for end, p in (("d", 0.8), ("x", 0.1))]
+    begun = [answer("re" + end, [np.nan, np.nan, p], prefix_tokens=2) for end, p in (("d", 0.8), ("x", 0.1))]
     tree = tk.tree(begun)
     assert (tree.root.text, tree.root.joint) == ("re", 1)
     assert tree.frame()["probability"].tolist() == pytest.approx([0.8, 0.1])

@@ -1,4 +1,4 @@
-"""What all widgets share: texts made visible, the wire between the halves, the tooltip, the keyboard."""
+"""What all widgets share: texts made visible, messages of Python and JavaScript, the tooltip, the keyboard."""
 
 import json
 

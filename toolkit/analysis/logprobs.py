@@ -247,7 +247,9 @@ class Logprobs:
                 "position": np.arange(len(self)) - self.starts[self.sequence],
                 "id": self.token_ids,
                 "text": [text for choice in self.choices for text in _texts(choice)],
-                "given": np.concatenate([np.arange(len(c.token_ids)) < c.given for c in self.choices]),
+                "given": np.concatenate(
+                    [np.arange(len(c.token_ids)) < c.prefix_tokens for c in self.choices]
+                ),
                 "logprob": self.logprobs,
                 "probability": self.probability,
                 "surprisal": self.surprisal,

@@ -98,7 +98,7 @@ class Microscope:
             raise IndexError(f"step must be from {-len(self)} to {len(self) - 1}, got {step}")
         step = range(len(self))[step]
         settings = self.sampling.with_(**options).resolve({})
-        history = self.choice.token_ids[self.choice.given : step]
+        history = self.choice.token_ids[self.choice.prefix_tokens : step]
         _check_settings(settings, len(history))
         ids, logprobs, below = self._known_tokens(step)
         size = max(len(self.choice.vocabulary()) if self.choice.vocabulary else 0, int(ids.max()) + 1)
@@ -182,7 +182,7 @@ class Step:
     @cached_property
     def seen(self) -> Wholes:
         """(K,) how often each token was generated before the step: what the penalties count."""
-        history = self.choice.token_ids[self.choice.given : self.step]
+        history = self.choice.token_ids[self.choice.prefix_tokens : self.step]
         return np.bincount(history, minlength=int(self.ids.max()) + 1)[self.ids]
 
     @cached_property
@@ -195,7 +195,7 @@ class Step:
         """Bounds of the entropy before all parameters, nats (see `Logprobs.entropy_low`)."""
         row = slice(self.step, self.step + 1)
         arrays: dict[str, Any] = {n: a[row] for n in ARRAYS if (a := getattr(self.choice, n)) is not None}
-        single = Logprobs((replace(self.choice, given=0, **arrays),))
+        single = Logprobs((replace(self.choice, prefix_tokens=0, **arrays),))
         return float(single.entropy_low[0]), float(single.entropy_high[0])
 
     @property

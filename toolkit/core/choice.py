@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,12 +94,18 @@ class Choice:
     """What the log probabilities are: raw_logprobs (before temperature and penalties, vLLM's default),
     processed_logprobs (after them), raw_logits, processed_logits, constrained_logprobs (raw, but after the mask of a
     grammar), or None when unknown."""
-    given: int = 0
+    prefix_tokens: int = 0
     """Tokens at the front that come from `Request.prefix` and were not generated."""
     tool_calls: tuple[ToolCall, ...] = ()
     """The model's tool calls; `text` is then what it said beside them."""
     vocabulary: Callable[[], Vocabulary] | None = field(default=None, repr=False)
     """Returns the tokenizer's vocabulary; called when token texts are needed."""
+
+    @property
+    def given(self) -> int:
+        """The former name of `prefix_tokens`."""
+        warnings.warn("Choice.given is now Choice.prefix_tokens", DeprecationWarning, stacklevel=2)
+        return self.prefix_tokens
 
     @property
     def tokens(self) -> tuple[Token, ...]:

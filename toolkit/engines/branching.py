@@ -65,7 +65,9 @@ class _Branch:
         self.prefix = (*original.token_ids[:at].tolist(), *self.token_ids)
         # Limits apply to the whole; after its end, where nothing may remain, they start again.
         self.after_end = at == len(original.token_ids)
-        self.counted_tokens = len(self.token_ids) if self.after_end else len(self.prefix) - original.given
+        self.counted_tokens = (
+            len(self.token_ids) if self.after_end else len(self.prefix) - original.prefix_tokens
+        )
         self.remaining_tokens = (
             completion.request.sampling.max_tokens or DEFAULT_MAX_TOKENS
         ) - self.counted_tokens
@@ -141,7 +143,7 @@ class _Branch:
             text=prompt_text + text,
             finish_reason=reason,
             stop_reason=stop,
-            given=len(self.prefix),
+            prefix_tokens=len(self.prefix),
             tool_calls=(),
             **self._arrays_to_fork(),
         )

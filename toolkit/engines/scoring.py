@@ -62,7 +62,7 @@ def score_requests(engine: Generates, requests: Iterable[Request]) -> Iterator[C
     for completion in engine.generate({request.key: request for request in resolved}.values()):
         if completion.error is not None:
             raise RequestError(completion.error)
-        if not completion.choices[0].given:
+        if not completion.choices[0].prefix_tokens:
             raise ValueError(
                 f"the tokenizer has no tokens for {completion.request.prefix!r}: there is nothing to score"
             )
@@ -72,7 +72,7 @@ def score_requests(engine: Generates, requests: Iterable[Request]) -> Iterator[C
 
 def prefix_choice(choice: Choice) -> Choice:
     """The given (not generated) tokens of a choice, as a choice of their own."""
-    arrays = {n: a[: choice.given] for n in ARRAYS if (a := getattr(choice, n)) is not None}
+    arrays = {n: a[: choice.prefix_tokens] for n in ARRAYS if (a := getattr(choice, n)) is not None}
     raw = b"".join(map(choice.token_bytes, arrays["token_ids"].tolist()))
     return replace(
         choice,
@@ -138,7 +138,7 @@ def _joined(engine: Generates, ids: Sequence[int], parts: list[Choice], top: int
         b"".join(vocabulary[i] for i in ids).decode("utf-8", "replace"),
         "scored",
         logprobs_mode=mode_of_prompt(engine.fingerprint.components.get("logprobs_mode")),
-        given=len(ids),
+        prefix_tokens=len(ids),
         vocabulary=lambda: vocabulary,
         **arrays,
     )

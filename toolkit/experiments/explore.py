@@ -51,7 +51,7 @@ def explore(
     if "n" in options:
         raise TypeError("explore makes its own answers, up to budget: leave n out")
     completions = [_first_completion(engine, messages, width, options)]
-    first_step = completions[0].choices[0].given  # the prefix stays
+    first_step = completions[0].choices[0].prefix_tokens  # the prefix stays
     candidates: list[Candidate] = []
     _add_candidates(candidates, completions, first_step, width, first_step + depth)
     try:

@@ -15,7 +15,7 @@ from toolkit.display.html import html_table
 from toolkit.errors import StoreError
 from toolkit.results.columns import GRADED, LONG, Bools, Ints
 from toolkit.results.comparison_grid import ComparisonGrid
-from toolkit.results.comparison_search import MEASURED, Found, RowFinder, search_spans
+from toolkit.results.comparison_search import MEASURED, RowFinder, RowMatches, search_spans
 from toolkit.store.rows import Grade
 
 _CELL_CHARACTERS = 600
@@ -31,8 +31,8 @@ class Comparison(ComparisonGrid):
     """Outputs side by side: a row for each combination of the values of some axes, a column for each of others. A
     cell holds the outputs for all values of the remaining axes. Made by `Results.compare`.
 
-    `found = comparison.find("Par[iy]s", differing=True, sort="seconds")` gives rows, `comparison.cell(row, column,
-    found)` the choices of a cell, as rows of the results table, `comparison.metadata(i)` the finish reason, tokens
+    `matches = comparison.find("Par[iy]s", differing=True, sort="seconds")` gives rows, `comparison.cell(row, column,
+    matches)` the choices of a cell, as rows of the results table, `comparison.metadata(i)` the finish reason, tokens
     and more of one, and `comparison.diff(i, base)` its differences.
     """
 
@@ -63,7 +63,7 @@ class Comparison(ComparisonGrid):
         descending: bool = False,
         group: str | None = None,
         baseline: int = 0,
-    ) -> Found:
+    ) -> RowMatches:
         """The rows with a matching output: one that `search`, a regular expression (ignoring case), matches, that
         differs from the baseline's (`differing`), and whose columns have the values in `where`: column → allowed
         values. Axes in `where` also leave out other columns.
@@ -84,15 +84,15 @@ class Comparison(ComparisonGrid):
 
     # What a cell holds
 
-    def cell(self, row: int, column: int, found: Found) -> list[int]:
+    def cell(self, row: int, column: int, matches: RowMatches) -> list[int]:
         """The choices of a cell, as rows of the results table: matching ones first. Where no output of a column has a
         value of some axis of the rows, each is in every row that it agrees with in the other axes, as greedy outputs
         are for every seed (see `missing_axes`)."""
         outputs = self._outputs_at(row, column)
         if not len(outputs) and (i := int(self.base(column)[row])) >= 0:
             outputs = self._outputs_at(int(self.row[i]), column)
-        outputs = outputs[found.kept[outputs]]
-        return [*outputs[found.matching[outputs]].tolist(), *outputs[~found.matching[outputs]].tolist()]
+        outputs = outputs[matches.kept[outputs]]
+        return [*outputs[matches.matching[outputs]].tolist(), *outputs[~matches.matching[outputs]].tolist()]
 
     def _outputs_at(self, row: int, column: int) -> Ints:
         place = row * self.shape[1] + column
@@ -105,12 +105,12 @@ class Comparison(ComparisonGrid):
             return []
         return [name for name in self.rows if self.facts.value(name, i) is None]
 
-    def shown(self, column: int, found: Found) -> Bools:
-        """(N,) whether each choice is in this column, in a cell of the rows found."""
-        base = self.base(column)[found.rows]
+    def visible_choices(self, column: int, matches: RowMatches) -> Bools:
+        """(N,) whether each choice is in this column, in a cell of the matching rows."""
+        base = self.base(column)[matches.rows]
         rows = np.zeros(self.shape[0], bool)
         rows[self.row[base[base >= 0]]] = True
-        return np.asarray(found.kept & (self.column == column) & rows[self.row])
+        return np.asarray(matches.kept & (self.column == column) & rows[self.row])
 
     def metadata(self, i: int) -> dict[str, Any]:
         """Of a choice: finish_reason, error, verdict, prompt_tokens, completion_tokens, seconds, cost; None where not
@@ -176,8 +176,8 @@ class Comparison(ComparisonGrid):
 
     # Display
 
-    def _counts(self, found: Found) -> str:
-        rows, columns = len(found.rows), self.shape[1]
+    def _counts(self, matches: RowMatches) -> str:
+        rows, columns = len(matches.rows), self.shape[1]
         failed = int(self.facts.failed.sum())
         differing = np.unique(self.row[self.differs()]).size
         across = ", ".join(self.columns) or "all"
@@ -188,27 +188,27 @@ class Comparison(ComparisonGrid):
         return ", ".join(parts)
 
     def __repr__(self) -> str:
-        found = self.find()
+        matches = self.find()
         if self.values == "text":
-            return f"Comparison({self._counts(found)})\n{self._text_table(found)}"
+            return f"Comparison({self._counts(matches)})\n{self._text_table(matches)}"
         table = self.frame().iloc[:, :_STATIC_COLUMNS].to_string(max_rows=_PLAIN_ROWS, max_colwidth=60)
-        return f"Comparison({self._counts(found)})\n{table}"
+        return f"Comparison({self._counts(matches)})\n{table}"
 
-    def _text_table(self, found: Found) -> str:
+    def _text_table(self, matches: RowMatches) -> str:
         """The texts as in `html`, for a terminal."""
         import pandas as pd
 
         axes = self._row_axes()
         columns = range(min(self.shape[1], _STATIC_COLUMNS))
         lines = []
-        for row in found.rows[:_PLAIN_ROWS].tolist():
+        for row in matches.rows[:_PLAIN_ROWS].tolist():
             values = self.row_values(row)
-            cells = [self.cell(row, column, found) for column in columns]
+            cells = [self.cell(row, column, matches) for column in columns]
             texts = [self._plain_text(cell[0]) if cell else MISSING for cell in cells]
             lines.append([*(short_value(values[name]) for name in axes), *texts])
         names = [*axes, *(_label(self.column_values(column)) for column in columns)]
         table = pd.DataFrame(lines, columns=names).to_string(index=False, max_colwidth=60)
-        return "\n".join([table, *self._omitted(found, _PLAIN_ROWS)])
+        return "\n".join([table, *self._omitted(matches, _PLAIN_ROWS)])
 
     def _plain_text(self, i: int) -> str:
         if self.facts.failed[i]:
@@ -220,9 +220,9 @@ class Comparison(ComparisonGrid):
         named = any(name.startswith("row.") for name in self.rows)
         return [name for name in self.rows if not (named and name == "row")]
 
-    def _omitted(self, found: Found, most: int) -> list[str]:
+    def _omitted(self, matches: RowMatches, most: int) -> list[str]:
         """What a static table leaves out, in words."""
-        omitted = [(len(found.rows) - most, "rows"), (self.shape[1] - _STATIC_COLUMNS, "columns")]
+        omitted = [(len(matches.rows) - most, "rows"), (self.shape[1] - _STATIC_COLUMNS, "columns")]
         return [f"… and {n:,} more {what}" for n, what in omitted if n > 0]
 
     def _repr_html_(self) -> str:
@@ -233,21 +233,21 @@ class Comparison(ComparisonGrid):
     def html(self, escape: Callable[[str], str] = html.escape) -> str:
         """The texts as a table, each with its difference from the first column, its metadata and its grade; the first
         60 rows and 8 columns. escape: converts a text to HTML."""
-        found, grades, axes = self.find(), self.facts.grades(), self._row_axes()
+        matches, grades, axes = self.find(), self.facts.grades(), self._row_axes()
         columns = range(min(self.shape[1], _STATIC_COLUMNS))
         names = [*axes, *(_label(self.column_values(column)) for column in columns)]
         head = "".join(f'<th style="{_CELL};{_wrap(name)}">{escape(name)}</th>' for name in names)
         lines = []
-        for row in found.rows[:_STATIC_ROWS].tolist():
+        for row in matches.rows[:_STATIC_ROWS].tolist():
             values = self.row_values(row)
             labels = [short_value(values[name], 300) for name in axes]
-            cells = [self._cell_html(row, column, found, grades, escape) for column in columns]
+            cells = [self._cell_html(row, column, matches, grades, escape) for column in columns]
             lines += ["<tr>"]
             lines += [f'<td style="{_CELL};{_wrap(value)}">{escape(value)}</td>' for value in labels]
             lines += [*(f'<td style="{_CELL}">{cell}</td>' for cell in cells), "</tr>"]
-        rest = "".join(f"<p>{line}</p>" for line in self._omitted(found, _STATIC_ROWS))
+        rest = "".join(f"<p>{line}</p>" for line in self._omitted(matches, _STATIC_ROWS))
         return (
-            f"<div><p>{escape(self._counts(found))}. <ins>Only here</ins>, <del>only in the first column</del>.</p>"
+            f"<div><p>{escape(self._counts(matches))}. <ins>Only here</ins>, <del>only in the first column</del>.</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>{rest}</div>"
         )
 
@@ -255,11 +255,11 @@ class Comparison(ComparisonGrid):
         self,
         row: int,
         column: int,
-        found: Found,
+        matches: RowMatches,
         grades: Sequence[Grade | None],
         escape: Callable[[str], str],
     ) -> str:
-        outputs = self.cell(row, column, found)
+        outputs = self.cell(row, column, matches)
         if not outputs:
             return MISSING
         i = outputs[0]

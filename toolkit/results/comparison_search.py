@@ -24,8 +24,8 @@ _MAX_GROUPS = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """The rows that a search has found."""
+class RowMatches:
+    """The rows that match a search."""
 
     rows: Ints
     """(R,) row numbers, sorted as requested."""
@@ -55,7 +55,7 @@ class RowFinder:
         descending: bool,
         group: str | None,
         baseline: int,
-    ) -> Found:
+    ) -> RowMatches:
         """See `Comparison.find`."""
         kept = np.ones(len(self._grid.facts), bool)
         matching = kept.copy()
@@ -80,7 +80,7 @@ class RowFinder:
             order, names = self._groups(group, kept, baseline, rows)
             keys.append(order)
         ordered = np.lexsort(keys)
-        return Found(rows[ordered], tuple(names[ordered]) if group else (), kept, matching)
+        return RowMatches(rows[ordered], tuple(names[ordered]) if group else (), kept, matching)
 
     def _redundant(self, rows: Ints) -> Bools:
         """Which of some rows are left out: all their outputs also appear in others (see `cell`)."""

@@ -120,7 +120,7 @@ def _choice(record: Mapping[str, Any], request: ResolvedRequest) -> Choice:
         text=record["text"],
         finish_reason=record["finish_reason"],
         stop_reason=record["stop_reason"],
-        given=prefix_tokens,
+        prefix_tokens=prefix_tokens,
         tool_calls=tuple(ToolCall(**call) for call in json.loads(record.get("tool_calls") or "[]")),
         **shaped(flat),
     )

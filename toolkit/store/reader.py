@@ -201,7 +201,7 @@ class StoreReader(Database):
             stop_reason=json.loads(row["stop_reason"] or "null"),
             tool_calls=tuple(ToolCall(**call) for call in json.loads(row["tool_calls"] or "[]")),
             logprobs_mode=mode_of_prompt(mode) if row["choice"] == PROMPT else request.logprobs_mode(mode),
-            given=prefix_tokens(row, request),
+            prefix_tokens=prefix_tokens(row, request),
             # None in a store that was made from an export: then the choice raises the usual error.
             vocabulary=(lambda: self.vocabulary(fingerprint)) if self._has_vocabulary(fingerprint) else None,
             **unpack_arrays(row[name] for name in ARRAYS),

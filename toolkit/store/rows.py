@@ -86,7 +86,7 @@ def choice_tokens(completion: Completion, choice: Choice) -> int:
         return 0
     number, total = len(completion.choices), completion.usage.completion_tokens
     if number > 1 and any(len(c.token_ids) for c in completion.choices):
-        return len(choice.token_ids) - choice.given
+        return len(choice.token_ids) - choice.prefix_tokens
     return total // number + (choice.index < total % number)
 
 

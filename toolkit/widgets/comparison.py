@@ -16,7 +16,7 @@ from toolkit.analysis.text_diff import Piece
 from toolkit.core.completion import Completion
 from toolkit.prompts.messages import plain_text
 from toolkit.results.comparison import Comparison
-from toolkit.results.comparison_search import Found
+from toolkit.results.comparison_search import RowMatches
 from toolkit.results.results import Results
 from toolkit.store.rows import Grade
 from toolkit.structured.verdict import verdict
@@ -35,7 +35,7 @@ class _Cells:
     def __init__(
         self,
         comparison: Comparison,
-        matches: Found,
+        matches: RowMatches,
         rows: list[int],
         columns: list[int],
         baseline: int,
@@ -127,7 +127,7 @@ class CompareView(View):
             self.comparison = self.comparison.over(rows, columns)
         return self.comparison
 
-    def _find(self, comparison: Comparison, where: Mapping[str, Iterable[int]], **query: Any) -> Found:
+    def _find(self, comparison: Comparison, where: Mapping[str, Iterable[int]], **query: Any) -> RowMatches:
         """where: column → indices into the values that `filter_values` returns."""
         values = {name: comparison.facts.codes(name)[1] for name in where}
         selected = {name: [values[name][index] for index in indices] for name, indices in where.items()}
@@ -171,14 +171,14 @@ class CompareView(View):
         }
 
     def _columns(
-        self, comparison: Comparison, matches: Found, columns: Sequence[int], differing: Any
+        self, comparison: Comparison, matches: RowMatches, columns: Sequence[int], differing: Any
     ) -> list[dict[str, Any]]:
         """The columns, with the totals and means of their outputs in the rows of the search."""
         facts = comparison.facts
         tokens, seconds = (facts.numbers(name) for name in ("completion_tokens", "seconds"))
 
         def summary(column: int) -> dict[str, Any]:
-            outputs = comparison.shown(column, matches)
+            outputs = comparison.visible_choices(column, matches)
             timed = outputs & ~np.isnan(seconds)
             return {
                 "column": column,
@@ -298,7 +298,7 @@ def _grade(grade: Grade | None) -> dict[str, Any] | None:
     return dataclasses.asdict(grade) if grade else None
 
 
-def _group(matches: Found, place: int) -> str | None:
+def _group(matches: RowMatches, place: int) -> str | None:
     """The label of the group that begins in a row, with its number of rows; None within a group."""
     if not matches.groups or (place and matches.groups[place] == matches.groups[place - 1]):
         return None

@@ -213,7 +213,7 @@ class Texts:
             "id": token,
             "text": _token_text(raw),
             "bytes": visible(str(raw), _MAX_TOKEN),
-            "given": step < choice.given,
+            "given": step < choice.prefix_tokens,
             "rank": int(self._all.ranks[i]) or None,
             **{name: round(float(value), 6) for name, value in values.items()},
             "top": self._top(choice, i),

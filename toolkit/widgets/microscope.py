@@ -55,7 +55,7 @@ class MicroscopeView(View):
             raise ValueError("the completion has no tokens: there is no step to look at")
         self.microscope, self.engine = microscope, engine
         self.branches: list[Completion] = []
-        self.shown: Step | None = None
+        self.displayed_step: Step | None = None
         """None where the step's distribution is not known."""
         sampling = microscope.sampling.given()
         self._requested = {name: sampling[name] for name in SETTINGS}
@@ -67,7 +67,7 @@ class MicroscopeView(View):
         super().__init__(
             {
                 "total": len(microscope),
-                "given": microscope.choice.given,
+                "given": microscope.choice.prefix_tokens,
                 "page": self.tokens(step),
                 "step": step,
                 "settings": self._requested,
@@ -84,8 +84,8 @@ class MicroscopeView(View):
     def at(self, step: int, settings: Mapping[str, float]) -> dict[str, Any]:
         """The distribution at a step under the sliders' settings, as the frontend draws it."""
         values = {name: settings[name] for name in SETTINGS}
-        self.shown = self.microscope.at(step, **values, **self._neutralized)
-        return _step_content(self.shown)
+        self.displayed_step = self.microscope.at(step, **values, **self._neutralized)
+        return _step_content(self.displayed_step)
 
     @command
     def tokens(self, step: int) -> dict[str, Any]:
@@ -186,11 +186,11 @@ class MicroscopeView(View):
         notes = "".join(f"<p><small>{escaped(note)}</small></p>" for note in self._notes())
         branches = "".join(_fork_html(fork) for fork in self.content["branches"])
         error = self.content["now"].get("error")
-        step = _table_html(self.shown) if self.shown else f"<p>{escaped(error)}</p>"
+        step = _table_html(self.displayed_step) if self.displayed_step else f"<p>{escaped(error)}</p>"
         return f"<div>{self._text_html()}{notes}{step}{branches}</div>"
 
     def _text_html(self) -> str:
-        step = self.content["step"] if self.shown is None else self.shown.step
+        step = self.content["step"] if self.displayed_step is None else self.displayed_step.step
         page = self.tokens(step)
         spans = [
             f'<span style="{_CURRENT if i == step else _TOKEN}" title="step {i}">{escaped(text)}</span>'
@@ -201,23 +201,23 @@ class MicroscopeView(View):
         return f'<div style="{_STRIP}">{"".join(spans)}{rest}</div>'
 
     def text(self) -> str:
-        if self.shown is None:
+        if self.displayed_step is None:
             return str(self.content["now"].get("error"))
-        before, after = self.shown.entropy_before, self.shown.entropy
+        before, after = self.displayed_step.entropy_before, self.displayed_step.entropy
         entropy = f"Entropy {_range_text(*before)} nats before, {_range_text(*after)} after."
         forks = [
             f"Branch at step {fork['step']}: "
             + " | ".join(f"{s['name']}: {s['token']}{s['rest']}" for s in fork["sides"])
             for fork in self.content["branches"]
         ]
-        return "\n".join([*self._notes(), visible(repr(self.shown)), entropy, *forks])
+        return "\n".join([*self._notes(), visible(repr(self.displayed_step)), entropy, *forks])
 
 
 def _most_surprising(choice: Choice) -> int:
     """The generated step whose token had the lowest probability; the first step where none is known."""
     assert choice.logprobs is not None
-    generated = choice.logprobs[choice.given :]
-    return int(choice.given + np.nanargmin(generated)) if np.isfinite(generated).any() else 0
+    generated = choice.logprobs[choice.prefix_tokens :]
+    return int(choice.prefix_tokens + np.nanargmin(generated)) if np.isfinite(generated).any() else 0
 
 
 def _step_content(step: Step) -> dict[str, Any]:
@@ -233,7 +233,7 @@ def _step_content(step: Step) -> dict[str, Any]:
         "missing": [(step.missing, step.missing), (step.tail_low, step.tail_high)],
         "entropy": entropy,
         "candidates": [(math.exp(low), math.exp(high)) for low, high in entropy],
-        "counted": max(0, step.step - step.choice.given),
+        "counted": max(0, step.step - step.choice.prefix_tokens),
         "greedy": step.settings.temperature == 0,
     }
 

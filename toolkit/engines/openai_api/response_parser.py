@@ -104,7 +104,7 @@ def _choice(
         text=tokenized.leading_text + text,
         finish_reason=str(raw["finish_reason"]),
         stop_reason=raw.get("stop_reason"),
-        given=len(tokenized.prefix_ids),
+        prefix_tokens=len(tokenized.prefix_ids),
         tool_calls=calls,
         vocabulary=vocabulary,
         **arrays,
@@ -226,7 +226,7 @@ def _prompt_choice(
 def _usage(response: Mapping[str, Any], prompt_ids: Sequence[int], choices: Iterable[Choice]) -> Usage:
     """The server's counts; where it has none, the number of IDs that it gave."""
     usage = response.get("usage") or {}
-    generated = sum(len(choice.token_ids) - choice.given for choice in choices)
+    generated = sum(len(choice.token_ids) - choice.prefix_tokens for choice in choices)
     details = usage.get("prompt_tokens_details") or {}
     cached = details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")  # the latter is DeepSeek's
     counts = (

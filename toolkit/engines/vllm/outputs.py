@@ -46,7 +46,7 @@ class OutputReader:
         parsed = (self._choice(part, prefix, prompt_text, prepared) for part in output.outputs)
         choices = tuple(self._with_tool_calls(request, choice) for choice in parsed)
         mode = request.logprobs_mode(self._logprobs_mode)
-        tokens = sum(len(c.token_ids) - c.given for c in choices)
+        tokens = sum(len(c.token_ids) - c.prefix_tokens for c in choices)
         stats = output.metrics
         return Completion(
             request=request,
@@ -80,7 +80,7 @@ class OutputReader:
             text=prompt_text + text,
             finish_reason="stop" if stop else part.finish_reason,
             stop_reason=stop or part.stop_reason,
-            given=len(prefix.token_ids),
+            prefix_tokens=len(prefix.token_ids),
             vocabulary=lambda: self._tokenizer.vocabulary,
             **{name: array[:end] for name, array in arrays.items()},
         )
