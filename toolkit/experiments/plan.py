@@ -260,11 +260,11 @@ def _plan(workload: Workload, engine: Engine, store: Store) -> Plan:
         requests,
         cells,
         combinations,
-        _missing(requests, cells, store.stored(fingerprint.id)),
+        _missing(requests, cells, store.stored(fingerprint)),
         workload.body,
         engine.count,
         reported_window(engine),
-        _rate(store, fingerprint.id),
+        _rate(store, store.ids_of_system(fingerprint)),
     )
 
 
@@ -282,9 +282,9 @@ def _missing(
     )
 
 
-def _rate(store: Store, fingerprint: str) -> float | None:
+def _rate(store: Store, fingerprints: Sequence[str]) -> float | None:
     """Tokens processed per second of engine time."""
-    timings = store.completion_timings([fingerprint])
+    timings = store.completion_timings(fingerprints)
     timings = timings[timings["seconds"].notna()]
     seconds = float(machine_seconds(timings).sum()) if len(timings) else 0.0
     tokens = float((timings["prompt_tokens"] - timings["cached_tokens"] + timings["completion_tokens"]).sum())

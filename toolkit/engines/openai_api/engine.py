@@ -21,6 +21,7 @@ from toolkit.core.choice import Vocabulary
 from toolkit.core.completion import Completion, Delta
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
+from toolkit.core.server_fingerprint import server_fingerprint
 from toolkit.engines.base import Engine
 from toolkit.engines.openai_api.client import ApiClient, closed_error
 from toolkit.engines.openai_api.probe import ServerInfo, probe, with_local_tokenizer
@@ -45,8 +46,10 @@ class ServerEngine(Engine):
 
     Its fingerprint has what the server reports: its address, the model, its own `system_fingerprint` and, of vLLM,
     version, context window and the model's path. What it does not report is None, which is unknown: two servers of
-    one fingerprint are then not known to be equal. The defaults of the model's generation config are not reported
-    either (`defaults` is empty); so every parameter that they could set is sent with each request.
+    one fingerprint are then not known to be equal. The string of a server of `toolkit.serve` stands for its whole
+    system: then that and the model alone are the identity, at whatever address. The defaults of the model's
+    generation config are not reported (`defaults` is empty); so every parameter that they could set is sent with
+    each request.
     """
 
     def __init__(
@@ -111,10 +114,12 @@ class ServerEngine(Engine):
         """The fingerprint of the server when it reports this `system_fingerprint`."""
         assert self._server is not None
         if system_fingerprint not in self._fingerprints:
-            components = {**self._server.components, "system_fingerprint": system_fingerprint}
             vocabulary_id = self._vocabulary_id
-            self._fingerprints[system_fingerprint] = Fingerprint(
-                components, {"tokenizer": vocabulary_id} if vocabulary_id else {}
+            self._fingerprints[system_fingerprint] = server_fingerprint(
+                self._server.components,
+                system_fingerprint,
+                adapter=self._server.adapter,
+                notes={"tokenizer": vocabulary_id} if vocabulary_id else {},
             )
         self._latest_system_fingerprint = system_fingerprint
         return self._fingerprints[system_fingerprint]
@@ -292,12 +297,14 @@ class ServerEngine(Engine):
     ) -> Completion:  # fmt: skip
         self._generated_tokens += response.usage.completion_tokens
         notes = {**request.notes, **response.notes, **notes, **self._window_note(request, response)}
+        fingerprint = self._record_fingerprint(response.system_fingerprint)
         return Completion(
             request=request,
             choices=response.choices,
             usage=response.usage,
             model=self.model,
-            system_fingerprint=self._record_fingerprint(response.system_fingerprint).id,
+            system_fingerprint=fingerprint.id,
+            fingerprint=fingerprint,
             id=response.id or uuid.uuid4().hex,
             created=time.time(),
             seconds=seconds,
