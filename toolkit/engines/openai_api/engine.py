@@ -22,7 +22,7 @@ from toolkit.core.completion import Completion, Delta
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.server_fingerprint import server_fingerprint
-from toolkit.engines.base import Engine
+from toolkit.engines.base import Engine, request_errors
 from toolkit.engines.openai_api.client import ApiClient, closed_error
 from toolkit.engines.openai_api.probe import ServerInfo, probe, with_local_tokenizer
 from toolkit.engines.openai_api.prompt_tokens import PromptTokens
@@ -182,9 +182,11 @@ class ServerEngine(Engine):
 
     def encode(self, request: Request | str | Rendered | Sequence[Message]) -> tuple[int, ...]:
         chat_request = request if isinstance(request, Request) else Request.chat(request)
-        self._probe_once()
-        tokenized = self._client.wait(self._prompt_tokens.tokenized(chat_request))
-        return (*tokenized.prompt_ids, *tokenized.prefix_ids)
+        server = self._probe_once()
+        with request_errors():
+            server.check_token_ids(chat_request)
+            tokenized = self._client.wait(self._prompt_tokens.tokenized(chat_request))
+            return (*tokenized.prompt_ids, *tokenized.prefix_ids)
 
     def count(self, request: Request | str | Rendered | Sequence[Message]) -> int:
         """Prompt tokens: by vLLM exactly, by OpenAI's encoding an estimate (see `toolkit.count_tokens`). Raises
@@ -200,7 +202,8 @@ class ServerEngine(Engine):
                 f"{self.url} does not count tokens, and the tokenizer of {server.model} is not known"
             )
         try:
-            return OpenAITextTokenizer(encodings.bare(server.model), name).prompt(chat_request)[0]
+            with request_errors():
+                return OpenAITextTokenizer(encodings.bare(server.model), name).prompt(chat_request)[0]
         except ValueError as error:
             raise NotTold(str(error)) from None
 
@@ -266,18 +269,20 @@ class ServerEngine(Engine):
         """A request's completion, or its error. Raises EngineError for what concerns every request."""
         resolved = request.resolve(self.defaults)
         try:
-            async with self._slots:
-                body = await self._request_body(resolved)
-                response, seconds, retries = await self._client.create(body.fields, body.chat)
-            notes = {"retries": retries} if retries else {}
-            return self._completion(
-                self._parse(body, response), resolved, position, notes | _unsent_note(body), seconds
-            )
+            with request_errors():
+                async with self._slots:
+                    body = await self._request_body(resolved)
+                    response, seconds, retries = await self._client.create(body.fields, body.chat)
+                notes = {"retries": retries} if retries else {}
+                return self._completion(
+                    self._parse(body, response), resolved, position, notes | _unsent_note(body), seconds
+                )
         except ValueError as error:
             return self._failed(resolved, error, position)
 
     async def _request_body(self, request: ResolvedRequest) -> RequestBody:
         server = self._probed_server
+        server.check_token_ids(request)
         tokenized = (
             await self._prompt_tokens.tokenized(request) if sends_token_ids(request, server.dialect) else None
         )
@@ -336,9 +341,10 @@ class ServerEngine(Engine):
         deltas: queue.SimpleQueue[Delta | None] = queue.SimpleQueue()
 
         async def work() -> None:
-            async with contextlib.aclosing(self._deltas(request.resolve(self.defaults))) as stream:
-                async for delta in stream:
-                    deltas.put(delta)
+            with request_errors():
+                async with contextlib.aclosing(self._deltas(request.resolve(self.defaults))) as stream:
+                    async for delta in stream:
+                        deltas.put(delta)
 
         future = self._client.start(work())
         future.add_done_callback(lambda _: deltas.put(None))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit import models
-from toolkit.core.request import Request
+from toolkit.core.request import Request, check_token_ids
 from toolkit.core.sampling import Sampling
 from toolkit.engines.openai_api.client import KEY_HINT, ApiClient, RequestFailed
 from toolkit.engines.openai_api.dialect import Dialect, MalformedResponse, NoLogprobs
@@ -37,6 +37,10 @@ class ServerInfo:
     """The model's own, where it is on this machine and tokenizes as the server does."""
     adapter: bool = False
     """Whether the model is an adapter (LoRA) on another one."""
+
+    def check_token_ids(self, request: Request) -> None:
+        """Raises ValueError for token IDs that the model cannot have, or does not have, where that is known."""
+        check_token_ids(request, self.model, *([self.tokenizer.size] if self.tokenizer else []))
 
 
 async def probe(client: ApiClient, requested_model: str | None) -> tuple[ServerInfo, str | None]:
