@@ -82,7 +82,7 @@ class Plan:
 
     @cached_property
     def _counts_by_input(self) -> dict[str, int | str]:
-        """Hash of a prompt → its tokens, or why the engine refuses it; `_NOT_COUNTED` where a server does not count."""
+        """Hash of a prompt → its tokens, or why the engine refuses it; −2 where a server does not count."""
         counts: dict[str, int | str] = {}
         for request, _ in self.missing:
             if request.input not in counts:
