@@ -161,9 +161,7 @@ class Price:
             for name in ("all_tokens", "all_seconds"):
                 row[f"{name}_difference"] = float((b[name] - a[name]).mean())
             comparisons.append(row)
-        table = pd.DataFrame(comparisons).round(
-            {"all_tokens_difference": 4, "all_seconds_difference": 4},
-        )
+        table = pd.DataFrame(comparisons).round({"all_tokens_difference": 4, "all_seconds_difference": 4})
         corrected = {name: holm(table[name]) for name in ("valid_p", "correct_p")}
         # Decimal places would make the smallest ones 0.
         return table.assign(**{name: [float(f"{p:.4g}") for p in ps] for name, ps in corrected.items()})
