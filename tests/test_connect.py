@@ -1161,13 +1161,36 @@ QUESTIONS = [FRANCE, "Name three colours.", "Who wrote Hamlet?", "Say 'café' in
 
 
 def test_it_says_what_it_is(served, remote):
-    told = remote.fingerprint.components
-    assert told["system_fingerprint"] == served.fingerprint.id
-    assert (told["url"], told["model"], told["owned_by"]) == (served.url, served.model, "vllm")
+    assert dict(remote.fingerprint.components) == {
+        "engine": "server", "model": served.model, "system_fingerprint": served.fingerprint.id,
+    }  # fmt: skip
+    told = remote.fingerprint.notes
+    assert (told["url"], told["owned_by"]) == (served.url, "vllm")
     assert told["max_model_len"] == remote.window == served.fingerprint.components["max_model_len"]
     assert told["version"]
     assert remote.model == served.model
     assert remote.vocabulary[504] == b"The"
+
+
+def test_openais_field_has_the_servers_own_string(served, remote):
+    c = remote.chat(FRANCE, max_tokens=1)
+    assert c.to_openai()["system_fingerprint"] == served.fingerprint.id
+    assert c.system_fingerprint == remote.fingerprint.id != served.fingerprint.id
+
+
+@pytest.mark.slow
+def test_a_server_that_is_stopped_and_served_again_elsewhere_is_the_same_system(serving, db):
+    sweep = tk.sweep("Name {n} colours.", [{"n": n} for n in range(2, 8)], tk.grid(max_tokens=[2]))
+    options = {"kv_cache_memory_bytes": 512 << 20, "max_model_len": 2048, "aliases": ["gpt-4o-mini"]}
+    with serving(**options) as first, tk.connect(first.url, first.model) as engine:
+        assert len(sweep.run(engine, db)) == 6
+    with serving(**options, port=first.port + 1) as second:
+        assert (second.url != first.url, second.fingerprint.id) == (True, first.fingerprint.id)
+        for name in (second.model, "gpt-4o-mini", None):
+            with tk.connect(second.url, name) as engine:
+                plan = sweep.plan(engine, db)
+                assert (plan.stored, len(plan.missing)) == (6, 0)
+                assert len(sweep.run(engine, db)) == 6
 
 
 def test_greedy_text_and_logprobs_are_those_of_the_engine_in_this_process(engine, remote):

@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, strategies as st
+from ngram_engine import NGramEngine
 
 import toolkit as tk
 from toolkit.errors import PriceError
@@ -250,3 +252,65 @@ def test_tables_from_files_know_what_they_cost_and_not_who_asked(results, tmp_pa
     own, there = (r.costs(price=price).total for r in (results, again))
     assert there["cost"] == pytest.approx(own["cost"])
     assert np.isnan(there["spent"])
+
+
+# Choices of one seed
+
+LETTERS = NGramEngine("abcdefghijklmnopqrstuvwxyz \n")
+
+
+@pytest.mark.parametrize(
+    ("cells", "shared", "choices"),
+    [
+        (tk.grid(n=[3], seed=range(5)), 8, 15),  # seeds 0 to 6, of 15 choices
+        (tk.grid(n=[3], seed=[0, 3, 6]), 0, 9),
+        (tk.grid(n=[3], seed=[0, 2, 6]), 1, 9),
+        (tk.grid(n=[1, 3], seed=[5]), 1, 4),
+        (tk.grid(n=[2], seed=[0, 1], temperature=[0.5, 1.0]), 2, 8),
+        (tk.grid(n=[2], seed=[2**63 - 4, 2**63 - 3]), 1, 4),
+        (tk.grid(n=[1], seed=range(5)), 0, 5),
+        (tk.grid(n=[4]), 0, 4),
+        (tk.grid(seed=range(5)), 0, 5),
+        (tk.grid(temperature=[0], seed=range(5)), 0, 1),
+    ],
+)
+def test_a_plan_tells_that_consecutive_seeds_share_choices(tmp_path, cells, shared, choices):
+    note = tk.sweep("say a word", cells).plan(LETTERS, tmp_path / "run.db").note()
+    if shared:
+        assert note == (
+            f"choice j of seed s is drawn with seed s + j: of {choices} choices {shared} repeat the draw of another "
+            "seed. Take seeds that are n apart"
+        )
+    else:
+        assert "drawn with seed" not in note
+
+
+def test_other_prompts_share_no_choices(tmp_path):
+    rows = [{"w": word} for word in ("a", "b")]
+    plan = tk.sweep("say {w}", rows, tk.grid(n=[2], seed=[0, 5])).plan(LETTERS, tmp_path / "run.db")
+    assert plan.note() == ""
+    shared = tk.sweep("say {w}", rows, tk.grid(n=[2], seed=[0, 1])).plan(LETTERS, tmp_path / "run.db")
+    assert "of 8 choices 2 repeat" in repr(shared)
+    assert "of 8 choices 2 repeat" in shared._repr_html_()
+
+
+def test_both_notes_are_told(tmp_path):
+    cells = tk.grid(n=[2], seed=[0, 1]) + tk.grid(temperature=[0], seed=[0, 1])
+    note = tk.sweep("say a word", cells).plan(LETTERS, tmp_path / "run.db").note()
+    assert note.startswith("4 combinations are 3 cells")
+    assert ". choice j of seed s" in note
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 4)), max_size=6, unique=True))
+def test_shared_seeds_are_counted_as_one_by_one(pairs):
+    from toolkit.core.request import Request
+    from toolkit.experiments.plan import _shared_seeds
+
+    requests = [Request.chat("a", seed=seed, n=n).resolve({}) for seed, n in pairs]
+    seen, shared, total = set(), 0, 0
+    for seed, n in pairs:
+        for j in range(n):
+            shared, total = shared + (seed + j in seen), total + 1
+            seen.add(seed + j)
+    expected = (shared, total) if any(n > 1 for _, n in pairs) else (0, 0)
+    assert _shared_seeds(requests) == expected

@@ -1,3 +1,5 @@
+from fractions import Fraction
+from math import comb
 from typing import Literal
 
 import numpy as np
@@ -122,3 +124,44 @@ def test_mcnemar_and_holm_as_worked_by_hand():
     assert mcnemar(a, b) == {"first_only": 1, "second_only": 7, "p": pytest.approx(18 / 256)}
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1, 1])
+
+
+# The test of two arms
+
+
+def two_arms(first_only, second_only, both=5):
+    """A price of two arms, of which so many answers are valid in one alone."""
+    valid = [(True, False)] * first_only + [(False, True)] * second_only + [(True, True)] * both
+    measured = {"text": "", "verdict": "", "correct": None, "removed_mass": 0.0, "prompt_tokens": 1}
+    spent = {"completion_tokens": 2, "thinking_tokens": 0, "seconds": 0.123456, "thinking_seconds": 0.0}
+    rows = [
+        {"arm": arm, "row": i, "valid": pair[j], **measured, **spent}
+        for j, arm in enumerate(("free", "constrained"))
+        for i, pair in enumerate(valid)
+    ]
+    return tk.Price("form", tuple(rows), {}, {})
+
+
+def exact_p(first_only, second_only):
+    """McNemar's test by the definition, in whole numbers."""
+    n, k = first_only + second_only, min(first_only, second_only)
+    return min(Fraction(1), Fraction(2 * sum(comb(n, i) for i in range(k + 1)), 2**n))
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [(0, 0), (3, 3), (0, 5), (2, 9), (0, 14), (1, 20), (0, 16), (0, 40), (3, 60), (0, 500), (400, 2)],
+)
+def test_a_p_value_has_four_digits_and_is_never_zero(counts):
+    (row,) = two_arms(*counts).pairs().to_dict("records")
+    assert (row["valid_first_only"], row["valid_second_only"]) == counts
+    assert 0 < row["valid_p"] <= 1
+    assert row["valid_p"] == pytest.approx(float(exact_p(*counts)), rel=6e-4)
+    assert np.isnan(row["correct_p"])
+    assert row["all_seconds_difference"] == 0
+
+
+def test_a_p_value_below_all_numbers_is_the_smallest_one():
+    (row,) = two_arms(0, 1200).pairs().to_dict("records")
+    assert float(exact_p(0, 1200)) == 0
+    assert 0 < row["valid_p"] < 1e-320

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 from openai.types import Completion as OpenAICompletion
 from openai.types.chat import ChatCompletion
 
@@ -136,6 +137,52 @@ def test_bytes_that_are_no_character_at_all_count_in_the_offsets(made):
     for token, offset in zip(found.tokens[-1:], found.text_offset[-1:], strict=True):
         assert own.text[offset:] == token
     assert found.text_offset[:4] == [0, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text", "offsets"),
+    [
+        ([0, 7, 6, 0], "caf!caf", [0, 3, 3, 4]),  # the end-of-text token is left out
+        ([7, 0, 7, 7, 6], "caf!", [0, 0, 3, 3, 3]),
+        ([0, 7, 6, 0], "caf<|im_end|>!caf", [0, 3, 13, 14]),  # and here it is not
+        ([0, 7, 7, 7], "caf", [0, 3, 3, 3]),
+        ([0, 1, 7, 2, 6], "caf\u00e9!", [0, 3, 3, 3, 4]),  # within a character
+        ([0, 3, 7, 4, 5, 6], "caf \U0001f389!", [0, 3, 4, 4, 4, 5]),
+        ([7, 7], "", [0, 0]),
+        ([0, 6, 6, 6], "caf!", [0, 3, 4, 4]),  # cut by a stop string
+        ([0, 7, 6, 0, 0], "caf!c", [0, 3, 3, 4, 5]),  # both
+        ([7, 8, 7, 6], "\ufffd!", [0, 0, 1, 1]),
+        ([0, 6, 0], "af!caf", [0, 3, 4]),  # white space that a tokenizer takes away: as the tokens say
+    ],
+)
+def test_tokens_that_the_text_lacks_have_no_length(made, tokens, text, offsets):
+    assert legacy(made, choice(tokens, [-1] * len(tokens), text=text)).logprobs.text_offset == offsets
+
+
+CHARACTERS = ([0], [6], [7], [8], [1, 2], [1, 7, 2], [3, 4, 5], [3, 7, 4, 5])
+"""Tokens of whole characters, with a special one within some."""
+
+
+@given(st.lists(st.sampled_from(CHARACTERS), max_size=8), st.booleans())
+def test_every_token_of_the_text_stands_at_its_offset(characters, is_cut):
+    """Hidden tokens are the special ones: the text is that of all others."""
+    from toolkit.core.openai_format import _text_offsets
+
+    ids = [i for tokens in characters for i in tokens]
+    visible = b"".join(PIECES[i] for i in ids if i != 7).decode("utf-8", "replace")
+    text = visible[: len(visible) // 2] if is_cut else visible
+    offsets = _text_offsets([PIECES[i] for i in ids], text)
+    assert offsets == sorted(offsets)
+    assert all(0 <= offset <= len(text) for offset in offsets)
+    for i, offset in zip(ids, offsets, strict=True):
+        if i in (0, 6):
+            assert PIECES[i].decode().startswith(text[offset : offset + len(PIECES[i])])
+
+
+def test_a_prompts_first_token_that_the_text_lacks_has_no_length(made):
+    prompt = dataclasses.replace(choice([7, 0], [np.nan, -3], [[(0, np.nan)], [(0, -1)]]), index=PROMPT)
+    own = choice([6, 0], [-1, -2], [[(6, -1)]] * 2, text="caf!caf")
+    assert legacy(made, own, prompt).logprobs.text_offset == [0, 0, 3, 4]
 
 
 def test_echo(made):

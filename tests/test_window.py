@@ -184,3 +184,28 @@ def test_a_system_message_in_the_history_stays(counter):
     fitted = prompt.fit({}, sized(counter, counter.count(prompt.messages()) - 5), 10, "turns")
     assert fitted.messages[0] == history[0]
     assert fitted.dropped["turns"] in (2, 4)
+
+
+class Refusing:
+    """Its chat template takes no conversation of fewer messages than `least`, or of more than `most`."""
+
+    window = 60
+
+    def __init__(self, least=0, most=100):
+        self.least, self.most = least, most
+
+    def count(self, turns):
+        if not self.least <= len(turns) <= self.most:
+            raise ValueError("the model's chat template refuses these messages: roles must alternate")
+        return 20 * len(turns)
+
+
+def test_what_the_template_refuses_is_told_as_that():
+    prompt = tk.Prompt("{q}", history=TURNS)
+    with pytest.raises(ValueError, match=r"^the model's chat template refuses these messages"):
+        prompt.fit(ROW, Refusing(most=3), 10, "turns")
+    with pytest.raises(
+        ValueError, match=r"do not fit .* What is left .* cannot be sent: the model's chat template"
+    ):
+        prompt.fit(ROW, Refusing(least=5), 10, "turns")
+    assert prompt.fit(ROW, Refusing(), 10, "turns").prompt_tokens == 20

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from toolkit.core.choice import Choice, Floats, Ints, Token
+from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.openai_format import chat_choice, text_choice
 from toolkit.core.request import ResolvedRequest
 from toolkit.structured.tools import ToolCall
@@ -59,7 +60,8 @@ class Completion:
     usage: Usage
     model: str
     system_fingerprint: str
-    """`fp_…`, the ID of the Fingerprint of the engine that generated it."""
+    """`fp_…`, the ID of our Fingerprint of the engine that generated it. The string that a server itself sends is in
+    `to_openai()`."""
     id: str
     created: float
     """Unix time in seconds at which the completion was finished."""
@@ -78,6 +80,8 @@ class Completion:
     requested it. Its first token has no log probability: NaN, with rank 0."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """How the request was made and sent: few-shot examples, what was left out, renamed roles."""
+    fingerprint: Fingerprint | None = None
+    """The record behind `system_fingerprint`; None where the engine does not add it."""
 
     @classmethod
     def failed(
@@ -191,8 +195,13 @@ class Completion:
                 for c in self.choices
             ],
             "usage": self.usage.to_openai(),
-            "system_fingerprint": self.system_fingerprint,
+            "system_fingerprint": self._openai_fingerprint,
         }
+
+    @property
+    def _openai_fingerprint(self) -> str | None:
+        """A server's own string, as it sent it; of an engine on this machine our ID."""
+        return self.system_fingerprint if self.fingerprint is None else self.fingerprint.system_fingerprint
 
     def __repr__(self) -> str:
         if self.error is not None:

@@ -53,7 +53,7 @@ COMPONENTS = {
 }
 """Descriptions of the components of a local engine. The names are part of the key of a cached fingerprint."""
 SERVED = {
-    "url": "server's address",
+    "url": "server's address, where nothing better tells the system",
     "owned_by": "owner of the model, as the server reports it",
     "root": "what the model is, as the server reports it",
     "version": "version of the server",
@@ -79,8 +79,8 @@ class Fingerprint:
     components: Mapping[str, Any]
     """Plain data by name; all of it goes into the ID. `COMPONENTS` describes each."""
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """Recorded, but without effect on the output, so not in the ID: paths, vLLM's own string, and the `arguments` to
-    make an engine like this one."""
+    """Recorded, but without effect on the output, so not in the ID: paths, vLLM's own string, the `arguments` to
+    make an engine like this one, and the address of a server that is known by its own string."""
 
     @cached_property
     def id(self) -> str:
@@ -88,9 +88,20 @@ class Fingerprint:
         return "fp_" + digest(dict(self.components), size=5)
 
     @property
+    def is_server(self) -> bool:
+        """Whether it is of a server, and so has what the server reports."""
+        return self.components.get("engine") == "server"
+
+    @property
+    def system_fingerprint(self) -> str | None:
+        """The string in the field of that name in OpenAI's API: a server's own, None where it sends none; of an
+        engine on this machine its ID."""
+        return self.components.get("system_fingerprint") if self.is_server else self.id
+
+    @property
     def known(self) -> bool:
         """False for a server that reports nothing about its system: equal fingerprints may hide two systems."""
-        return self.components.get("engine") != "server" or bool(self.components.get("system_fingerprint"))
+        return not self.is_server or bool(self.system_fingerprint)
 
     def diff(self, other: Fingerprint) -> Difference:
         """The components that differ. Empty if, and only if, the IDs are equal."""

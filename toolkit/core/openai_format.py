@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from typing import Any
 
 from toolkit.core.choice import UNLIKELY, UNNAMED, Choice, Token
@@ -58,11 +59,6 @@ def text_choice(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
 
 def _text_logprobs(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
     tokens = (*(echoed.tokens if echoed else ()), *choice.tokens)
-    # Offsets in characters of the text so far: bytes of an unfinished character do not count until it ends.
-    decoder, offsets, length = codecs.getincrementaldecoder("utf-8")("replace"), [], 0
-    for token in tokens:
-        offsets.append(length)
-        length += len(decoder.decode(token.bytes))
 
     def top_logprobs(token: Token) -> dict[str, float] | None:
         if token.logprob is None:
@@ -75,8 +71,45 @@ def _text_logprobs(choice: Choice, echoed: Choice | None) -> dict[str, Any]:
         "tokens": [_token_text(t.bytes, "bytes:") for t in tokens],
         "token_logprobs": [None if t.logprob is None else _finite(t.logprob) for t in tokens],
         "top_logprobs": [top_logprobs(t) for t in tokens],
-        "text_offset": offsets,
+        "text_offset": _text_offsets([token.bytes for token in tokens], choice.text),
     }
+
+
+def _text_offsets(tokens: Sequence[bytes], text: str) -> list[int]:
+    """Where each token begins in a text, in characters: bytes of an unfinished character do not count until it ends.
+
+    The text may lack special tokens, which then have no length, and what a stop string has cut.
+    """
+    hidden = _hidden_tokens(tokens, text)
+    decoder, offsets, length = codecs.getincrementaldecoder("utf-8")("replace"), [], 0
+    for token, is_hidden in zip(tokens, hidden, strict=True):
+        offsets.append(min(length, len(text)))
+        length += 0 if is_hidden else len(decoder.decode(token))
+    return offsets
+
+
+def _hidden_tokens(tokens: Sequence[bytes], text: str) -> list[bool]:
+    """Which tokens a text lacks. None, where leaving out those that are not at their place does not give the text
+    (some tokenizers change white space), or its beginning, since a stop string may have cut the end."""
+    if _is_beginning(b"".join(tokens), text):
+        return [False] * len(tokens)
+    decoder, length, hidden = codecs.getincrementaldecoder("utf-8")("replace"), 0, []
+    for token in tokens:
+        state = decoder.getstate()
+        piece = decoder.decode(token)
+        end = min(len(text), length + len(piece))
+        hidden.append(text[length:end] != piece[: end - length] or (length == len(text) and bool(piece)))
+        if hidden[-1]:
+            decoder.setstate(state)
+        else:
+            length = end
+    rest = b"".join(token for token, is_hidden in zip(tokens, hidden, strict=True) if not is_hidden)
+    return hidden if _is_beginning(rest, text) else [False] * len(tokens)
+
+
+def _is_beginning(raw: bytes, text: str) -> bool:
+    """Whether a text is what bytes say, or its beginning."""
+    return raw.decode("utf-8", "replace").startswith(text)
 
 
 def _token_text(raw: bytes, mark: str = "") -> str:

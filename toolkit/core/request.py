@@ -17,6 +17,10 @@ from toolkit.prompts.prompt import Rendered
 from toolkit.structured.response_format import ResponseFormat, response_format
 from toolkit.structured.tools import Tool, calls_schema, tool_choice, tools as as_tools
 
+_ID_BITS = 128
+"""Token IDs of more bits are refused at once: JSON cannot hold integers of any length. Which of the smaller ones a
+model has, its engine knows."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -131,18 +135,36 @@ class Request:
 
     @cached_property
     def constraint(self) -> ResponseFormat | None:
-        """The response format that the engine enforces: the request's own, or that of forced tool calls."""
+        """The response format that the engine enforces: the request's own, or that of forced tool calls. Raises
+        ValueError where it leaves no answer (see `_allowed_choices`)."""
         if not self.must_call:
-            return self.response_format
+            return self._allowed_choices
         schema = calls_schema(self.tools, str(self.tool_choice))
         return response_format(
             {"type": "json_schema", "json_schema": {"name": self.tool_choice, "schema": schema}}
         )
 
+    @property
+    def _allowed_choices(self) -> ResponseFormat | None:
+        """The response format, without the choices that contain a bad word. An engine bans a word in one of its
+        tokenizations: a grammar would lead to another one. Raises ValueError where no choice is left."""
+        form, banned = self.response_format, self.sampling.bad_words
+        if form is None or form.kind != "choice" or not banned:
+            return form
+        words = [stripped for word in banned if (stripped := word.lstrip())]  # as vLLM takes them
+        allowed = [choice for choice in form.choices if not any(w in choice for w in words)]
+        if not allowed:
+            raise ValueError(
+                f"each of the choices {', '.join(map(repr, form.choices))} contains one of bad_words "
+                f"({', '.join(map(repr, banned))}): leave out one of the two"
+            )
+        return response_format({"type": "choice", "choice": allowed})
+
     def logprobs_mode(self, engine: str | None) -> str | None:
         """The mode of a completion's log probabilities on an engine with that mode: under a grammar, vLLM takes the
         raw ones after the grammar's mask."""
-        return "constrained_logprobs" if self.constraint and engine == "raw_logprobs" else engine
+        constrained = self.response_format is not None or self.must_call
+        return "constrained_logprobs" if constrained and engine == "raw_logprobs" else engine
 
     @property
     def has_images(self) -> bool:
@@ -235,4 +257,19 @@ def _text_or_ids(name: str, value: Any) -> str | tuple[int, ...] | None:
         ids = None
     if ids is None or any(i < 0 for i in ids):
         raise ValueError(f"{name} must be a string or a list of token ids, got {value!r}")
+    if any(i.bit_length() > _ID_BITS for i in ids):
+        raise ValueError(f"{name} has a token id of more than {_ID_BITS} bits: no vocabulary is so large")
     return ids
+
+
+def check_token_ids(request: Request, model: str, vocabulary_size: int = 1 << 31) -> None:
+    """Raises ValueError for a token ID of prompt or prefix that is not in the vocabulary of the model; by default for
+    one that is in none, since IDs have 32 bits."""
+    for name in ("prompt", "prefix"):
+        ids = getattr(request, name)
+        if isinstance(ids, tuple) and max(ids, default=0) >= vocabulary_size:
+            outside = next(i for i in ids if i >= vocabulary_size)
+            raise ValueError(
+                f"{name} has the token id {outside}, and those of {model} are 0 to {vocabulary_size - 1}: was it "
+                "encoded by another model's tokenizer?"
+            )

@@ -146,7 +146,7 @@ class Sampling:
     ignore_eos: bool | None = None
     """Continue after the end-of-text token, up to max_tokens."""
     bad_words: tuple[str, ...] | None = None
-    """Words that are never generated."""
+    """Words that are never generated; with a choice as response_format, no choice that contains one."""
     allowed_token_ids: tuple[int, ...] | None = None
     """Only these tokens may be generated."""
     include_stop_str_in_output: bool | None = None

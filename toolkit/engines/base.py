@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -13,7 +14,7 @@ from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request
 from toolkit.core.sampling import Sampling
 from toolkit.engines import branching, scoring
-from toolkit.errors import NotTold, RequestError
+from toolkit.errors import EngineError, NotTold, RequestError
 from toolkit.prompts.messages import Message
 from toolkit.prompts.prompt import Rendered
 from toolkit.tokenizers.huggingface import Tokenizer
@@ -68,7 +69,8 @@ class Engine(ABC):
     def encode(self, request: Request | str | Rendered | Sequence[Message]) -> tuple[int, ...]:
         """The prompt's token IDs for a request or for messages, by the model's own tokenizer and chat template.
 
-        Raises ValueError when the chat template refuses the messages, NotTold where a server does not report them.
+        Raises ValueError when the chat template refuses the messages, or the request cannot be prepared for another
+        reason; NotTold where a server does not report them.
         """
 
     def count(self, request: Request | str | Rendered | Sequence[Message]) -> int:
@@ -229,6 +231,21 @@ class Engine(ABC):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def request_errors() -> Iterator[None]:
+    """Around what is done for one request alone, by an engine or a plan: whatever fails there is a ValueError, which
+    is an error of that request. An EngineError concerns every request, and stays what it is."""
+    try:
+        yield
+    except (EngineError, ValueError):
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"this request cannot be handled ({type(error).__name__}: {error}): look at its messages, token ids, "
+            "tools and schema"
+        ) from error
 
 
 def reported_window(engine: Engine) -> int | None:

@@ -70,6 +70,9 @@ def connect(
     tokens; where there are none, texts are compared, and log probabilities come without IDs. Whether a server
     supports log probabilities and seeds is probed.
 
+    What is stored belongs to a system: of `toolkit.serve`, to its own fingerprint and the model, at whatever address;
+    of other servers, to the address and what the server reports.
+
     Raises ValueError for a bad url, key or number. Later EngineError, at once, for a server that cannot be reached,
     or that refuses the key or the model.
 

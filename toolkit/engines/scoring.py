@@ -87,7 +87,8 @@ def prefix_choice(choice: Choice) -> Choice:
 
 def _documents(engine: Generates, texts: Sequence[Text], top_logprobs: int) -> list[Choice]:
     """Scores texts without a prompt, in several windows where they are longer than the context window."""
-    encoded = [engine.encode(Request(prompt=text)) for text in texts]  # type: ignore[arg-type]  # becomes a tuple
+    prompts = [Request(prompt=text) for text in texts]  # type: ignore[arg-type]  # becomes a tuple
+    encoded = [p.prompt if isinstance(p.prompt, tuple) else engine.encode(p) for p in prompts]
     for text, token_ids in zip(texts, encoded, strict=True):
         if not token_ids or max(token_ids) >= len(engine.vocabulary):
             raise ValueError(f"the tokenizer does not know the tokens of {text!r}: there is nothing to score")

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit._internal.hashing import digest
+from toolkit._internal.text import shortened
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
-from toolkit.engines.base import Engine, reported_window
+from toolkit.engines.base import Engine, reported_window, request_errors
 from toolkit.errors import NotTold
 from toolkit.experiments.workload import Workload
 from toolkit.pricing.machine_time import machine_seconds
@@ -35,6 +36,8 @@ STORE = "runs/toolkit.db"
 """Where completions go when no store is named; every sweep may share it."""
 _NOT_COUNTED = -2
 """Stands for a number of prompt tokens that a server does not report."""
+_REASON_LENGTH = 200
+"""Characters of an engine's error that a plan shows."""
 
 
 def plan(workload: Workload, engine: Engine, store: Store | str | Path = STORE) -> Plan:
@@ -78,19 +81,26 @@ class Plan:
         return self.total - len(self.missing)
 
     @cached_property
-    def _prompt_counts(self) -> Wholes:
-        """(M,) prompt tokens of each missing request; −1 where it cannot be rendered, −2 where a server does not
-        count."""
-        counts: dict[str, int] = {}
+    def _counts_by_input(self) -> dict[str, int | str]:
+        """Hash of a prompt → its tokens, or why the engine refuses it; −2 where a server does not count."""
+        counts: dict[str, int | str] = {}
         for request, _ in self.missing:
             if request.input not in counts:
                 try:
-                    counts[request.input] = self.count(request)
+                    with request_errors():
+                        counts[request.input] = self.count(request)
                 except NotTold:
                     counts[request.input] = _NOT_COUNTED
-                except ValueError:
-                    counts[request.input] = -1
-        return np.array([counts[request.input] for request, _ in self.missing], np.int64)
+                except ValueError as error:
+                    counts[request.input] = str(error)
+        return counts
+
+    @cached_property
+    def _prompt_counts(self) -> Wholes:
+        """(M,) prompt tokens of each missing request; −1 where the engine refuses it, −2 where a server does not
+        count."""
+        counts = (self._counts_by_input[request.input] for request, _ in self.missing)
+        return np.array([-1 if isinstance(count, str) else count for count in counts], np.int64)
 
     @cached_property
     def _choice_limits(self) -> Wholes:
@@ -123,8 +133,8 @@ class Plan:
 
     @property
     def refused(self) -> tuple[ResolvedRequest, ...]:
-        """Missing requests that do not fit the context window, or that the chat template refuses: each will be a row
-        with an `error`."""
+        """Missing requests that do not fit the context window, or that cannot be prepared, mostly since the chat
+        template refuses them: each will be a row with an `error`."""
         return tuple(request for (request, _), fits in zip(self.missing, self._fits, strict=True) if not fits)
 
     @property
@@ -179,7 +189,21 @@ class Plan:
         return {"at": name, "least": least, "most": most, "too_long": too_long, "price": str(price)}
 
     def note(self) -> str:
-        """What was collapsed, in words; empty when nothing was."""
+        """What was collapsed, and which random draws the settings share, in words; empty where there is neither."""
+        return ". ".join(filter(None, [self._collapse_note(), self._shared_seeds_note()]))
+
+    def _shared_seeds_note(self) -> str:
+        """A note where two requests that differ in their seeds share choices: choice j of seed s is drawn with seed
+        s + j (see `Sampling.seed`)."""
+        shared, total = _shared_seeds(self.requests)
+        if not shared:
+            return ""
+        return (
+            f"choice j of seed s is drawn with seed s + j: of {total:,} choices {shared:,} repeat the draw of "
+            "another seed. Take seeds that are n apart"
+        )
+
+    def _collapse_note(self) -> str:
         if self.combinations == len(self.cells):
             return ""
         note = (
@@ -214,13 +238,21 @@ class Plan:
         number = self.uncounted
         return f" without those of {number:,} requests: the server does not count" if number else ""
 
-    def _refusal_reason(self) -> str:
-        if self.window is None:
-            return "the chat template refuses"
-        return f"do not fit the window of {self.window:,} tokens"
+    def _refusal_text(self) -> str:
+        """How many requests will be refused, and why; of several reasons other than the window, the first."""
+        reasons = [
+            r for request, _ in self.missing if isinstance(r := self._counts_by_input[request.input], str)
+        ]
+        too_long = len(self.refused) - len(reasons)
+        parts = [f"{too_long:,} do not fit the window of {self.window:,} tokens"] if too_long else []
+        if reasons:
+            example = "for example " if len(set(reasons)) > 1 else ""
+            parts.append(
+                f"{len(reasons):,} cannot be sent ({example}{shortened(reasons[0], _REASON_LENGTH)})"
+            )
+        return "; ".join(parts)
 
     def _table_rows(self) -> list[tuple[str, str]]:
-        refused = len(self.refused)
         return [
             ("cells", f"{len(self.cells):,} (of {self.combinations:,} combinations)"),
             ("completions", f"{self.total:,}"),
@@ -229,7 +261,7 @@ class Plan:
             ("prompt tokens", f"{self.prompt_tokens:,}{self._uncounted_note()}"),
             ("completion tokens", "{:,} to {:,}".format(*self.completion_tokens)),
             ("time", self._time_text()),
-            *([("refused", f"{refused:,} {self._refusal_reason()}")] if refused else []),
+            *([("refused", self._refusal_text())] if self.refused else []),
             ("fingerprint", self.fingerprint.id),
         ]
 
@@ -260,11 +292,11 @@ def _plan(workload: Workload, engine: Engine, store: Store) -> Plan:
         requests,
         cells,
         combinations,
-        _missing(requests, cells, store.stored(fingerprint.id)),
+        _missing(requests, cells, store.stored(fingerprint)),
         workload.body,
         engine.count,
         reported_window(engine),
-        _rate(store, fingerprint.id),
+        _rate(store, store.ids_of_system(fingerprint)),
     )
 
 
@@ -282,9 +314,25 @@ def _missing(
     )
 
 
-def _rate(store: Store, fingerprint: str) -> float | None:
+def _shared_seeds(requests: Iterable[ResolvedRequest]) -> tuple[int, int]:
+    """Of requests that are equal but for seed and n: how many choices have the seed of another's choice, and how many
+    choices there are; (0, 0) where no request with a seed has several choices."""
+    seeded = [r for r in requests if r.sampling.seed is not None]
+    if all(r.sampling.n in (None, 1) for r in seeded):
+        return 0, 0
+    groups: dict[Any, list[int]] = {}
+    for request in seeded:
+        sampling = request.sampling
+        others = tuple((name, value) for name, value in sampling.given().items() if name not in ("seed", "n"))
+        seeds = groups.setdefault((request.input, request.response_format, others), [])
+        seeds.extend(int(sampling.seed or 0) + j for j in range(sampling.n or 1))
+    total = sum(map(len, groups.values()))
+    return total - sum(len(set(seeds)) for seeds in groups.values()), total
+
+
+def _rate(store: Store, fingerprints: Sequence[str]) -> float | None:
     """Tokens processed per second of engine time."""
-    timings = store.completion_timings([fingerprint])
+    timings = store.completion_timings(fingerprints)
     timings = timings[timings["seconds"].notna()]
     seconds = float(machine_seconds(timings).sum()) if len(timings) else 0.0
     tokens = float((timings["prompt_tokens"] - timings["cached_tokens"] + timings["completion_tokens"]).sum())

@@ -50,7 +50,7 @@ def run(
             opened_store, run_number, engine, title, current_plan.total, current_plan.stored
         )
         _run_missing(current_plan, limits, generate or engine.generate, writer)
-    return Results.of(opened_store, sweep=current_plan.sweep, fingerprint=current_plan.fingerprint.id)
+    return Results.of(opened_store, sweep=current_plan.sweep, fingerprint=current_plan.fingerprint)
 
 
 def completions(workload: Workload, engine: Engine, store: Store | str | Path = STORE) -> list[Completion]:

@@ -61,8 +61,9 @@ def fit(
             kept[name] = shorten(kept[name], excess)
     try:
         prompt_tokens = count_tokens({})
-    except ValueError:
-        raise ValueError(_too_long(full_tokens, full_tokens, reserve, engine.window, {})) from None
+    except ValueError as error:
+        too_long = _too_long(full_tokens, full_tokens, reserve, engine.window, {})
+        raise ValueError(f"{too_long}. What is left without them cannot be sent: {error}") from None
     if prompt_tokens + reserve > engine.window:
         raise ValueError(_too_long(full_tokens, prompt_tokens, reserve, engine.window, dropped))
     return kept, dropped, prompt_tokens

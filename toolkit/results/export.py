@@ -141,6 +141,7 @@ def _completion(record: Mapping[str, Any], request: ResolvedRequest, fingerprint
         usage=Usage(record["prompt_tokens"], record["completion_tokens"], record["cached_tokens"]),
         model=str(fingerprint.components.get("model")),
         system_fingerprint=fingerprint.id,
+        fingerprint=fingerprint,
         id=record["id"],
         created=record["created"],
         seconds=record["seconds"],

@@ -73,9 +73,12 @@ class Results:
         return self._rows
 
     @classmethod
-    def of(cls, store: Store, sweep: str | None = None, fingerprint: str | None = None) -> Results:
-        """Everything in a store that belongs to a sweep (None: all) on a fingerprint (None: all). Where several
-        systems answer behind one address, also completions of the others that this one does not have."""
+    def of(
+        cls, store: Store, sweep: str | None = None, fingerprint: Fingerprint | str | None = None
+    ) -> Results:
+        """Everything in a store that belongs to a sweep (None: all) on the system of a fingerprint (a record, or the
+        ID of a stored one; None: all). Where several systems answer behind one address, also completions of the
+        others that this one does not have."""
         return cls(completions_table(store, sweep, fingerprint), store)
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit.core.completion import Completion
+from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.sampling import FIELDS
 from toolkit.prompts.messages import plain_text
 from toolkit.prompts.selectors import FEW_SHOT_AXES
@@ -44,7 +45,7 @@ _INTEGERS = (
 )  # fmt: skip
 
 
-def completions_table(store: Store, sweep: str | None, fingerprint: str | None) -> pd.DataFrame:
+def completions_table(store: Store, sweep: str | None, fingerprint: Fingerprint | str | None) -> pd.DataFrame:
     import pandas as pd
 
     names, rows = store.cell_rows(sweep, fingerprint)
@@ -70,8 +71,9 @@ def completions_table(store: Store, sweep: str | None, fingerprint: str | None) 
     joined = pd.concat([labels, fields, pd.DataFrame(columns)], axis=1)
     if fingerprint is not None and joined["system_fingerprint"].nunique() > 1:
         # Several systems have answered the same request: the answer of this one counts, else the first.
+        own = store.ids_of_system(fingerprint)
         joined = joined.sort_values("created").sort_values(
-            "system_fingerprint", key=lambda names: names != fingerprint, kind="stable"
+            "system_fingerprint", key=lambda names: ~names.isin(own), kind="stable"
         )
         joined = joined.drop_duplicates(["sweep", "cell", "repeat", "choice"])
     # Sorted here, since SQLite takes three times as long.

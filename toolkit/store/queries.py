@@ -8,12 +8,14 @@ COMPLETION_COLUMNS = (
     "tool_calls"
 )
 SAME_RUN_FINGERPRINTS = (
-    "(SELECT b.fingerprint FROM took a JOIN took b ON a.run = b.run WHERE a.fingerprint = {})"
+    "(SELECT b.fingerprint FROM took a JOIN took b ON a.run = b.run WHERE a.fingerprint IN ({}))"
 )
-"""The fingerprints that took part in a run with this one. Several systems may answer in turn behind one address: a
+"""The fingerprints that took part in a run with these. Several systems may answer in turn behind one address: a
 request that one of them has answered is not sent again. Each row keeps the fingerprint of the one that answered."""
-BELONGS_TO = f"(x.fingerprint = ?1 OR x.fingerprint IN {SAME_RUN_FINGERPRINTS.format('?1')})"
-"""Condition that the row x has the fingerprint ?1, or one that took part in a run with it."""
+_FINGERPRINTS = "SELECT value FROM json_each(?1)"
+_PEERS = SAME_RUN_FINGERPRINTS.format(_FINGERPRINTS)
+BELONGS_TO = f"({{0}}.fingerprint IN ({_FINGERPRINTS}) OR {{0}}.fingerprint IN {_PEERS})"
+"""Condition that a row has one of the fingerprints ?1 (a JSON list), or one that took part in a run with them."""
 COMPLETION_TIMINGS = """
 SELECT request, completions.fingerprint AS system_fingerprint, repeat, min(prompt_tokens) AS prompt_tokens,
        min(cached_tokens) AS cached_tokens, sum(completion_tokens) AS completion_tokens,
@@ -24,6 +26,7 @@ FROM completions LEFT JOIN runs ON runs.id = run
 WHERE choice >= 0 AND completions.fingerprint IN (SELECT value FROM json_each(?))
 GROUP BY request, completions.fingerprint, repeat
 """
+STORED_REPEATS = f"SELECT request, repeat FROM completions x WHERE {BELONGS_TO.format('x')} AND choice = 0"
 NEWEST_GRADES = """
 SELECT request, fingerprint, repeat, choice, thumb, score, note, created FROM grades
 WHERE number IN (SELECT max(number) FROM grades GROUP BY request, fingerprint, repeat, choice)
@@ -34,16 +37,17 @@ SELECT cells.sweep, cells.position AS cell, cells.labels, x.request, x.fingerpri
        x.completion_tokens, x.cached_tokens, x.seconds, x.first_token_seconds, x.run, x.position, x.created
 FROM completions x JOIN cells ON cells.request = x.request
   AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
-WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {BELONGS_TO}) AND x.choice >= 0
+WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {BELONGS_TO.format("x")}) AND x.choice >= 0
 """
 FAILED_ROWS = f"""
 SELECT cells.sweep, cells.position, cells.labels, x.request, x.fingerprint, x.repeat, 0, '', 'error', x.error,
        NULL, 0, 0, 0, NULL, NULL, x.run, NULL, max(x.created)
 FROM failures x JOIN cells ON cells.request = x.request
   AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
-WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {BELONGS_TO}) AND NOT EXISTS (
+WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {BELONGS_TO.format("x")}) AND NOT EXISTS (
     SELECT 1 FROM completions c WHERE c.request = x.request AND c.repeat = x.repeat AND (
-        c.fingerprint = x.fingerprint OR c.fingerprint IN {SAME_RUN_FINGERPRINTS.format("x.fingerprint")}))
+        c.fingerprint = x.fingerprint OR c.fingerprint IN {SAME_RUN_FINGERPRINTS.format("x.fingerprint")}
+        OR (?1 IS NOT NULL AND {BELONGS_TO.format("c")})))
 GROUP BY cells.sweep, cells.position, x.request, x.fingerprint, x.repeat
 """
 FAILED_ATTEMPTS = """

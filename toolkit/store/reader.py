@@ -16,15 +16,16 @@ from toolkit.core.completion import Completion, Usage
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import FIELDS
+from toolkit.core.server_fingerprint import same_system
 from toolkit.store.blobs import dump_json, unpack_arrays, unpack_vocabulary
 from toolkit.store.database import Database
 from toolkit.store.queries import (
-    BELONGS_TO,
     COMPLETED_ROWS,
     COMPLETION_TIMINGS,
     FAILED_ATTEMPTS,
     FAILED_ROWS,
     NEWEST_GRADES,
+    STORED_REPEATS,
     TOKEN_IDS,
     TOOL_CALLS,
 )
@@ -94,12 +95,13 @@ class StoreReader(Database):
         return pd.DataFrame(rows, columns=columns)
 
     def cell_rows(
-        self, sweep: str | None, fingerprint: str | None
+        self, sweep: str | None, fingerprint: Fingerprint | str | None
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Column names, and a row for each choice, or error, of each cell of a sweep (None: of all) on a fingerprint
-        (None: any) or one that took part in a run with it."""
-        names, rows = self.query(COMPLETED_ROWS, (fingerprint, sweep))
-        return names, rows + self.query(FAILED_ROWS, (fingerprint, sweep))[1]
+        """Column names, and a row for each choice, or error, of each cell of a sweep (None: of all) on the system of
+        a fingerprint (None: any) or one that took part in a run with it."""
+        system = None if fingerprint is None else dump_json(self.ids_of_system(fingerprint))
+        names, rows = self.query(COMPLETED_ROWS, (system, sweep))
+        return names, rows + self.query(FAILED_ROWS, (system, sweep))[1]
 
     def tool_calls(self) -> Iterator[tuple[Place, str, str]]:
         """(request, fingerprint, repeat, choice), name and arguments of each tool call."""
@@ -123,13 +125,27 @@ class StoreReader(Database):
                 formats[key] = parsed_format
         return formats
 
-    def stored(self, fingerprint: str) -> dict[str, set[int]]:
-        """Request key → the repeats that are complete on a fingerprint (see `BELONGS_TO`)."""
+    def stored(self, fingerprint: Fingerprint | str) -> dict[str, set[int]]:
+        """Request key → the repeats that are complete on the system of a fingerprint (see `BELONGS_TO`)."""
         repeats: dict[str, set[int]] = {}
-        query = f"SELECT request, repeat FROM completions x WHERE {BELONGS_TO} AND choice = 0"
-        for request, repeat in self._fetch_all(query, fingerprint):
+        for request, repeat in self._fetch_all(STORED_REPEATS, dump_json(self.ids_of_system(fingerprint))):
             repeats.setdefault(request, set()).add(repeat)
         return repeats
+
+    def ids_of_system(self, fingerprint: Fingerprint | str) -> list[str]:
+        """The IDs under which completions of a system are stored: that of the fingerprint, and those by which earlier
+        versions of the toolkit knew the same server. A fingerprint that is not stored must be the record itself."""
+        if isinstance(fingerprint, str):
+            try:
+                name, record = fingerprint, self.fingerprint(fingerprint)
+            except KeyError:
+                return [fingerprint]
+        else:
+            name, record = fingerprint.id, fingerprint
+        others = (
+            self._fetch_all("SELECT id FROM fingerprints WHERE id != ?", name) if record.is_server else []
+        )
+        return [name, *(other for (other,) in others if same_system(record, self.fingerprint(other)))]
 
     def sweeps(self) -> list[tuple[str, dict[str, Any]]]:
         """Id and body (see `Store.define`) of every sweep, the oldest first."""
@@ -184,6 +200,7 @@ class StoreReader(Database):
             usage=Usage(first["prompt_tokens"], tokens, first["cached_tokens"]),
             model=first["model"],
             system_fingerprint=fingerprint,
+            fingerprint=self.fingerprint(fingerprint),
             id=first["id"],
             created=first["created"],
             seconds=first["seconds"],

@@ -84,7 +84,8 @@ class Store(StoreReader):
             row = (time.time(), fingerprint.id, sweep)
             cursor = self._db.execute("INSERT INTO runs (created, fingerprint, sweep) VALUES (?, ?, ?)", row)
             run = int(cursor.lastrowid or 0)
-            self._db.execute("INSERT INTO took VALUES (?, ?)", (run, fingerprint.id))
+            system = [(run, name) for name in self.ids_of_system(fingerprint)]
+            self._db.executemany("INSERT INTO took VALUES (?, ?)", system)
             return run
 
     def end_run(self, run: int, seconds: float, joules: float | None) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from toolkit._internal.hashing import digest
 from toolkit.core.choice import Vocabulary
-from toolkit.core.request import Request
+from toolkit.core.request import Request, check_token_ids
 from toolkit.errors import ModelError
 from toolkit.prompts.messages import Messages, fold_system
 from toolkit.structured.tools import Tool, format_tool_call, tool, tools_prompt
@@ -41,13 +42,17 @@ class Tokenizer:
         except (OSError, ValueError) as error:
             raise ModelError(f"{path} has no tokenizer that transformers can load: {error}") from error
         self._path, self._revision = path, revision
+        self.name = Path(path).name
         self._cache: dict[str, tuple[int, ...]] = {}
 
     def encode(self, request: Request) -> tuple[int, ...]:
         """The token IDs of a request's prompt, or of its conversation in the chat template: (P,).
 
-        Raises ValueError when the model has no chat template, or its template rejects the conversation.
+        Raises ValueError when the model has no chat template, its template rejects the conversation, or a token ID is
+        not in its vocabulary.
         """
+        if isinstance(request.prompt, tuple) or isinstance(request.prefix, tuple):
+            check_token_ids(request, self.name, self.size)
         # Sweeps send the same conversation under many settings: it is rendered once.
         ids = self._cache.get(request.input)
         if ids is None:
@@ -244,6 +249,11 @@ class Tokenizer:
         except (OSError, ValueError):  # a tokenizer without a model
             return None
         return max(int(config.get_text_config().vocab_size), len(self.hf))
+
+    @cached_property
+    def size(self) -> int:
+        """The number of token IDs."""
+        return self._vocabulary_size or len(self.hf)
 
     @cached_property
     def hashes(self) -> dict[str, str]:

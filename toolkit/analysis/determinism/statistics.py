@@ -174,17 +174,21 @@ def _excess_agreement(a: Counts, b: Counts) -> Doubles:
     )
 
 
+SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
+"""The smallest positive number: no exact test gives p = 0."""
+
+
 def mcnemar(a: pd.Series[Any], b: pd.Series[Any]) -> dict[str, float]:
     """first_only and second_only (pairs in which one alone is true) and p, the two-sided exact test (McNemar 1947,
     doi:10.1007/BF02295996: a binomial over those that differ). a, b: paired values; pairs with a missing one are
-    left out; NaN where none is left."""
+    left out; NaN where none is left. p is at least the smallest positive number, where the test's is smaller."""
     from scipy.stats import binomtest
 
     paired = a.notna() & b.notna()
     first, second = a[paired].astype(bool), b[paired].astype(bool)
     first_only, second_only = int((first & ~second).sum()), int((second & ~first).sum())
     differing = first_only + second_only
-    p = float(binomtest(first_only, differing).pvalue) if differing else 1.0
+    p = max(float(binomtest(first_only, differing).pvalue), SMALLEST) if differing else 1.0
     counts = {"first_only": first_only, "second_only": second_only, "p": p}
     return counts if paired.any() else dict.fromkeys(counts, float("nan"))
 

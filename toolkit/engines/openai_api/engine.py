@@ -21,7 +21,8 @@ from toolkit.core.choice import Vocabulary
 from toolkit.core.completion import Completion, Delta
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
-from toolkit.engines.base import Engine
+from toolkit.core.server_fingerprint import server_fingerprint
+from toolkit.engines.base import Engine, request_errors
 from toolkit.engines.openai_api.client import ApiClient, closed_error
 from toolkit.engines.openai_api.probe import ServerInfo, probe, with_local_tokenizer
 from toolkit.engines.openai_api.prompt_tokens import PromptTokens
@@ -45,8 +46,10 @@ class ServerEngine(Engine):
 
     Its fingerprint has what the server reports: its address, the model, its own `system_fingerprint` and, of vLLM,
     version, context window and the model's path. What it does not report is None, which is unknown: two servers of
-    one fingerprint are then not known to be equal. The defaults of the model's generation config are not reported
-    either (`defaults` is empty); so every parameter that they could set is sent with each request.
+    one fingerprint are then not known to be equal. The string of a server of `toolkit.serve` stands for its whole
+    system: then that and the model alone are the identity, at whatever address. The defaults of the model's
+    generation config are not reported (`defaults` is empty); so every parameter that they could set is sent with
+    each request.
     """
 
     def __init__(
@@ -111,10 +114,12 @@ class ServerEngine(Engine):
         """The fingerprint of the server when it reports this `system_fingerprint`."""
         assert self._server is not None
         if system_fingerprint not in self._fingerprints:
-            components = {**self._server.components, "system_fingerprint": system_fingerprint}
             vocabulary_id = self._vocabulary_id
-            self._fingerprints[system_fingerprint] = Fingerprint(
-                components, {"tokenizer": vocabulary_id} if vocabulary_id else {}
+            self._fingerprints[system_fingerprint] = server_fingerprint(
+                self._server.components,
+                system_fingerprint,
+                adapter=self._server.adapter,
+                notes={"tokenizer": vocabulary_id} if vocabulary_id else {},
             )
         self._latest_system_fingerprint = system_fingerprint
         return self._fingerprints[system_fingerprint]
@@ -177,9 +182,11 @@ class ServerEngine(Engine):
 
     def encode(self, request: Request | str | Rendered | Sequence[Message]) -> tuple[int, ...]:
         chat_request = request if isinstance(request, Request) else Request.chat(request)
-        self._probe_once()
-        tokenized = self._client.wait(self._prompt_tokens.tokenized(chat_request))
-        return (*tokenized.prompt_ids, *tokenized.prefix_ids)
+        server = self._probe_once()
+        with request_errors():
+            server.check_token_ids(chat_request)
+            tokenized = self._client.wait(self._prompt_tokens.tokenized(chat_request))
+            return (*tokenized.prompt_ids, *tokenized.prefix_ids)
 
     def count(self, request: Request | str | Rendered | Sequence[Message]) -> int:
         """Prompt tokens: by vLLM exactly, by OpenAI's encoding an estimate (see `toolkit.count_tokens`). Raises
@@ -195,7 +202,8 @@ class ServerEngine(Engine):
                 f"{self.url} does not count tokens, and the tokenizer of {server.model} is not known"
             )
         try:
-            return OpenAITextTokenizer(encodings.bare(server.model), name).prompt(chat_request)[0]
+            with request_errors():
+                return OpenAITextTokenizer(encodings.bare(server.model), name).prompt(chat_request)[0]
         except ValueError as error:
             raise NotTold(str(error)) from None
 
@@ -261,18 +269,20 @@ class ServerEngine(Engine):
         """A request's completion, or its error. Raises EngineError for what concerns every request."""
         resolved = request.resolve(self.defaults)
         try:
-            async with self._slots:
-                body = await self._request_body(resolved)
-                response, seconds, retries = await self._client.create(body.fields, body.chat)
-            notes = {"retries": retries} if retries else {}
-            return self._completion(
-                self._parse(body, response), resolved, position, notes | _unsent_note(body), seconds
-            )
+            with request_errors():
+                async with self._slots:
+                    body = await self._request_body(resolved)
+                    response, seconds, retries = await self._client.create(body.fields, body.chat)
+                notes = {"retries": retries} if retries else {}
+                return self._completion(
+                    self._parse(body, response), resolved, position, notes | _unsent_note(body), seconds
+                )
         except ValueError as error:
             return self._failed(resolved, error, position)
 
     async def _request_body(self, request: ResolvedRequest) -> RequestBody:
         server = self._probed_server
+        server.check_token_ids(request)
         tokenized = (
             await self._prompt_tokens.tokenized(request) if sends_token_ids(request, server.dialect) else None
         )
@@ -292,12 +302,14 @@ class ServerEngine(Engine):
     ) -> Completion:  # fmt: skip
         self._generated_tokens += response.usage.completion_tokens
         notes = {**request.notes, **response.notes, **notes, **self._window_note(request, response)}
+        fingerprint = self._record_fingerprint(response.system_fingerprint)
         return Completion(
             request=request,
             choices=response.choices,
             usage=response.usage,
             model=self.model,
-            system_fingerprint=self._record_fingerprint(response.system_fingerprint).id,
+            system_fingerprint=fingerprint.id,
+            fingerprint=fingerprint,
             id=response.id or uuid.uuid4().hex,
             created=time.time(),
             seconds=seconds,
@@ -329,9 +341,10 @@ class ServerEngine(Engine):
         deltas: queue.SimpleQueue[Delta | None] = queue.SimpleQueue()
 
         async def work() -> None:
-            async with contextlib.aclosing(self._deltas(request.resolve(self.defaults))) as stream:
-                async for delta in stream:
-                    deltas.put(delta)
+            with request_errors():
+                async with contextlib.aclosing(self._deltas(request.resolve(self.defaults))) as stream:
+                    async for delta in stream:
+                        deltas.put(delta)
 
         future = self._client.start(work())
         future.add_done_callback(lambda _: deltas.put(None))

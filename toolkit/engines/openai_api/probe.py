@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit import models
-from toolkit.core.request import Request
+from toolkit.core.request import Request, check_token_ids
 from toolkit.core.sampling import Sampling
 from toolkit.engines.openai_api.client import KEY_HINT, ApiClient, RequestFailed
 from toolkit.engines.openai_api.dialect import Dialect, MalformedResponse, NoLogprobs
@@ -29,11 +29,18 @@ class ServerInfo:
     """What a server reports of itself, and what probing it showed."""
 
     model: str
+    """The name that requests have: maybe an alias."""
     dialect: Dialect
     components: Mapping[str, Any]
     """Of its fingerprint, without its system_fingerprint, which may change between responses."""
     tokenizer: Tokenizer | None
     """The model's own, where it is on this machine and tokenizes as the server does."""
+    adapter: bool = False
+    """Whether the model is an adapter (LoRA) on another one."""
+
+    def check_token_ids(self, request: Request) -> None:
+        """Raises ValueError for token IDs that the model cannot have, or does not have, where that is known."""
+        check_token_ids(request, self.model, *([self.tokenizer.size] if self.tokenizer else []))
 
 
 async def probe(client: ApiClient, requested_model: str | None) -> tuple[ServerInfo, str | None]:
@@ -49,13 +56,25 @@ async def probe(client: ApiClient, requested_model: str | None) -> tuple[ServerI
     components = {
         "engine": "server",
         "url": client.url,
-        "model": model,
+        "model": _first_name(model, models_by_name),
         "owned_by": model_info.get("owned_by"),
         "root": model_info.get("root"),
         "max_model_len": model_info.get("max_model_len"),
         "version": await _version(client) if vllm else None,
     }
-    return ServerInfo(model, dialect, components, None), fingerprint
+    return ServerInfo(model, dialect, components, None, bool(model_info.get("parent"))), fingerprint
+
+
+def _first_name(model: str, models_by_name: Mapping[str, Mapping[str, Any]]) -> str:
+    """The first of the names under which the server lists a model: the others are aliases."""
+    model_info = models_by_name.get(model, {})
+    if not model_info.get("root"):
+        return model
+    same = ("root", "parent", "owned_by")
+    aliases = [
+        name for name, info in models_by_name.items() if all(info.get(n) == model_info.get(n) for n in same)
+    ]
+    return aliases[0]
 
 
 async def _listed_models(client: ApiClient) -> dict[str, dict[str, Any]]:

@@ -138,8 +138,8 @@ def _format_fields(request: ResolvedRequest, dialect: Dialect) -> dict[str, Any]
     response_format, fields = request.response_format, dict[str, Any]()
     if response_format is not None and response_format.is_json:
         fields["response_format"] = response_format.to_openai()
-    elif response_format is not None:
-        fields["structured_outputs"] = _structured_outputs(response_format)
+    elif response_format is not None and request.constraint is not None:
+        fields["structured_outputs"] = _structured_outputs(request.constraint)
     if request.tools:
         choice = request.tool_choice
         function_choice = {"type": "function", "function": {"name": choice}}

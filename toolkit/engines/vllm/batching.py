@@ -46,10 +46,11 @@ def batches(requests: Iterable[ResolvedRequest]) -> list[list[ResolvedRequest]]:
         if 0 < len(groups[kind]) < _MIN_GROUP_SIZE and hosts:
             groups[min(hosts, key=len)].extend(groups[kind])
             groups[kind] = []
-    return [sorted(group, key=_prompt_key) for group in groups.values() if group]
+    return [sorted(group, key=prompt_key) for group in groups.values() if group]
 
 
-def _prompt_key(request: ResolvedRequest) -> tuple[str, ...]:
+def prompt_key(request: ResolvedRequest) -> tuple[str, ...]:
+    """Texts of the prompt, by which a batch is sorted: equal beginnings are neighbours."""
     if request.messages is not None:
         return tuple(text for m in request.messages for text in (m["role"], str(m["content"])))
     return (str(request.prompt),)

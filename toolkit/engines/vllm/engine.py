@@ -12,8 +12,8 @@ from toolkit.core.completion import Completion, Delta
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
-from toolkit.engines.base import Engine
-from toolkit.engines.vllm.batching import batches
+from toolkit.engines.base import Engine, request_errors
+from toolkit.engines.vllm.batching import batches, prompt_key
 from toolkit.engines.vllm.config import Spec
 from toolkit.engines.vllm.engine_thread import EngineThread, Job, PreparedRequest
 from toolkit.engines.vllm.images import with_images, with_images_fetched
@@ -108,7 +108,8 @@ class VLLMEngine(Engine):
 
     def encode(self, request: Request | str | Rendered | Sequence[Message]) -> tuple[int, ...]:
         chat_request = request if isinstance(request, Request) else Request.chat(request)
-        return (*self._encode_prompt(chat_request)[0], *self.tokenizer.prefix(chat_request))
+        with request_errors():
+            return (*self._encode_prompt(chat_request)[0], *self.tokenizer.prefix(chat_request))
 
     def _encode_prompt(self, request: Request) -> tuple[tuple[int, ...], Any]:
         """The token IDs of the prompt, and vLLM's own input where there are images. Raises ValueError."""
@@ -159,13 +160,19 @@ class VLLMEngine(Engine):
         resolved, failures = [], []
         for request in requests:
             try:
-                prepared = request.resolve(self.defaults)
-                self._check_response_format(prepared.constraint)
-                resolved.append(prepared)
+                resolved.append(self._resolve(request))
             except ValueError as error:
                 # Without the model's defaults: with them the request may be impossible.
                 failures.append(self._reader.failure(request.resolve({}), error, None))
         return resolved, failures
+
+    def _resolve(self, request: Request) -> ResolvedRequest:
+        """The request with every parameter explicit. Raises ValueError for one that cannot be sent."""
+        with request_errors():
+            resolved = request.resolve(self.defaults)
+            self._check_response_format(resolved.constraint)
+            prompt_key(resolved)  # the batch is sorted by it
+            return resolved
 
     def reset_prefix_cache(self) -> None:
         """Empties the prefix cache, when nothing runs: the next prompts are computed anew."""
@@ -205,10 +212,18 @@ class VLLMEngine(Engine):
                     sent = until
                 prepared, output = thread.next_output(job)
                 open_ -= 1
-                yield self._reader.completion(prepared, output)
+                yield self._completion(prepared, output)
         finally:
             if open_:
                 thread.cancel(job)
+
+    def _completion(self, prepared: PreparedRequest, output: Any) -> Completion:
+        """The completion of an output. One that cannot be read is an error of its request alone."""
+        try:
+            with request_errors():
+                return self._reader.completion(prepared, output)
+        except ValueError as error:
+            return self._reader.failure(prepared.request, error, prepared.position)
 
     def _submit(
         self, thread: EngineThread, job: Job, items: Sequence[tuple[int, ResolvedRequest]], first: int
@@ -224,9 +239,7 @@ class VLLMEngine(Engine):
     def stream_request(self, request: Request) -> Iterator[Delta]:
         thread = self._started_thread()
         try:
-            resolved = request.resolve(self.defaults)
-            self._check_response_format(resolved.constraint)
-            prepared = self._prepare(resolved, 0, 0)
+            prepared = self._prepare(self._resolve(request), 0, 0)
         except ValueError as error:
             raise RequestError(str(error)) from error
         prepared.streaming = True
@@ -272,7 +285,12 @@ class VLLMEngine(Engine):
             self._thread.close()
 
     def _prepare(self, request: ResolvedRequest, position: int, group: int) -> PreparedRequest:
-        """Raises ValueError for what vLLM would refuse, with a message that says what is allowed here."""
+        """Raises ValueError for what vLLM would refuse, with a message that says what is allowed here, and for
+        whatever else fails."""
+        with request_errors():
+            return self._prepared(request, position, group)
+
+    def _prepared(self, request: ResolvedRequest, position: int, group: int) -> PreparedRequest:
         components = self.fingerprint.components
         window, max_logprobs = components["max_model_len"], components["max_logprobs"]
         for name in ("top_logprobs", "prompt_logprobs"):

@@ -250,6 +250,8 @@ class EngineThread:
         except Exception as error:
             if "EngineDead" in type(error).__name__:
                 raise
+            with contextlib.suppress(Exception):  # of several choices some may have been added
+                self._llm.llm_engine.abort_request([request_id])
             job.outputs.put((prepared, error))
             return
         job.running[request_id] = prepared

@@ -54,6 +54,7 @@ class OutputReader:
             usage=Usage(len(prepared.token_ids), tokens, output.num_cached_tokens or 0),
             model=self._model,
             system_fingerprint=self._fingerprint.id,
+            fingerprint=self._fingerprint,
             id=uuid.uuid4().hex,
             created=time.time(),
             seconds=stats and stats.first_token_latency + stats.last_token_ts - stats.first_token_ts,
