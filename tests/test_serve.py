@@ -301,6 +301,7 @@ def test_the_key_is_shown_nowhere(server, own_home):
     assert not [text for text in shown if KEY in text]
     holding = [p for p in own_home.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
     assert [oct(p.stat().st_mode & 0o777) for p in holding] == ["0o600"]
+    assert server.log.stat().st_mode & 0o777 == 0o600  # prompts are in it, if it is asked to log them
     assert holding[0].parent.stat().st_mode & 0o077 == 0
 
 

@@ -15,7 +15,7 @@ from toolkit.serving.address import canonical_host, checked_hosts
 from toolkit.serving.auth_middleware import ApiKeyMiddleware
 from toolkit.serving.body_middleware import BodyLimitMiddleware
 from toolkit.serving.host_middleware import HOSTS_VARIABLE, HostMiddleware
-from toolkit.serving.http_protocol import LimitedHttpProtocol
+from toolkit.serving.server_main import _HTTP_PROTOCOL
 
 KEY = "sk-test-0123456789"
 
@@ -41,9 +41,7 @@ async def echo(scope, receive, send):
 @contextlib.contextmanager
 def served(app, **options):
     """The port of a uvicorn in a thread."""
-    config = uvicorn.Config(
-        app, port=0, log_level="error", lifespan="off", http=LimitedHttpProtocol, **options
-    )
+    config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", http=_HTTP_PROTOCOL, **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -65,7 +63,7 @@ def port():
             yield port
 
 
-def exchange(port, sent, wait=2.0, after=b""):
+def exchange(port, sent, wait=10.0, after=b""):
     """All that is answered to some bytes, until the server closes or says nothing for a while."""
     with socket.create_connection(("127.0.0.1", port), timeout=wait) as connection:
         connection.sendall(sent)
@@ -199,7 +197,8 @@ def test_web_pages_open_no_websockets(port, origin, host, status):
     ("header", "host"),
     [
         ("a.b", "a.b"), ("A.b:1", "a.b"), ("[::1]:1", "::1"), ("::1", "::1"), ("[0::1]", "::1"),
-        ("1.2.3.4", "1.2.3.4"), ("[::FFFF:1.2.3.4]", "1.2.3.4"), ("a.b.", "a.b"), ("", None), ("a b", None),
+        ("1.2.3.4", "1.2.3.4"), ("[::FFFF:1.2.3.4]", "1.2.3.4"), ("fe80::1%eth0", "fe80::1"),
+        ("[fe80::1%eth0]:1", "fe80::1"), ("a.b.", "a.b"), ("a%b", "a%b"), ("[a%b]", None), ("", None), ("a b", None),
         ("a/b", None), ("http://a", None),
         ("a:b", None), ("[a]", None), ("a@b", None), ("a?b", None), ("a\\b", None), ("a:123456", None), (":80", None),
     ],
@@ -339,18 +338,18 @@ def test_a_client_that_leaves_is_noticed_after_the_body():
 
 @pytest.fixture
 def hasty(monkeypatch):
-    monkeypatch.setattr(http_protocol, "_HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "_HEAD_SECONDS", 0.5)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET", b"GET / HTTP/1.1\r\nHost: localhost\r\nA: ", b"\r\n"])
 def test_a_head_that_does_not_come_is_not_waited_for(port, hasty, sent):
     begun = time.monotonic()
     answer = exchange(port, sent)
-    assert 0.2 < time.monotonic() - begun < 2
+    assert time.monotonic() - begun > 0.4
     if sent:
         head, _, body = answer.partition("\r\n\r\n")
         assert head.startswith("HTTP/1.1 408 Request Timeout")
-        assert "did not arrive within 0.3 s" in error_of(body)["message"]
+        assert "did not arrive within 0.5 s" in error_of(body)["message"]
     else:
         assert answer == ""
 
@@ -368,16 +367,19 @@ def test_a_head_that_trickles_is_not_waited_for(port, hasty):
 
 
 def test_the_second_head_on_a_connection_is_not_waited_for_either(port, hasty):
-    with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+        connection.makefile("rb") as answers,
+    ):
         connection.sendall(request())
-        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
+        assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
         connection.sendall(b"GET /second")
-        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 408 ")
+        assert b"HTTP/1.1 408 Request Timeout" in answers.read()
 
 
 def test_a_slow_answer_is_waited_for(hasty):
     async def slow(scope, receive, send):
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.8)
         await echo(scope, receive, send)
 
     with served(slow) as port:
@@ -390,7 +392,7 @@ def test_an_open_websocket_is_not_closed(hasty):
     async def patient(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.8)
         await send({"type": "websocket.send", "text": "still here"})
         await send({"type": "websocket.close"})
 

@@ -12,7 +12,9 @@ from toolkit.serving.registry import ServerRecord
 
 ANY_ADDRESS = ("", "0.0.0.0", "::")
 """Hosts that stand for all addresses of this machine."""
-_HOST_HEADER = re.compile(r"(\[[0-9a-f:.]+\]|[^][\s:,/?#@\\]+?)\.?(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
+_HOST_HEADER = re.compile(
+    r"(\[[0-9a-f:.]+(?:%[0-9a-z_.-]+)?\]|[^][\s:,/?#@\\]+?)\.?(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII
+)
 
 
 def is_loopback(host: str) -> bool:
@@ -36,9 +38,13 @@ def canonical_host(header: str) -> str | None:
     match = _HOST_HEADER.fullmatch(f"[{header}]" if header.count(":") > 1 and header[0] != "[" else header)
     if match is None:
         return None
-    host = match[1].lower().strip("[]")
+    host, in_brackets = match[1].lower(), match[1].startswith("[")
+    if in_brackets:
+        host = host[1:-1].partition("%")[
+            0
+        ]  # without the network interface, which an address of a link may have
     if not is_ip_address(host):
-        return None if match[1].startswith("[") else host
+        return None if in_brackets else host
     address = ipaddress.ip_address(host)
     return str(getattr(address, "ipv4_mapped", None) or address)
 

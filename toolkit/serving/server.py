@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock
 
-from toolkit._internal.files import toolkit_home
+from toolkit._internal.files import create_private, toolkit_home
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.display.progress import status
 from toolkit.engines.variant import Variant
@@ -341,7 +341,7 @@ def _start(record: ServerRecord) -> ServerRecord:
     log = Path(record.log)
     log.parent.mkdir(parents=True, exist_ok=True)
     delete_old_logs(log)
-    with _reserved_port(record) as bound, open(log, "ab") as output:
+    with _reserved_port(record) as bound, open(create_private(log), "ab") as output:
         record = replace(record, port=bound.getsockname()[1])
         record.remove()  # with the fingerprint of an earlier start, which marks it as ready
         record.write()  # the process reads it

@@ -28,6 +28,12 @@ class CheckedMediaConnector(MediaConnector):  # type: ignore[misc]
         super().__init__(*args, connection=downloads, allowed_media_domains=allowed_media_domains, **options)
 
     async def load_from_url_async(self, url: str, *args: Any, **options: Any) -> Any:
+        if url[:5].lower() == "file:" and self.allowed_local_media_path is None:
+            raise VLLMValidationError(
+                f"{url[:80]!r} is a file of the server: send the image itself, as a data: URL, or serve the model "
+                "with allowed_local_media_path='…', a folder that images may come from",
+                parameter="image_url",
+            )
         try:
             return await super().load_from_url_async(url, *args, **options)
         except Image.DecompressionBombError as error:
