@@ -878,6 +878,8 @@ def test_engine_arguments_of_the_command(words, expected):
         (["--api-key", "12345"], "set the environment variable VLLM_API_KEY to the key"),
         (["--no-api-key"], "set the environment variable VLLM_API_KEY to the key"),
         (["--aliases", '["gpt-4o"]'], "--aliases is no option: write --alias NAME"),
+        (["--allowed-hosts", '["a"]'], "--allowed-hosts is no option: write --allowed-host NAME"),
+        (["--allowed-host", "http://a.example"], "allowed_hosts must be host names, such as"),
         (["--served-model-name=mine"], "--served-model-name is no option: write --alias NAME"),
         (['--env={"A": "b"}'], "--env is no option: set the variables before the command"),
         (["--model", "/no/such/model"], "unknown model"),
