@@ -3,7 +3,7 @@
 import os
 import threading
 
-from toolkit._internal.files import data_folder, oldest_first, toolkit_home, write_atomically
+from toolkit._internal.files import create_private, data_folder, oldest_first, toolkit_home, write_atomically
 
 
 def test_home_follows_the_environment(monkeypatch, tmp_path):
@@ -42,3 +42,11 @@ def test_a_file_that_is_written_is_old_or_whole_to_those_who_read_it(tmp_path):
         seen.add(file.read_text())
     assert seen <= set(texts)
     assert os.listdir(tmp_path) == ["a.json"]  # no drafts
+
+
+def test_a_private_file_is_its_owners_and_stays_what_it_was(tmp_path):
+    assert create_private(tmp_path / "log") == tmp_path / "log"
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "log").write_text("old")
+    create_private(tmp_path / "log")
+    assert (tmp_path / "log").read_text() == "old"

@@ -82,7 +82,10 @@ def image(**url):
         ([{"role": "user", "content": [{"type": "audio"}]}], "has a part that is neither text nor image_url"),
         (image(), "has an image without its url"),
         (image(image_url={"url": "https://x", "detail": "huge"}), "detail must be one of auto, low, high"),
-        (image(image_url={"url": "no/such.png"}), "the image 'no/such.png' cannot be read"),
+        (
+            image(image_url={"url": "no/such.png"}),
+            r"the image 'no/such.png' in a message is neither an https: nor a data: URL: toolkit.image\(path\) makes",
+        ),
     ],
 )
 def test_bad_messages_are_refused(given, message):

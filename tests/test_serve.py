@@ -215,6 +215,85 @@ def test_web_pages_are_not_let_in(server):
 
 
 @pytest.mark.slow
+def test_web_pages_may_not_ask(server):
+    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    for path in ("/v1/chat/completions", "/metrics"):
+        request = urllib.request.Request(
+            server.url.removesuffix("/v1") + path,
+            headers={**asked, "Authorization": f"Bearer {KEY}"},
+            method="OPTIONS",
+        )
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
+        assert caught.value.code == 400
+        assert caught.value.headers["Access-Control-Allow-Origin"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", 200),
+        ("[::1]:8000", 200),
+        ("10.1.2.3:8000", 200),  # it listens on all addresses
+        (socket.gethostname(), 200),
+        ("evil.example", 403),
+        ("localhost.evil.example", 403),
+        ("", 403),
+    ],
+)
+def test_it_answers_to_its_own_names_only(server, host, expected):
+    assert status(server, "/health", Host=host) == status(server, "/v1/models", KEY, Host=host) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [0, -1, 129, 10**6, 2**70])
+def test_choices_are_limited(server, n):
+    with pytest.raises(openai.BadRequestError, match=r"n|integer") as caught:
+        server.client.chat.completions.create(
+            model="gpt-4o", messages=FRANCE, n=n, max_tokens=1, temperature=1
+        )
+    if n in (129, 10**6):
+        assert f"n must be at most 128, got {n}" in str(caught.value)
+        assert "VLLM_MAX_N_SEQUENCES" in str(caught.value)
+    with pytest.raises(openai.BadRequestError):
+        server.client.completions.create(model="gpt-4o", prompt="Hi", n=n, max_tokens=1, temperature=1)
+
+
+@pytest.mark.slow
+def test_a_large_body_is_refused(server):
+    with pytest.raises(openai.APIStatusError, match="at most 67,108,864 are allowed") as caught:
+        server.client.with_options(max_retries=0).completions.create(model="gpt-4o", prompt="x" * (65 << 20))
+    assert caught.value.status_code == 413
+    assert server.healthy
+
+
+@pytest.mark.slow
+def test_an_unused_connection_is_closed(server):
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - begun < 15
+
+
+@pytest.mark.slow
+def test_a_text_model_has_no_image_fetched(server):
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.settimeout(0.2)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/a.png"
+        part = {"type": "image_url", "image_url": {"url": url}}
+        with pytest.raises(openai.BadRequestError):
+            server.client.chat.completions.create(
+                model="gpt-4o", messages=[{"role": "user", "content": [part]}]
+            )
+        with pytest.raises(TimeoutError):
+            listening.accept()
+
+
+@pytest.mark.slow
 def test_the_key_is_shown_nowhere(server, own_home):
     seen = subprocess.run(["ps", "-eo", "args", "ww"], capture_output=True, text=True, check=True).stdout
     assert "toolkit.serving.server_main" in seen
@@ -222,6 +301,7 @@ def test_the_key_is_shown_nowhere(server, own_home):
     assert not [text for text in shown if KEY in text]
     holding = [p for p in own_home.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
     assert [oct(p.stat().st_mode & 0o777) for p in holding] == ["0o600"]
+    assert server.log.stat().st_mode & 0o777 == 0o600  # prompts are in it, if it is asked to log them
     assert holding[0].parent.stat().st_mode & 0o077 == 0
 
 
@@ -356,6 +436,15 @@ def test_the_command_runs_until_it_is_interrupted(own_home):
         ),
         ({"max_model_length": 5}, TypeError, "max_model_len"),
         ({"hf_overrides": len}, TypeError, "hf_overrides of a server must be plain data"),
+        (
+            {"allowed_hosts": "a.example"},
+            TypeError,
+            r"allowed_hosts must be a list of names, got 'a\.example'",
+        ),
+        ({"allowed_hosts": ["http://a.example"]}, ValueError, "allowed_hosts must be host names, such as"),
+        ({"allowed_hosts": ["*"]}, ValueError, "allowed_hosts must be host names, such as"),
+        ({"api_key": ""}, ValueError, "api_key must be of visible ASCII characters"),
+        ({"api_key": " "}, ValueError, "api_key must be of visible ASCII characters"),
         ({"threads": 0}, ValueError, "threads"),
         ({"env": {"A": 1}}, TypeError, "env must be a dict of strings"),
         ({"model": "/no/such/model"}, tk.ModelError, "unknown model '/no/such/model'"),
@@ -496,8 +585,8 @@ def test_its_environment_has_the_threads_that_were_asked_for(own_home, monkeypat
 
 
 def test_equal_records_are_found_and_others_not(own_home):
-    def made(host="127.0.0.1", port=None, api_key=None, aliases=(), **variant):
-        return _record(Variant(**variant), host, port, api_key, aliases)
+    def made(host="127.0.0.1", port=None, api_key=None, aliases=(), allowed_hosts=(), **variant):
+        return _record(Variant(**variant), host, port, api_key, aliases, allowed_hosts)
 
     from toolkit.serving.server import _serves
 
@@ -505,8 +594,31 @@ def test_equal_records_are_found_and_others_not(own_home):
     assert _serves(there, made())
     assert _serves(there, made(port=8123))
     others = [{"port": 8124}, {"api_key": KEY}, {"aliases": ["a"]}, {"threads": 1}, {"env": {"A": "b"}}]
-    others += [{"host": "127.0.0.2"}, {"arguments": {"max_model_len": 512}}]
+    others += [{"host": "127.0.0.2"}, {"arguments": {"max_model_len": 512}}, {"allowed_hosts": ["a"]}]
     assert not any(_serves(there, made(**other)) for other in others)
+
+
+def test_a_server_is_told_its_names_and_who_asks_passes_them_first(own_home):
+    for host, more, expected in (
+        ("127.0.0.1", (), "127.0.0.1"),
+        ("::1", ["A.example:80", "b"], "::1,a.example,b"),
+    ):
+        record = _record(Variant(), host, None, KEY, (), more)
+        assert _environment(record)["TOOLKIT_SERVER_HOSTS"] == expected
+        middleware = [flag for flag in command_line_flags(record) if flag.startswith("--middleware=")]
+        assert [flag.rpartition(".")[2] for flag in middleware] == [  # vLLM calls the last one first
+            "BodyLimitMiddleware", "ApiKeyMiddleware", "HostMiddleware"
+        ]  # fmt: skip
+
+
+def test_a_record_keeps_its_hosts_and_older_ones_have_none(own_home):
+    record = a_record(allowed_hosts=("a.example",))
+    record.write()
+    assert ServerRecord.read(record.file) == record
+    older = {name: value for name, value in asdict(record).items() if name != "allowed_hosts"}
+    record.file.write_text(json.dumps(older))
+    assert ServerRecord.read(record.file) == replace(record, allowed_hosts=())
+    record.file.unlink()
 
 
 def a_record(pid=0, born="", log="/nowhere", **more):
@@ -766,6 +878,8 @@ def test_engine_arguments_of_the_command(words, expected):
         (["--api-key", "12345"], "set the environment variable VLLM_API_KEY to the key"),
         (["--no-api-key"], "set the environment variable VLLM_API_KEY to the key"),
         (["--aliases", '["gpt-4o"]'], "--aliases is no option: write --alias NAME"),
+        (["--allowed-hosts", '["a"]'], "--allowed-hosts is no option: write --allowed-host NAME"),
+        (["--allowed-host", "http://a.example"], "allowed_hosts must be host names, such as"),
         (["--served-model-name=mine"], "--served-model-name is no option: write --alias NAME"),
         (['--env={"A": "b"}'], "--env is no option: set the variables before the command"),
         (["--model", "/no/such/model"], "unknown model"),

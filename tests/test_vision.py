@@ -1,6 +1,7 @@
 """Images, on a tiny vision-language model that the test makes itself, in a process of its own (one vLLM each)."""
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from toolkit.core.request import Request
 from vision import build
 
 folder = Path(sys.argv[1])
-engine = tk.load(str(build(folder / "model", tk.models.path())), max_logprobs=20, kv_cache_memory_bytes=256 << 20)
+engine = tk.load(str(build(folder / "model", tk.models.path())), max_logprobs=20, kv_cache_memory_bytes=256 << 20,
+                 allowed_media_domains=["127.0.0.1"])
 
 def picture(colour):
     stream = io.BytesIO()
@@ -28,8 +30,11 @@ def ask(*sources, text="What colour is this?"):
     parts = [{"type": "text", "text": text}, *map(tk.image, sources)]
     return [{"role": "user", "content": parts}]
 
+asked = []
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        asked.append(self.path)
         found = self.path == "/red.png"
         self.send_response(200 if found else 404)
         self.end_headers()
@@ -92,6 +97,8 @@ print(json.dumps({
     "blue": blue.logprobs.tolist(), "none": none.logprobs.tolist(), "fetched": fetched.logprobs.tolist(),
     "bare": engine.call(bare), "usage": red.usage.prompt_tokens, "both": both.usage.prompt_tokens,
     "none_usage": none.usage.prompt_tokens, "counted": counted, "after": after_counting.usage.prompt_tokens,
+    "asked": asked, "elsewhere": refused(ask(address.replace("127.0.0.1", "localhost") + "/red.png")),
+    "bomb": refused(ask(picture("red")[:16] + (60000).to_bytes(4) * 2 + picture("red")[24:])),
     "missing": refused(ask(address + "/none.png")), "reference": reference(),
     "long": refused(ask(picture("red"), text="word " * 1005)),
     "mixed": [c.error is None for c in sorted(mixed, key=lambda c: c.error or "")],
@@ -139,6 +146,13 @@ def test_a_picture_on_the_network_is_the_same_as_its_bytes(seen):
 
 
 @pytest.mark.slow
+def test_a_picture_on_the_network_is_asked_for_once_and_only_of_hosts_that_are_allowed(seen):
+    assert seen["asked"] == ["/red.png", "/none.png"]
+    assert "the host localhost is not among allowed_media_domains, 127.0.0.1" in seen["elsewhere"]
+    assert "too large to be decompressed" in seen["bomb"]
+
+
+@pytest.mark.slow
 def test_tokens_of_images_are_counted(seen):
     image = 4 + 3  # four features, and the marks around them
     assert seen["usage"] == seen["none_usage"] + image
@@ -169,3 +183,15 @@ def test_a_text_model_refuses_images(engine):
         tk.RequestError, match=r"1 image.s. were given, and this model takes none: it is a text-only"
     ):
         engine.chat([{"role": "user", "content": part}])
+
+
+def test_a_text_model_has_no_image_fetched(engine):
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.settimeout(0.2)
+        source = tk.image(f"http://127.0.0.1:{listening.getsockname()[1]}/a.png")
+        with pytest.raises(tk.RequestError, match="it is a text-only model"):
+            engine.chat([{"role": "user", "content": [source]}])
+        with pytest.raises(TimeoutError):
+            listening.accept()

@@ -36,3 +36,11 @@ def write_atomically(file: Path, text: str, mode: int = 0o666) -> None:
 def data_folder(name: str) -> Path:
     """A folder of the data that comes with the package: `data/` of the repository, `toolkit.data` where installed."""
     return Path(str(resources.files("toolkit.data") / name))
+
+
+def create_private(file: Path) -> Path:
+    """Makes an empty file that only its owner may read, unless there is one: for logs, which may hold prompts.
+    Returns the file."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    return file

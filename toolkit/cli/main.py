@@ -19,6 +19,7 @@ from toolkit.serving.server import Server, serve
 
 _SET_ELSEWHERE = {
     "api_key": "others can read a command line: set the environment variable VLLM_API_KEY to the key",
+    "allowed_hosts": "write --allowed-host NAME, once for each",
     "aliases": "write --alias NAME, once for each",
     "served_model_name": "write --alias NAME, once for each",
     "env": "set the variables before the command",
@@ -48,6 +49,13 @@ def main() -> None:
         "--alias", action="append", default=[], metavar="NAME", help="another name for the model"
     )
     serve_parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name of this machine, in URLs",
+    )
+    serve_parser.add_argument(
         "--openai", action="store_true", help="add the names of OpenAI's models as aliases"
     )
     serve_parser.add_argument("--threads", type=int, help="number of CPU threads")
@@ -57,7 +65,7 @@ def main() -> None:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         return demo(options.folder)
     try:
-        _serve(options, _engine_arguments(rest))
+        _serve(options, {"allowed_hosts": options.allowed_host, **_engine_arguments(rest)})
     except (EngineError, ModelError, TypeError, ValueError) as error:
         serve_parser.exit(1, f"{error}\n")
     except KeyboardInterrupt:

@@ -3,58 +3,125 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+MAX_IMAGE_BYTES = 50_000_000
+"""As much as OpenAI's API takes in a request."""
 _SIGNATURES = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 """What the supported formats begin with (RIFF also holds audio; `_format` checks further)."""
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
+_ENDLESS = (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 
 
 def image(source: Any) -> dict[str, Any]:
     """A content part {"type": "image_url", …} from a file, a file:, data: or https: URL, bytes, or a PIL image.
 
     A file is read now and its bytes become part of the request, so that a stored request can be sent again
-    anywhere. An https: URL stays as it is: the engine fetches it when it runs the request.
+    anywhere. An https: URL stays as it is: the engine fetches it when it runs the request. Messages name images by
+    data: and https: URLs only (see `image_part`): this function is the way to read a file.
 
-    Raises ValueError for anything but a PNG, JPEG, GIF or WebP image.
+    Raises ValueError for anything but a PNG, JPEG, GIF or WebP image of at most 50 MB in a regular file.
     """
-    return {"type": "image_url", "image_url": {"url": _url(source)}}
+    return _part(_url(source))
+
+
+def image_part(url: str) -> dict[str, Any]:
+    """The content part of an image in a message, from its URL. It never reads a file: messages may come from a file
+    themselves, whose author must not choose which files of this machine are sent.
+
+    Raises ValueError for anything but an http:, https: or data: URL.
+    """
+    if _scheme(url) not in ("http", "https", "data"):
+        raise ValueError(
+            f"the image {url[:80]!r} in a message is neither an https: nor a data: URL: toolkit.image(path) makes "
+            "the part of a message from a file, and Prompt.load(…, allow_files=True) reads those that its file names"
+        )
+    return _part(_url(url))
+
+
+def _part(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _url(source: Any) -> str:
-    if hasattr(source, "save") and hasattr(
-        source, "convert"
-    ):  # a PIL image, recognised without importing PIL
+    # A PIL image, recognised without importing PIL.
+    if hasattr(source, "save") and hasattr(source, "convert"):
         stream = io.BytesIO()
         picture = source if source.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else source.convert("RGB")
         picture.save(stream, format="PNG")
         source = stream.getvalue()
     if isinstance(source, bytes):
         return _data_url(source, "these bytes")
-    if isinstance(source, str) and source.lower().startswith(("https://", "http://")):
-        return source
-    if isinstance(source, str) and source.startswith("data:"):
+    scheme = _scheme(source) if isinstance(source, str) else None
+    if scheme in ("http", "https"):
+        return str(source)
+    if scheme == "data":
         return _data_url(decode_data_url(source), source[:40])
-    if isinstance(source, str) and source.startswith("file:"):
-        source = unquote(urlsplit(source).path)
+    if scheme == "file":
+        source = _file_path(source)
+    elif scheme and "://" in source:
+        raise ValueError(
+            f"the image {source[:80]!r} has the scheme {scheme}: give an https: or data: URL, or a file"
+        )
     if isinstance(source, (str, Path)):
-        return _data_url(_read(Path(source)), str(source))
+        return _data_url(_read(Path(source)), str(source)[:80])
     raise ValueError(f"an image is a path, a URL, bytes or a PIL image, got {source!r}")
 
 
+def _scheme(source: str) -> str | None:
+    match = _SCHEME.match(source)
+    return match[1].lower() if match else None
+
+
+def _file_path(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise ValueError(f"the image {url[:80]!r} is on the host {parts.netloc!r}: write file:///path")
+    return unquote(parts.path)
+
+
 def _read(path: Path) -> bytes:
+    name = str(path)[:80]
     try:
-        return path.expanduser().read_bytes()
-    except (OSError, ValueError) as error:
+        file = path.expanduser()
+        status = file.stat()
+        is_endless = stat.S_IFMT(status.st_mode) in _ENDLESS
+        raw = b"" if is_endless or status.st_size > MAX_IMAGE_BYTES else _read_at_once(file)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the home of an unknown user
         raise ValueError(
-            f"the image {str(path)[:80]!r} cannot be read ({type(error).__name__}): "
+            f"the image {name!r} cannot be read ({type(error).__name__}): "
             "give a file that exists, or an https: or data: URL"
         ) from None
+    if is_endless:
+        raise ValueError(
+            f"the image {name!r} is a device, a pipe or a socket, whose end may never come: give a file"
+        )
+    _check_size(status.st_size, name)
+    return raw
+
+
+def _read_at_once(file: Path) -> bytes:
+    """Bytes of a file, one more than allowed if it is longer; also of one that has become a pipe meanwhile."""
+    with open(file, "rb", opener=_open_at_once) as stream:
+        return stream.read(MAX_IMAGE_BYTES + 1) or b""
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check_size(size: int, source: str) -> None:
+    if size > MAX_IMAGE_BYTES:
+        raise ValueError(
+            f"the image {source!r} has {size:,} bytes, and at most {MAX_IMAGE_BYTES:,} are allowed: scale it down"
+        )
 
 
 def decode_data_url(url: str) -> bytes:
@@ -64,13 +131,15 @@ def decode_data_url(url: str) -> bytes:
         raise ValueError(
             f"an image's data: URL begins with data:image/png;base64, (or jpeg, …), got {url[:40]!r}"
         )
+    _check_size((len(url) - prefix.end()) // 4 * 3 - 2, url[:40])
     try:
         return base64.b64decode(url[prefix.end() :], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError(f"the image {url[:40]!r} is not valid base64: {error}") from None
 
 
 def _data_url(raw: bytes, source: str) -> str:
+    _check_size(len(raw), source)
     return f"data:image/{_format(raw, source)};base64,{base64.b64encode(raw).decode()}"
 
 

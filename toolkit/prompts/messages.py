@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolkit._internal.validation import encodable, unknown
-from toolkit.prompts.images import image
+from toolkit.prompts.images import image_part
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 Message = Mapping[str, Any]
@@ -20,8 +20,9 @@ _DETAILS = ("auto", "low", "high")
 def messages(given: str | Sequence[Message]) -> Messages:
     """A conversation as a tuple of {"role", "content"}; a string is one user message.
 
-    Content is text or OpenAI's parts: texts are joined by line breaks, images stay parts (see `image`). The
-    other fields of a response (`tool_calls`, `name`, …) are kept unless they are empty.
+    Content is text or OpenAI's parts: texts are joined by line breaks, images stay parts, with their data: or https:
+    URLs (`image` makes one of a file). The other fields of a response (`tool_calls`, …) are kept unless they are
+    empty.
 
     Raises ValueError for an empty conversation, an unknown role or a message without content.
     """
@@ -77,7 +78,7 @@ def _part(where: str, part: Any) -> dict[str, Any]:
         detail = source.get("detail", "auto")
         if detail not in _DETAILS:
             raise ValueError(f"{where}: detail must be one of {', '.join(_DETAILS)}, got {detail!r}")
-        content_part = image(source["url"])
+        content_part = image_part(source["url"])
         content_part["image_url"] |= {} if detail == "auto" else {"detail": detail}
         return content_part
     raise ValueError(f"{where} has a part that is neither text nor image_url, got {part!r}")

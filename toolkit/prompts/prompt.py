@@ -16,7 +16,7 @@ from toolkit.prompts.context_window import TokenCounter, fit
 from toolkit.prompts.example_pool import Item, Pool, row_id
 from toolkit.prompts.messages import Message, Messages, copy_messages, fold_system, messages
 from toolkit.prompts.messages_html import caption, view
-from toolkit.prompts.prompt_files import file_format, read_mapping
+from toolkit.prompts.prompt_files import file_format, read_mapping, with_files_read
 from toolkit.prompts.rows import (
     BlankValue,
     JoinedTexts,
@@ -371,12 +371,15 @@ class Prompt:
         return path
 
     @classmethod
-    def load(cls, path: str | Path) -> Prompt:
-        """A prompt from a YAML or JSON file. Raises ValueError or TypeError that names the file."""
+    def load(cls, path: str | Path, *, allow_files: bool = False) -> Prompt:
+        """A prompt from a YAML or JSON file. Raises ValueError or TypeError that names the file.
+
+        allow_files: whether images in its `history` may name files of this machine, which are then read and sent.
+        """
         path = Path(path)
         data = read_mapping(path)
         try:
-            return cls(**data)
+            return cls(**(with_files_read(data) if allow_files else data))
         except (ValueError, TypeError) as error:
             raise type(error)(f"{path}: {error}") from None
 

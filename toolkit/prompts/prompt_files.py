@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from toolkit.prompts.images import image
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -27,3 +30,28 @@ def file_format(path: Path) -> str:
     if path.suffix.lower() not in formats:
         raise ValueError(f"a prompt is saved as .yaml or .json, got {path.name!r}")
     return formats[path.suffix.lower()]
+
+
+def with_files_read(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a prompt, with the files that images in its `history` name in place of their names.
+
+    Raises ValueError for what `image` refuses.
+    """
+    history = data.get("history")
+    if not isinstance(history, list):
+        return dict(data)
+    return {**data, "history": [_message_with_files(turn) for turn in history]}
+
+
+def _message_with_files(turn: Any) -> Any:
+    if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), list):
+        return turn
+    return {**turn, "content": [_part_with_file(part) for part in turn["content"]]}
+
+
+def _part_with_file(part: Any) -> Any:
+    source = part.get("image_url") if isinstance(part, Mapping) else None
+    source = {"url": source} if isinstance(source, str) else source
+    if not isinstance(source, Mapping) or not isinstance(source.get("url"), str):
+        return part
+    return {**part, "image_url": {**source, **image(source["url"])["image_url"]}}

@@ -3,8 +3,12 @@
 __all__ = [
     "address",
     "auth_middleware",
+    "body_middleware",
     "client_environment",
     "command_line",
+    "error_response",
+    "host_middleware",
+    "http_protocol",
     "logs",
     "process_group",
     "registry",

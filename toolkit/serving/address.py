@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
+from collections.abc import Sequence
 
 from toolkit.errors import EngineError
 from toolkit.serving.registry import ServerRecord
+
+ANY_ADDRESS = ("", "0.0.0.0", "::")
+"""Hosts that stand for all addresses of this machine."""
+_HOST_HEADER = re.compile(
+    r"(\[[0-9a-f:.]+(?:%[0-9a-z_.-]+)?\]|[^][\s:,/?#@\\]+?)\.?(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII
+)
 
 
 def is_loopback(host: str) -> bool:
@@ -14,6 +22,45 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_ip_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def canonical_host(header: str) -> str | None:
+    """The host of a `Host` header, without port, in one spelling: small letters, the shortest form of an IPv6
+    address. Also that of a bare host. None for anything else."""
+    match = _HOST_HEADER.fullmatch(f"[{header}]" if header.count(":") > 1 and header[0] != "[" else header)
+    if match is None:
+        return None
+    host, in_brackets = match[1].lower(), match[1].startswith("[")
+    if in_brackets:
+        host = host[1:-1].partition("%")[
+            0
+        ]  # without the network interface, which an address of a link may have
+    if not is_ip_address(host):
+        return None if in_brackets else host
+    address = ipaddress.ip_address(host)
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def checked_hosts(hosts: Sequence[str]) -> tuple[str, ...]:
+    """Names by which others reach a server, each once. Raises TypeError for a single string, ValueError for anything
+    but a host name or an address."""
+    if isinstance(hosts, str):
+        raise TypeError(f"allowed_hosts must be a list of names, got {hosts!r}: write [{hosts!r}]")
+    for host in hosts:
+        if not isinstance(host, str) or canonical_host(host) is None or "*" in host:
+            raise ValueError(
+                "allowed_hosts must be host names, such as 'models.example.org', without scheme, path and wildcards, "
+                f"got {host!r}"
+            )
+    return tuple(dict.fromkeys(str(canonical_host(host)) for host in hosts))
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

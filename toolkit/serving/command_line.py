@@ -1,4 +1,4 @@
-"""The command line of vLLM's server."""
+"""The command line of vLLM's server, and what it is made of."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from toolkit._internal.validation import validate_api_key
+from toolkit.serving.address import is_loopback
 from toolkit.serving.registry import ServerRecord
 
 OPENAI = (
@@ -39,9 +41,13 @@ def command_line_flags(record: ServerRecord) -> list[str]:
     if "seed" not in record.arguments:
         # So that a request without a seed is sampled anew, not the same after every start.
         flags.append(f"--seed={secrets.randbits(31)}")
-    if record.api_key:
-        flags.append("--middleware=toolkit.serving.auth_middleware.ApiKeyMiddleware")
-    return flags
+    return [*flags, *(f"--middleware=toolkit.serving.{name}" for name in _middleware(record))]
+
+
+def _middleware(record: ServerRecord) -> list[str]:
+    """What a request passes, the last one first: who may not ask has no body read."""
+    key = ["auth_middleware.ApiKeyMiddleware"] if record.api_key else []
+    return ["body_middleware.BodyLimitMiddleware", *key, "host_middleware.HostMiddleware"]
 
 
 def _flag(name: str, value: Any) -> list[str]:
@@ -78,3 +84,15 @@ def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
                 f"{name} of a server must be plain data (text, numbers, lists, dicts), got {value!r}"
             ) from None
     return dict(arguments)
+
+
+def checked_key(api_key: str | None, host: str) -> str | None:
+    """Raises what `validate_api_key` does, and ValueError for a server without a key that other machines reach."""
+    if api_key is not None:
+        return validate_api_key(api_key)
+    if not is_loopback(host):
+        raise ValueError(
+            f"host={host!r} accepts requests from other machines: give an api_key, such as "
+            "secrets.token_urlsafe(), or set it as VLLM_API_KEY; or leave host out, for programs of this machine only"
+        )
+    return None

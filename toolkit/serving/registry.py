@@ -35,6 +35,8 @@ class ServerRecord:
     env: Mapping[str, str | None] = field(repr=False)
     """Variables on top of this process's environment; None for one to unset."""
     log: str
+    allowed_hosts: tuple[str, ...] = ()
+    """Further names by which others reach it."""
     machine: str = field(default_factory=platform.node)
     """The host name: machines may share a home folder, but not process numbers."""
     pid: int = 0
@@ -64,7 +66,8 @@ class ServerRecord:
         """None for a file that is no record of this version, or is gone."""
         try:
             data = json.loads(file.read_text())
-            return cls(**{**data, "names": tuple(data["names"])})
+            lists = {name: tuple(data[name]) for name in ("names", "allowed_hosts") if name in data}
+            return cls(**{**data, **lists})
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock
 
-from toolkit._internal.files import toolkit_home
-from toolkit._internal.validation import validate_api_key
+from toolkit._internal.files import create_private, toolkit_home
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.display.progress import status
 from toolkit.engines.variant import Variant
@@ -30,9 +29,10 @@ from toolkit.engines.vllm.hardware import device
 from toolkit.engines.vllm.plugin import MARK
 from toolkit.errors import EngineError
 from toolkit.models import DEFAULT
-from toolkit.serving.address import bound_socket, is_loopback, reachable_address, url_host
+from toolkit.serving.address import bound_socket, checked_hosts, reachable_address, url_host
 from toolkit.serving.client_environment import Environment
-from toolkit.serving.command_line import command_line_flags, plain_arguments, served_names
+from toolkit.serving.command_line import checked_key, command_line_flags, plain_arguments, served_names
+from toolkit.serving.host_middleware import HOSTS_VARIABLE
 from toolkit.serving.logs import START_MARK, delete_old_logs, log_excerpt
 from toolkit.serving.registry import ServerRecord, registry_folder
 
@@ -235,6 +235,7 @@ def serve(
     port: int | None = None,
     api_key: str | None = None,
     aliases: Sequence[str] = (),
+    allowed_hosts: Sequence[str] = (),
     threads: int | None = None,
     env: Mapping[str, str | None] | None = None,
     **arguments: Any,
@@ -252,13 +253,19 @@ def serve(
     port: None for a free one. api_key: the key that requests must send, for every path but /health (by default the
     variable VLLM_API_KEY, of env or of this process, if it is set). It is kept under TOOLKIT_HOME in a file that only
     the owner may read, so that other notebooks find the server. aliases: more names for the model in requests; those
-    of OpenAI's guides are `from toolkit.serve import OPENAI`. threads and env: as for `toolkit.Variant`. arguments:
-    any engine argument of vLLM, as plain data.
+    of OpenAI's guides are `from toolkit.serve import OPENAI`. allowed_hosts: further names by which others reach it,
+    through a proxy for example. It answers to localhost, to the address that it listens on and, where others reach
+    that, to the names of this machine: a web page could read it under a name of its own (DNS rebinding). threads and
+    env: as for `toolkit.Variant`. arguments: any engine argument of vLLM, as plain data.
 
-    Raises ModelError or TypeError as `toolkit.load` does, ValueError for a bad address or key, and EngineError when
-    another server has its port, or, with the end of its log, when it does not start.
+    A request has at most 64 MB and n=128 (more with the variable VLLM_MAX_N_SEQUENCES of env). Images that it names
+    are downloaded from public addresses only, or from the hosts that allowed_media_domains lists.
+
+    Raises ModelError or TypeError as `toolkit.load` does, ValueError for a bad address, host or key, and EngineError
+    when another server has its port, or, with the end of its log, when it does not start.
     """
-    requested = _record(Variant(model, arguments, threads, env or {}), host, port, api_key, aliases)
+    variant = Variant(model, arguments, threads, env or {})
+    requested = _record(variant, host, port, api_key, aliases, allowed_hosts)
     with _registry_lock():  # two notebooks that call this at once get one server
         running = next((r for r in ServerRecord.on_this_machine() if _serves(r, requested)), None)
         server = Server(running or _start(requested), ours=running is None)
@@ -283,12 +290,17 @@ def _registry_lock() -> FileLock:
 
 
 def _record(
-    variant: Variant, host: str, port: int | None, api_key: str | None, aliases: Sequence[str]
+    variant: Variant,
+    host: str,
+    port: int | None,
+    api_key: str | None,
+    aliases: Sequence[str],
+    allowed_hosts: Sequence[str] = (),
 ) -> ServerRecord:
     """The record of a server to start, without a process. Raises what `serve` raises for bad arguments."""
     env = dict(variant.env)
     default_key = env.pop("VLLM_API_KEY", os.environ.get("VLLM_API_KEY"))
-    key = _checked_key(api_key or default_key or None, host)
+    key = checked_key(default_key or None if api_key is None else api_key, host)
     spec = Spec.of(variant.model, variant.arguments)
     engine_arguments = dict(spec.arguments)
     # Every user of the machine can read a command line: the hub's token goes into the environment.
@@ -311,13 +323,14 @@ def _record(
         names=served_names(spec.model, aliases),
         api_key=key,
         env=env,
+        allowed_hosts=checked_hosts(allowed_hosts),
         log=str(toolkit_home() / "logs" / f"serve-{id}.log"),
     )
 
 
 def _serves(record: ServerRecord, requested: ServerRecord) -> bool:
     """Whether a running server is the one requested: equal settings, and its port unless 0 was requested."""
-    fields = ("spec", "host", "names", "api_key", "env")
+    fields = ("spec", "host", "names", "api_key", "env", "allowed_hosts")
     same = all(getattr(record, name) == getattr(requested, name) for name in fields)
     return same and requested.port in (0, record.port)
 
@@ -328,7 +341,7 @@ def _start(record: ServerRecord) -> ServerRecord:
     log = Path(record.log)
     log.parent.mkdir(parents=True, exist_ok=True)
     delete_old_logs(log)
-    with _reserved_port(record) as bound, open(log, "ab") as output:
+    with _reserved_port(record) as bound, open(create_private(log), "ab") as output:
         record = replace(record, port=bound.getsockname()[1])
         record.remove()  # with the fingerprint of an earlier start, which marks it as ready
         record.write()  # the process reads it
@@ -359,19 +372,8 @@ def _environment(record: ServerRecord) -> dict[str, str]:
     ours = {MARK: "1", "VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}
     if device()["kind"] == "cpu":
         ours |= THREADS
-    return subprocess_env({**record.env, "VLLM_API_KEY": record.api_key}, **ours)
-
-
-def _checked_key(api_key: str | None, host: str) -> str | None:
-    """Raises what `validate_api_key` does, and ValueError for a server without a key that other machines reach."""
-    if api_key is not None:
-        return validate_api_key(api_key)
-    if not is_loopback(host):
-        raise ValueError(
-            f"host={host!r} accepts requests from other machines: give an api_key, such as "
-            "secrets.token_urlsafe(), or set it as VLLM_API_KEY; or leave host out, for programs of this machine only"
-        )
-    return None
+    hosts = ",".join((record.host, *record.allowed_hosts))
+    return subprocess_env({**record.env, "VLLM_API_KEY": record.api_key, HOSTS_VARIABLE: hosts}, **ours)
 
 
 def _reserved_port(record: ServerRecord) -> socket.socket:

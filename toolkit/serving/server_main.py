@@ -23,6 +23,13 @@ from toolkit.tokenizers.huggingface import Tokenizer
 
 _SERVER_MODULES = ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.openai.api_server")
 """vLLM's module of the server: now, and before 0.32."""
+_LIMITS = {
+    "VLLM_MAX_N_SEQUENCES": "128",  # as in OpenAI's API
+    "VLLM_MAX_IMAGE_PIXELS": "89478485",  # from which Pillow warns of images that are bombs
+}
+"""What a request may ask of the server, unless the user's environment says otherwise."""
+_MEDIA_CONNECTOR = "toolkit.engines.vllm.media_connector"
+_HTTP_PROTOCOL = "toolkit.serving.http_protocol:LimitedHttpProtocol"
 _GUESSED_FORMAT = (
     "The chat template shows no known format of tool calls: {} is a guess. If the model's calls come as "
     "text, it was wrong"
@@ -37,9 +44,12 @@ def main() -> None:
     # By default vLLM constrains required tool calls to a grammar of its tool parser, which only xgrammar supports:
     # with guidance, our default, such requests fail. Now it is a JSON Schema, as for an engine in this process.
     os.environ.setdefault("VLLM_ENFORCE_STRICT_TOOL_CALLING", "0")
+    for name, value in _LIMITS.items():
+        os.environ.setdefault(name, value)
     tokenizer = spec.tokenizer()
     sys.argv += _tool_call_flags(tokenizer)
     server = _server_module()
+    os.environ.setdefault("VLLM_MEDIA_CONNECTOR", importlib.import_module(_MEDIA_CONNECTOR).NAME)
     _add_fingerprint_step(server, spec, record, tokenizer.hashes)
     _run(server)
 
@@ -80,8 +90,8 @@ def _run(server: ModuleType) -> None:
 def _add_fingerprint_step(
     server: ModuleType, spec: Spec, record: ServerRecord, hashes: dict[str, str]
 ) -> None:
-    """Wraps vLLM's `build_and_serve`, which takes the running engine and opens the server. A vLLM without
-    `--fingerprint-mode` sends no fingerprint, or its own."""
+    """Wraps vLLM's `build_and_serve`, which takes the running engine and opens the server, with uvicorn's options. A
+    vLLM without `--fingerprint-mode` sends no fingerprint, or its own."""
     original = server.build_and_serve
 
     async def build_and_serve(
@@ -90,7 +100,7 @@ def _add_fingerprint_step(
         resolved = fingerprint(spec, engine.vllm_config, hashes, in_process=False)
         args.fingerprint_mode, args.fingerprint_value = "custom", resolved.id
         record.write_fingerprint(resolved)
-        return await original(engine, address, sock, args, *rest, **options)
+        return await original(engine, address, sock, args, *rest, **options, http=_HTTP_PROTOCOL)
 
     server.build_and_serve = build_and_serve  # type: ignore[attr-defined]
 

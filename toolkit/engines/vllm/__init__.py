@@ -11,6 +11,8 @@ __all__ = [
     "hardware",
     "images",
     "logs",
+    "media_connector",
+    "media_download",
     "outputs",
     "plugin",
     "sampling_params",

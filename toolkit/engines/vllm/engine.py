@@ -16,7 +16,7 @@ from toolkit.engines.base import Engine, request_errors
 from toolkit.engines.vllm.batching import batches, prompt_key
 from toolkit.engines.vllm.config import Spec
 from toolkit.engines.vllm.engine_thread import EngineThread, Job, PreparedRequest
-from toolkit.engines.vllm.images import with_images, with_images_fetched
+from toolkit.engines.vllm.images import ImageDownloads, check_image_count, image_limit, with_images
 from toolkit.engines.vllm.logs import prepare_process
 from toolkit.engines.vllm.outputs import REPLACEMENT, OutputReader
 from toolkit.engines.vllm.sampling_params import check_grammar
@@ -106,6 +106,14 @@ class VLLMEngine(Engine):
         """Used once vLLM runs, when the fingerprint is certain."""
         return OutputReader(self.model, self.fingerprint, self.tokenizer)
 
+    @cached_property
+    def _image_limit(self) -> int:
+        return self.call(image_limit)
+
+    @cached_property
+    def _downloads(self) -> ImageDownloads:
+        return ImageDownloads(self.spec.arguments.get("allowed_media_domains") or ())
+
     def encode(self, request: Request | str | Rendered | Sequence[Message]) -> tuple[int, ...]:
         chat_request = request if isinstance(request, Request) else Request.chat(request)
         with request_errors():
@@ -119,7 +127,8 @@ class VLLMEngine(Engine):
             raise ValueError("tools and images in one request are not supported: leave one of them out")
         if request.prefix:
             raise ValueError("images and a prefix in one request are not supported: leave one of them out")
-        messages = tuple(with_images_fetched(m) for m in request.messages or ())
+        check_image_count(request.messages or (), self._image_limit)
+        messages = tuple(self._downloads.into(m) for m in request.messages or ())
         try:
             rendered = self.call(lambda llm: with_images(llm, messages))
         except (EngineError, ValueError):
