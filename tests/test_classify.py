@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import log_softmax
 
@@ -54,6 +55,15 @@ def test_each_row_says_what_is_predicted_and_how_sure_it_is(found):
     assert set(frame["uncalibrated"]) == {"good"}  # the model is biased: it says so to anything
     assert f"{sum(right)} of 3 right" in repr(found)
     assert "<table>" in found._repr_html_()
+
+
+def test_variables_of_rows_are_exact():
+    rows = ({"id": 2**53 + 1, "tag": "007"}, {"id": None}, {"id": 7, "flag": True})
+    frame = by_hand([[0.5, 0.5]] * 3, rows=rows).frame()
+    assert frame["row.id"].tolist() == [2**53 + 1, pd.NA, 7]
+    assert frame["row.flag"].tolist() == [pd.NA, pd.NA, True]
+    assert frame["row.tag"].tolist()[0] == "007"
+    assert list(frame)[:3] == ["row.id", "row.tag", "row.flag"]
 
 
 def test_what_is_stored_is_not_asked_again(engine, path, found):

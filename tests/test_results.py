@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from ngram_engine import NGramEngine
 
 import toolkit as tk
 from toolkit.core.fingerprint import Fingerprint
@@ -218,3 +219,168 @@ def test_records_are_plain_json(results, tmp_path):
     record = json.loads(lines[2])
     assert record["token_ids"] == [65, 66, 67]
     assert json.loads(record["labels"]) == {"row": 0, "row.word": "sea"}
+
+
+def test_seeds_are_exact_however_large(tmp_path):
+    """Through a store in a file, which used to fail to open."""
+    seeds = [2**53 + 1, 2**53, 2**63 - 1]
+    path = tmp_path / "run.db"
+    tk.sweep("a", tk.grid(temperature=[0, 1], seed=seeds, max_tokens=1)).run(NGramEngine("a text\n"), path)
+    results = tk.results(path)
+    frame = results.frame()
+    assert frame["seed"].tolist() == [pd.NA, *seeds]  # a greedy request has no seed
+    assert frame["seed"].dtype == "Int64"
+    for seed in seeds:
+        assert results.filter(seed=seed).frame()["seed"].tolist() == [seed]
+    assert len(results.filter(seed=[2**53, 2**53 + 1])) == 2
+    assert len(results.filter(seed=2**53 + 2)) == len(results.filter(seed=2**64)) == 0
+    assert [value for value, _ in results.group("seed")][:3] == sorted(seeds)
+    assert results.pivot("temperature", "seed").columns.dropna().tolist() == seeds
+    assert results.compare("seed").facts.codes("seed")[1] == [*sorted(seeds), None]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected", "dtype"),
+    [
+        ([{"id": 1234567890123456789}, {}], [1234567890123456789, pd.NA], "Int64"),
+        ([{"id": 2**63 - 1}, {"id": None}], [2**63 - 1, pd.NA], "Int64"),
+        ([{"id": 2**63}, {}], [2**63, None], "object"),
+        ([{"id": -(2**70)}, {"id": 1}], [-(2**70), 1], "object"),
+        ([{"id": 7}, {"id": "007"}], [7, "007"], "object"),
+        ([{"id": True}, {}], [True, pd.NA], "boolean"),
+        ([{"id": {"a": [1]}}, {"id": "x"}], ['{"a": [1]}', "x"], "str"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
+def test_variables_of_rows_are_exact_with_gaps_or_not(tmp_path, rows, expected, dtype, kind):
+    rows = [{**row, "text": f"{i}"} for i, row in enumerate(rows)]
+    results = tk.sweep("{text}", rows, tk.grid(max_tokens=1)).run(NGramEngine("01\n"), ":memory:")
+    again = getattr(tk.Results, f"from_{kind}")(getattr(results, f"to_{kind}")(tmp_path / f"out.{kind}"))
+    for column in (results.frame()["row.id"], again.frame()["row.id"]):
+        assert column.dtype == dtype
+        assert list(map(repr, column.tolist())) == list(map(repr, expected))
+
+
+def test_rows_with_the_same_value_are_found(tmp_path):
+    rows = [{"text": "0", "id": 2**70, "tags": ["a", "b"]}, {"text": "1", "doc": {"a": 1}}]
+    results = tk.sweep("{text}", rows, tk.grid(max_tokens=1)).run(NGramEngine("01\n"), ":memory:")
+    for where in ({"row.id": 2**70}, {"row.id": [1, 2**70]}, {"row.tags": [["a", "b"]]}, {"row.doc": None}):
+        assert results.filter(**where).frame()["row.text"].tolist() == ["0"]
+    for where in ({"row.id": None}, {"row.doc": {"a": 1}}, {"seed": None, "row": np.array([1])}):
+        assert results.filter(**where).frame()["row.text"].tolist() == ["1"]
+
+
+@pytest.fixture
+def choices(made):
+    """Three sweeps' rows of two completions: one of three choices, shared by two sweeps, and an error."""
+    store = Store(":memory:")
+    store.begin_run("s", FINGERPRINT, [bytes([i]) for i in range(256)])
+    done = dataclasses.replace(made(n=3, temperature=1, top_logprobs=1), system_fingerprint=FINGERPRINT.id)
+    texts = [dataclasses.replace(choice, text=f"text {choice.index}") for choice in done.choices]
+    done = dataclasses.replace(done, choices=tuple(texts))
+    failed = dataclasses.replace(made(messages="Ho", error="too long"), system_fingerprint=FINGERPRINT.id)
+    store.add([StoredCompletion(done, 0), StoredCompletion(failed, 0)])
+    for sweep in ("a", "b"):
+        cells = [Cell(c.request.key, 1, {}) for c in (done, failed)]
+        store.define(sweep, {}, [done.request, failed.request], cells)
+    return tk.results(store)
+
+
+def test_iterating_gives_each_completion_once_with_the_choices_in_the_table(choices):
+    assert choices.frame()["choice"].tolist() == [0, 1, 2, 0] * 2
+    assert [len(c.choices) for c in choices] == [3, 1]
+    (second,) = choices.filter(choice=2)
+    assert [(c.index, c.text) for c in second.choices] == [(2, "text 2")]
+    assert second.text == choices.filter(choice=2)[0].text == "text 2"
+    (ends,) = choices.filter(choice=[0, 2], sweep="b", finish_reason="stop")
+    assert [c.index for c in ends.choices] == [0, 2]
+    assert (ends.usage.prompt_tokens, ends.usage.completion_tokens) == (7, 6)
+    assert list(choices.filter(choice=5)) == []
+
+
+def test_log_probabilities_of_some_choices(choices):
+    assert tk.logprobs(choices.filter(choice=2)).summary()["text"].tolist() == ["text 2"]
+    assert tk.logprobs(choices[0:2]).summary()["text"].tolist() == ["text 0", "text 1"]
+    assert len(tk.logprobs(choices.filter(finish_reason="stop")).choices) == 3
+    with pytest.raises(ValueError, match="there is no completion"):
+        tk.logprobs(choices.filter(choice=5))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [slice(0, 3), slice(None), slice(-2, None), slice(None, None, -1), slice(1, 7, 2), slice(9, 12)],
+    ids=str,
+)
+def test_a_slice_is_some_of_the_rows(choices, rows):
+    part = choices[rows]
+    assert isinstance(part, tk.Results)
+    expected = choices.frame()[["sweep", "choice", "text"]][rows].to_numpy().tolist()
+    assert part.frame()[["sweep", "choice", "text"]].to_numpy().tolist() == expected
+    assert len(part) == len(expected)
+    assert len(part[:1]) == min(1, len(expected))
+
+
+@pytest.mark.parametrize("row", ["text", 1.0, None, [0, 1], (0, 1)], ids=repr)
+def test_other_indices_are_refused(choices, row):
+    with pytest.raises(TypeError, match=r"give a number or a slice such as results\[0:3\], got"):
+        choices[row]
+
+
+@pytest.mark.parametrize("row", [8, -9, np.int64(100)], ids=repr)
+def test_rows_past_the_end(choices, row):
+    with pytest.raises(IndexError):
+        choices[row]
+    assert choices[np.int64(1)].text == choices[-7].text == "text 0"
+
+
+def test_a_table_with_gaps_is_scored(tmp_path):
+    rows = [{"text": "0", "n": 3}, {"text": "1"}]
+    results = tk.sweep("{text}", rows, tk.grid(max_tokens=1)).run(NGramEngine("01\n"), ":memory:")
+    scored = results.costs(by="row", score=lambda row: row["row.n"] == 3)
+    assert scored.table["correct"].tolist() == [1, 0]
+
+
+def test_half_a_surrogate_pair_in_rows(tmp_path):
+    """In a value and in a name: it is stored, grouped by, exported and shown."""
+    rows = [{"text": "0", "x": "\ud83d"}, {"text": "1", "x": "a", "\ude00": 1}]
+    path = tmp_path / "run.db"
+    tk.sweep("{text}", rows, tk.grid(temperature=[0, 1], max_tokens=1)).run(NGramEngine("01\n"), path)
+    results = tk.results(path)
+    assert results.frame()["row.x"].tolist() == ["\ud83d", "\ud83d", "a", "a"]
+    assert results.frame()["row.\\ude00"].tolist() == [pd.NA, pd.NA, 1, 1]
+    assert {value: len(part) for value, part in results.group("row.x")} == {"\ud83d": 2, "a": 2}
+    assert (
+        results.pivot("row.x", "temperature").shape
+        == results.compare("temperature", rows="row.x").frame().shape
+    )
+    assert len(results.filter(**{"row.x": "\ud83d"})) == 2
+    assert "\ufffd" in results.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
+def test_a_real_engine_round_trip(tiny, tmp_path, kind):
+    """Stop tokens beside none, choices, log probabilities, a response format, an error, several sweeps."""
+    path = tmp_path / "run.db"
+    rows = [{"text": "sea", "id": 2**53 + 1, "tags": "007"}, {"text": "sky"}]
+    ids = list(range(1000))
+    draws = tk.grid(
+        temperature=1, seed=2**53 + 1, n=2, top_logprobs=2, stop_token_ids=[ids, None], max_tokens=6
+    )
+    tk.sweep("Say {text}", rows, draws).run(tiny, path)
+    formats = tk.grid(
+        temperature=0, response_format=[None, {"type": "choice", "choice": ["yes", "no"]}], max_tokens=4
+    )
+    tk.sweep("Say {text}", rows, formats + tk.grid(max_tokens=10**6)).run(tiny, path)
+    results = tk.results(path)
+    frame = results.frame()
+    assert set(frame["finish_reason"]) >= {"length", "error"}
+    assert set(map(type, frame["stop_reason"])) <= {int, type(None)}
+    again = getattr(tk.Results, f"from_{kind}")(getattr(results, f"to_{kind}")(tmp_path / f"out.{kind}"))
+    pd.testing.assert_frame_equal(again.frame(), frame)
+    if kind != "csv":
+        assert [c.usage for c in again] == [c.usage for c in results]
+        assert (
+            tk.logprobs(again.filter(choice=1)).frame().shape
+            == tk.logprobs(results.filter(choice=1)).frame().shape
+        )

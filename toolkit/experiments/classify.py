@@ -23,6 +23,7 @@ from toolkit.experiments.sweep import as_rows
 from toolkit.experiments.workload import Workload
 from toolkit.prompts.prompt import Prompt
 from toolkit.prompts.rows import data_value
+from toolkit.results.dtypes import exact_column
 from toolkit.store.store import Store
 
 if TYPE_CHECKING:
@@ -150,7 +151,11 @@ class Classification:
         scored = ~np.isnan(shares).any(axis=1)
         best = np.sort(shares, axis=1)[:, ::-1]
         predicted = self._predicted(shares)
-        table = pd.DataFrame([{f"row.{name}": value for name, value in row.items()} for row in self.rows])
+        variables = dict.fromkeys(name for row in self.rows for name in row)
+        table = pd.DataFrame(
+            {f"row.{name}": exact_column([row.get(name) for row in self.rows]) for name in variables},
+            index=range(len(self.rows)),
+        )
         table = table.assign(
             predicted=pd.Series(predicted, dtype=object),
             confidence=np.where(scored, best[:, 0], np.nan),

@@ -1,21 +1,23 @@
-"""Export of completions as flat records to Parquet and JSONL, and import into a store in memory."""
+"""Export of completions as flat records to Parquet and JSONL, and import into a table and a store in memory."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.files import whole_file
 from toolkit._internal.jsonable import is_missing, library_value, to_plain
 from toolkit.core.choice import ARRAYS, PROMPT, Choice, shaped
 from toolkit.core.completion import Completion, Usage
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
+from toolkit.results.standard_json import dump_standard, load_standard
+from toolkit.results.table import LABELS, PROMPT_COLUMNS, make_table
 from toolkit.store.rows import PLACE, Cell, Grade, Place, StoredCompletion
 from toolkit.store.store import Store
 from toolkit.structured.tools import ToolCall
@@ -25,9 +27,17 @@ if TYPE_CHECKING:
 
 _COPIED = (
     "sweep", "system_fingerprint", "repeat", "choice", "text", "finish_reason", "error", "stop_reason",
-    "prompt_tokens", "completion_tokens", "cached_tokens", "seconds", "first_token_seconds", "position", "created",
+    "prompt_tokens", "completion_tokens", "cached_tokens", "seconds", "first_token_seconds", "run", "position",
+    "created",
 )  # fmt: skip
 """Columns of a results table that a record copies."""
+_REQUIRED = (
+    *(name for name in _COPIED if name != "run"), *ARRAYS, "prompt_token_ids", "id", "labels", "input", "sampling",
+    "fingerprint",
+)  # fmt: skip
+"""Fields that a record of any version has."""
+_FLOATS = [prefix + name for name, kind in ARRAYS.items() if kind is np.float32 for prefix in ("", "prompt_")]
+"""Fields of a record that are lists of numbers, NaN where one is not known."""
 
 
 def to_record(
@@ -42,14 +52,14 @@ def to_record(
     return {
         **{name: _plain(row[name]) for name in _COPIED},
         "id": completion.id,
-        "labels": json.dumps(labels, ensure_ascii=False),
-        "input": json.dumps(completion.request.body, ensure_ascii=False),
-        "sampling": json.dumps(completion.request.sampling.given()),
-        "response_format": json.dumps(response_format and response_format.to_openai(), ensure_ascii=False),
-        "tool_calls": json.dumps([dataclasses.asdict(call) for call in choice.tool_calls]),
-        "notes": json.dumps(completion.notes, ensure_ascii=False),
-        "grade": json.dumps(grade and dataclasses.asdict(grade), ensure_ascii=False),
-        "fingerprint": json.dumps(fingerprint.to_json()),
+        "labels": dump_standard(labels),
+        "input": dump_standard(completion.request.body),
+        "sampling": dump_standard(completion.request.sampling.given()),
+        "response_format": dump_standard(response_format and response_format.to_openai()),
+        "tool_calls": dump_standard([dataclasses.asdict(call) for call in choice.tool_calls]),
+        "notes": dump_standard(completion.notes),
+        "grade": dump_standard(grade and dataclasses.asdict(grade)),
+        "fingerprint": dump_standard(fingerprint.to_json()),
         "prompt_token_ids": completion.prompt_token_ids.tolist(),
         # Arrays of k columns are flattened; their first dimension is that of token_ids.
         **_flat(choice),
@@ -74,42 +84,76 @@ def _plain(value: Any) -> Any:
     return None if is_missing(value) else to_plain(value, library_value)
 
 
-def store_from_records(records: Iterable[Mapping[str, Any]]) -> Store:
-    """A store in memory with the completions of some records."""
+def from_records(records: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, Store]:
+    """The table of some records, in their order, and a store in memory with the completions behind it."""
+    request_of, fingerprint_of = cache(_request), cache(_fingerprint)  # records are many, these few
+    requests = [request_of(r["input"], r["sampling"], r.get("response_format") or "null") for r in records]
+    fingerprints = [fingerprint_of(record["fingerprint"]) for record in records]
     store = Store(":memory:")
-    completions: dict[tuple[str, str, int], StoredCompletion] = {}
-    cells: dict[tuple[str, str, str], Cell] = {}
-    requests: dict[str, ResolvedRequest] = {}
-    grades: dict[Place, Grade] = {}
-    for record in records:
-        fingerprint = Fingerprint.from_json(json.loads(record["fingerprint"]))
-        request_parts = (record["input"], record["sampling"], record.get("response_format") or "null")
-        request = ResolvedRequest.of(*map(json.loads, request_parts))
-        labels = json.loads(record["labels"])
-        place = (request.key, record["system_fingerprint"], record["repeat"])
-        earlier = completions.get(place)
-        completion = _completion(record, request, fingerprint)
-        if earlier:
-            previous = earlier.completion
-            choices, usage = (*previous.choices, *completion.choices), previous.usage
-            tokens = usage.completion_tokens + record["completion_tokens"]
-            completion = replace(previous, choices=choices, usage=replace(usage, completion_tokens=tokens))
-        completions[place] = StoredCompletion(completion, record["repeat"])
-        if grade := json.loads(record.get("grade") or "null"):
-            grades[(*place, record["choice"])] = Grade(**grade)
+    for fingerprint in dict.fromkeys(fingerprints):
         store.add_engine(fingerprint, None)
-        cell_key = (record["sweep"], request.key, json.dumps(labels))
-        cell = cells.get(cell_key, Cell(request.key, 0, labels, record["repeat"]))
-        first = min(cell.first, record["repeat"])
-        end = max(cell.first + cell.repeats, record["repeat"] + 1)
-        cells[cell_key] = Cell(request.key, end - first, labels, first)
-        requests[request.key] = request
-    store.add(list(completions.values()))
-    store.restore_grades(grades)
-    for sweep in dict.fromkeys(name for name, _, _ in cells):
-        sweep_cells = [cell for (name, _, _), cell in cells.items() if name == sweep]
-        store.define(sweep, {}, requests.values(), sweep_cells)
-    return store
+    store.add(list(_completions(records, requests, fingerprints)))
+    store.restore_grades(_grades(records, requests))
+    _define_sweeps(store, records, requests)
+    columns: dict[str, Any] = {
+        name: [record.get(name) for record in records] for name in ("labels", *_COPIED)
+    }
+    columns["request"] = [request.key for request in requests]
+    columns["stop_reason"] = [_stop_reason(record) for record in records]
+    return make_table(columns, store), store
+
+
+def _completions(
+    records: Sequence[Mapping[str, Any]],
+    requests: Sequence[ResolvedRequest],
+    fingerprints: Sequence[Fingerprint],
+) -> Iterator[StoredCompletion]:
+    """Each completion once, with its choices together: a choice has a record in every sweep that shares it."""
+    choices: dict[tuple[str, str, int], dict[int, int]] = {}
+    for i, (record, request) in enumerate(zip(records, requests, strict=True)):
+        place = (request.key, record["system_fingerprint"], record["repeat"])
+        choices.setdefault(place, {}).setdefault(record["choice"], i)
+    for places in choices.values():
+        first, *_ = rows = [places[choice] for choice in sorted(places)]
+        completion = _completion([records[i] for i in rows], requests[first], fingerprints[first])
+        yield StoredCompletion(completion, records[first]["repeat"], records[first].get("run"))
+
+
+def _grades(records: Sequence[Mapping[str, Any]], requests: Sequence[ResolvedRequest]) -> dict[Place, Grade]:
+    grades = {}
+    for record, request in zip(records, requests, strict=True):
+        if grade := load_standard(record.get("grade") or "null"):
+            place = (request.key, record["system_fingerprint"], record["repeat"], record["choice"])
+            grades[place] = Grade(**grade)
+    return grades
+
+
+def _request(body: str, sampling: str, response_format: str) -> ResolvedRequest:
+    return ResolvedRequest.of(*map(load_standard, (body, sampling, response_format)))
+
+
+def _fingerprint(text: str) -> Fingerprint:
+    return Fingerprint.from_json(load_standard(text))
+
+
+def _define_sweeps(
+    store: Store, records: Sequence[Mapping[str, Any]], requests: Sequence[ResolvedRequest]
+) -> None:
+    """The sweeps of some records, with cells that have the repeats of these."""
+    cells: dict[str, dict[tuple[str, str], Cell]] = {}
+    for record, request in zip(records, requests, strict=True):
+        sweep, repeat, key = cells.setdefault(record["sweep"], {}), record["repeat"], request.key
+        cell = sweep.get((key, record["labels"]), Cell(key, 0, load_standard(record["labels"]), repeat))
+        first = min(cell.first, repeat)
+        end = max(cell.first + cell.repeats, repeat + 1)
+        sweep[key, record["labels"]] = dataclasses.replace(cell, repeats=end - first, first=first)
+    for name, sweep in cells.items():
+        store.define(name, {}, requests, list(sweep.values()))
+
+
+def _stop_reason(record: Mapping[str, Any]) -> str | int | None:
+    stop = record["stop_reason"] if record["stop_reason"] is not None else record.get("stop_token_id")
+    return int(stop) if isinstance(stop, float) else stop  # 28.0 in an export of an earlier version
 
 
 def _choice(record: Mapping[str, Any], request: ResolvedRequest) -> Choice:
@@ -119,9 +163,9 @@ def _choice(record: Mapping[str, Any], request: ResolvedRequest) -> Choice:
         index=record["choice"],
         text=record["text"],
         finish_reason=record["finish_reason"],
-        stop_reason=record["stop_reason"],
+        stop_reason=_stop_reason(record),
         prefix_tokens=prefix_tokens,
-        tool_calls=tuple(ToolCall(**call) for call in json.loads(record.get("tool_calls") or "[]")),
+        tool_calls=tuple(ToolCall(**call) for call in load_standard(record.get("tool_calls") or "[]")),
         **shaped(flat),
     )
 
@@ -134,11 +178,16 @@ def _prompt_choice(record: Mapping[str, Any]) -> Choice | None:
     return Choice(PROMPT, record["prompt_text"], "prompt", **shaped(flat))
 
 
-def _completion(record: Mapping[str, Any], request: ResolvedRequest, fingerprint: Fingerprint) -> Completion:
+def _completion(
+    records: Sequence[Mapping[str, Any]], request: ResolvedRequest, fingerprint: Fingerprint
+) -> Completion:
+    """The completion of some records, each of which has one of its choices."""
+    record = records[0]
+    completion_tokens = sum(choice["completion_tokens"] for choice in records)
     return Completion(
         request=request,
-        choices=(_choice(record, request),),
-        usage=Usage(record["prompt_tokens"], record["completion_tokens"], record["cached_tokens"]),
+        choices=tuple(_choice(choice, request) for choice in records),
+        usage=Usage(record["prompt_tokens"], completion_tokens, record["cached_tokens"]),
         model=str(fingerprint.components.get("model")),
         system_fingerprint=fingerprint.id,
         fingerprint=fingerprint,
@@ -150,23 +199,23 @@ def _completion(record: Mapping[str, Any], request: ResolvedRequest, fingerprint
         position=record["position"],
         error=record["error"],
         prompt=_prompt_choice(record),
-        notes=json.loads(record.get("notes") or "{}"),
+        notes=load_standard(record.get("notes") or "{}"),
     )
 
 
 def table_records(
     table: pd.DataFrame,
-    columns: Sequence[str],
     completions: Iterable[Completion],
     fingerprints: Mapping[str, Fingerprint],
     grades: Mapping[Place, Grade],
 ) -> Iterator[dict[str, Any]]:
-    """A record for each row of a table. columns: the labels of the request and its prompt, besides the variables of
-    rows of data; completions: the one of each row."""
+    """A record for each row of a table. completions: the one of each row."""
     rows: list[Any] = table.to_dict("records")
     for row, completion in zip(rows, completions, strict=True):
-        names = (c for c in map(str, row) if c in columns or c.startswith("row."))
-        labels = {name: v for name in names if (v := _plain(row[name])) is not None}
+        values = {name: _plain(row[name]) for name in (*LABELS, *PROMPT_COLUMNS)}
+        labels = {name: value for name, value in values.items() if value is not None}
+        # A variable that is missing in all rows is a column too.
+        labels |= {name: _plain(value) for name, value in row.items() if name.startswith("row.")}
         grade = grades.get(tuple(row[name] for name in PLACE))
         yield to_record(row, labels, completion, fingerprints[row["system_fingerprint"]], grade)
 
@@ -175,24 +224,62 @@ def write_parquet(records: Iterable[Mapping[str, Any]], path: str | Path) -> Pat
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.Table.from_pylist(list(records)), path)
+    with whole_file(path) as draft:
+        pq.write_table(pa.Table.from_pylist(list(map(_with_typed_stop, records))), draft)
     return Path(path)
+
+
+def _with_typed_stop(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A column of Parquet has one type: stop strings, and the ids of stop tokens, have one each."""
+    stop = record["stop_reason"]
+    token_id, text = (stop, None) if isinstance(stop, int) else (None, stop)
+    return {**record, "stop_reason": text, "stop_token_id": token_id}
 
 
 def read_parquet(path: str | Path) -> list[dict[str, Any]]:
+    """The records of a file. Raises ValueError, which names it, for one that `write_parquet` did not write."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    records: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return records
+    try:
+        records: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is no Parquet file: {error}") from None
+    return [_checked(record, f"row {i} of {path}") for i, record in enumerate(records)]
 
 
 def write_jsonl(records: Iterable[Mapping[str, Any]], path: str | Path) -> Path:
-    with Path(path).open("w", encoding="utf-8") as file:
+    with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            floats = {name: _with_nulls(record[name]) for name in _FLOATS if name in record}
+            file.write(dump_standard({**record, **floats}) + "\n")
     return Path(path)
 
 
+def _with_nulls(numbers: Sequence[float] | None) -> list[float | None] | None:
+    """Numbers with None in place of NaN, which JSON lacks."""
+    return None if numbers is None else [None if number != number else number for number in numbers]
+
+
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    with Path(path).open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    """The records of a file. Raises ValueError, which names the line, for one that `write_jsonl` did not write."""
+    with Path(path).open("rb") as file:
+        return [_record(line, f"line {i} of {path}") for i, line in enumerate(file, 1) if line.strip()]
+
+
+def _record(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        record = load_standard(line.decode("utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{place} is no JSON: {error}") from None
+    return _checked(record, place)
+
+
+def _checked(record: Any, place: str) -> dict[str, Any]:
+    missing = [name for name in _REQUIRED if name not in record] if isinstance(record, dict) else _REQUIRED
+    if missing:
+        raise ValueError(
+            f"{place} is no completion of an export, it lacks {', '.join(missing)}: read a file that "
+            "Results.to_parquet or Results.to_jsonl wrote"
+        )
+    return dict(record)

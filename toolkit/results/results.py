@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from toolkit._internal.files import whole_file
+from toolkit._internal.text import replace_lone_surrogates
 from toolkit._internal.validation import unknown
 from toolkit.analysis.determinism.repeats import FINGERPRINT
 from toolkit.analysis.determinism.report import Determinism, determinism
@@ -23,10 +26,12 @@ from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
 from toolkit.results.columns import RowColumns
 from toolkit.results.comparison import Comparison
 from toolkit.results.comparison_grid import other_axes, side_by_side
+from toolkit.results.completions import RowCompletions
+from toolkit.results.csv_table import read_csv, write_csv
 from toolkit.results.export import (
+    from_records,
     read_jsonl,
     read_parquet,
-    store_from_records,
     table_records,
     write_jsonl,
     write_parquet,
@@ -34,17 +39,15 @@ from toolkit.results.export import (
 from toolkit.results.table import (
     AXES,
     GRADES,
-    LABELS,
     OUTCOMES,
-    PROMPT_COLUMNS,
-    TEXT_COLUMNS,
     completions_table,
-    failed_completion,
+    equals,
+    narrowed_table,
+    summary,
     varies,
     with_grades,
-    with_integer_dtypes,
 )
-from toolkit.results.worth import attempts, row_verdict, scores, with_worth
+from toolkit.results.worth import attempts, scores, with_verdicts, with_worth
 from toolkit.store.store import Store, open_store
 from toolkit.structured.response_format import response_format
 
@@ -57,12 +60,13 @@ class Results:
     """A table of completions, one row a choice, over the store that holds them.
 
     `results.frame()` is a pandas DataFrame; `results[i]` the Completion behind row i, with its arrays;
-    iterating gives them all.
+    `results[:10]` the first ten rows; iterating gives all completions.
     """
 
     def __init__(self, table: pd.DataFrame, store: Store | None) -> None:
         self._rows = table
         self._store = store
+        self._completions = RowCompletions(table, store)
         self._last_grade = 0
 
     @property
@@ -84,21 +88,31 @@ class Results:
     def __len__(self) -> int:
         return len(self._table)
 
-    def __getitem__(self, row: int) -> Completion:
-        """The completion behind a row of the table. Raises IndexError past the end."""
-        if self._store is None:
-            raise ValueError(
-                "a table read from CSV has no completions behind it: read Parquet or JSONL instead"
+    @overload
+    def __getitem__(self, row: int) -> Completion: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> Results: ...
+
+    def __getitem__(self, row: int | slice) -> Completion | Results:
+        """The completion behind a row of the table, with those of its choices that are in the table; or some of the
+        rows. Raises IndexError past the end."""
+        if isinstance(row, slice):
+            return self._part(row)
+        if not hasattr(row, "__index__"):
+            raise TypeError(
+                f"results have rows: give a number or a slice such as results[0:3], got {row!r}; columns are in "
+                "results.frame()"
             )
-        line = self._table.iloc[row]
-        if line["finish_reason"] == "error":
-            return failed_completion(self._store, dict(line))
-        return self._store.completion(line["request"], line["system_fingerprint"], int(line["repeat"]))
+        return self._completions[operator.index(row)]
 
     def __iter__(self) -> Iterator[Completion]:
-        """Each completion once, whatever its number of choices."""
-        first = np.flatnonzero((self._table["choice"] == 0).to_numpy())
-        return (self[int(i)] for i in first)
+        """Each completion once, with those of its choices that are in the table."""
+        return iter(self._completions)
+
+    def _part(self, rows: Any) -> Results:
+        """Some rows: a slice, or a Boolean for each row."""
+        return Results(self._table.iloc[rows].reset_index(drop=True), self._store)
 
     def __repr__(self) -> str:
         return f"Results({self._counts()})\n{self._overview().to_string(max_rows=20, max_colwidth=60)}"
@@ -133,25 +147,24 @@ class Results:
         return [name for name in names if varies(self._table[name])]
 
     def frame(self) -> pd.DataFrame:
-        """The table: the axes first, then the outcomes, then what is the same in all rows."""
+        """The table: the axes first, then the outcomes, then what is the same in all rows. Whole numbers are Int64,
+        True and False boolean, whether or not some are missing; a list is a tuple, a document its JSON text."""
         columns = list(self._table.columns)
         first = [*self.axes, *OUTCOMES, *(name for name in GRADES if name in columns)]
-        return self._table[[*first, *(c for c in columns if c not in first)]].copy()
+        return narrowed_table(self._table[[*first, *(c for c in columns if c not in first)]])
 
     def filter(self, where: Callable[[pd.DataFrame], Any] | None = None, **equal: Any) -> Results:
-        """The rows whose columns equal the given values (a list means any of them), or for which
-        `where(frame)` gives True.
+        """The rows whose columns equal the given values (a list means any of them, None a missing value), or for
+        which `where(frame)` gives True.
 
         >>> results.filter(temperature=[0, 0.7], finish_reason="stop")  # doctest: +SKIP
         """
         keep = np.ones(len(self), bool)
         for name, value in equal.items():
-            column = self._table[self._column(name)]
-            several = isinstance(value, (list, tuple, set, range))
-            keep &= column.isin(list(value) if several else [value]).to_numpy()
+            keep &= equals(self._table[self._column(name)], value)
         if where is not None:
             keep &= np.asarray(where(self._table), bool)
-        return Results(self._table[keep].reset_index(drop=True), self._store)
+        return self._part(keep)
 
     def on(self, asked: Iterable[tuple[str, str]]) -> Results:
         """The rows of some sweeps on some fingerprints: (sweep id, fingerprint id) pairs."""
@@ -208,18 +221,7 @@ class Results:
 
         by: columns to group by; by default the axes without rows, seed, repeat and choice.
         """
-        names = self._settings() if by is None else self._columns(by)
-        table = self._table.assign(
-            cut=self._table["finish_reason"] == "length", failed=self._table["finish_reason"] == "error"
-        )
-        groups = table.groupby(names, dropna=False) if names else table.groupby(lambda _: "all")
-        return groups.agg(
-            completions=("text", "size"),
-            distinct=("text", "nunique"),
-            mean_tokens=("completion_tokens", "mean"),
-            cut_share=("cut", "mean"),
-            failed=("failed", "sum"),
-        ).round(3)
+        return summary(self._table, self._settings() if by is None else self._columns(by))
 
     def sensitivity(
         self, over: str = "order_seed", score: Callable[[Mapping[str, Any]], float] | None = None
@@ -276,14 +278,7 @@ class Results:
         of a valid text). No request is sent. A store keeps the schema of a type, not the type: give it here for
         instances, and for its own validators.
         """
-        override = response_format(form)
-        formats = {} if self._store is None else self._store.forms()
-        frame = self.frame()
-        rows = zip(frame["request"], frame["text"], frame["finish_reason"], strict=True)
-        verdicts = [row_verdict(override or formats.get(key), text, reason) for key, text, reason in rows]
-        return frame.assign(
-            **dict(zip(("verdict", "problem", "parsed"), zip(*verdicts, strict=True), strict=True))
-        )
+        return with_verdicts(self.frame(), self._store, response_format(form))
 
     def costs(
         self,
@@ -351,48 +346,42 @@ class Results:
 
     @classmethod
     def from_parquet(cls, path: str | Path) -> Results:
-        """What `to_parquet` wrote."""
-        return cls.of(store_from_records(read_parquet(path)))
+        """What `to_parquet` wrote: its `frame()` is the same. Raises ValueError for another file."""
+        return cls(*from_records(read_parquet(path)))
 
     def to_jsonl(self, path: str | Path) -> Path:
-        """Everything, arrays included, as one JSON object a line."""
+        """Everything, arrays included, as one JSON object a line; −inf is {"$numberDouble": "-Infinity"}."""
         return write_jsonl(self._records(), path)
 
     @classmethod
     def from_jsonl(cls, path: str | Path) -> Results:
-        """What `to_jsonl` wrote."""
-        return cls.of(store_from_records(read_jsonl(path)))
+        """What `to_jsonl` wrote: its `frame()` is the same. Raises ValueError for another file."""
+        return cls(*from_records(read_jsonl(path)))
 
     def to_csv(self, path: str | Path) -> Path:
-        """The table of `frame()`, without arrays, for a spreadsheet."""
-        # Line endings of RFC 4180: then a carriage return within a text is quoted, and ends no line.
-        self.frame().to_csv(path, index=False, lineterminator="\r\n")
-        return Path(path)
+        """The table of `frame()`, without arrays, for a spreadsheet: texts are quoted, lists are JSON, and a text
+        that a spreadsheet would run as a formula begins with an apostrophe."""
+        return write_csv(self.frame(), path)
 
     @classmethod
     def from_csv(cls, path: str | Path) -> Results:
-        """The table that `to_csv` wrote, without completions."""
-        import pandas as pd
-
-        # An answer such as 007, or an id of digits only, is no number.
-        table = pd.read_csv(
-            path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(TEXT_COLUMNS, str)
-        )
-        table["text"] = table["text"].fillna("")  # an empty answer is a text too
-        return cls(with_integer_dtypes(table), None)
+        """The table that `to_csv` wrote, without completions. Its `frame()` is the same, but for lists in rows of
+        data, which are JSON texts. Raises ValueError for another file."""
+        return cls(read_csv(path), None)
 
     def to_html(self, path: str | Path, title: str = "Sweep") -> Path:
         """A self-contained page: a plot, the summary, the table (a long one is cut, with a note), the
         fingerprints. All model text is escaped."""
         records = {name: dict(f.components) for name, f in self.fingerprints.items()}
         page = html_page(title, self._counts(), self.summary(), self._overview(), self.plot(), records)
-        Path(path).write_text(page, encoding="utf-8")
+        with whole_file(path) as draft:
+            draft.write_text(replace_lone_surrogates(page), encoding="utf-8")
         return Path(path)
 
     def _records(self) -> Iterator[dict[str, Any]]:
         grades = {} if self._store is None else self._store.grades()
-        completions = (self[i] for i in range(len(self)))
-        return table_records(self._table, (*LABELS, *PROMPT_COLUMNS), completions, self.fingerprints, grades)
+        completions = (self._completions[i] for i in range(len(self)))
+        return table_records(self._table, completions, self.fingerprints, grades)
 
 
 def results(store: Store | str | Path) -> Results:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from toolkit.core.completion import Completion
+from toolkit._internal.jsonable import is_missing
+from toolkit._internal.text import is_valid_unicode
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.sampling import FIELDS
 from toolkit.prompts.messages import plain_text
 from toolkit.prompts.selectors import FEW_SHOT_AXES
+from toolkit.results.dtypes import exact_column, narrowed
+from toolkit.results.standard_json import dump_standard, load_standard
 from toolkit.store.rows import PLACE
 from toolkit.store.store import Store
 
@@ -34,41 +36,39 @@ PROMPT_COLUMNS = ("examples", "dropped")
 GRADES = ("grade.thumb", "grade.score", "grade.note")
 """Columns with people's grades (see `Grade`); missing from a table without any grade."""
 _KEYS = ("request", "run", "position", "created")
-TEXT_COLUMNS = (
-    "sweep", "prompt", "case", "model", "system_fingerprint", "text", "finish_reason", "error", "grade.note",
-    "request",
-)  # fmt: skip
-"""Columns that are texts, even if they look like numbers."""
-_INTEGERS = (
-    "seed", "n", "max_tokens", "top_logprobs", "top_k", "min_tokens", "row", "run", "position", "k", "order_seed",
-    "grade.thumb",
-)  # fmt: skip
+_COLUMNS_BY_DTYPE = {
+    "str": (
+        "sweep", "prompt", "case", "selector", "response_format", "rung", "model", "system_fingerprint", "text",
+        "finish_reason", "error", "dropped", "grade.note", "request",
+    ),
+    "Int64": (
+        "row", "k", "order_seed", "seed", "n", "max_tokens", "top_logprobs", "prompt_logprobs", "top_k",
+        "min_tokens", "run", "position", "grade.thumb",
+    ),
+    "int64": ("repeat", "choice", "prompt_tokens", "completion_tokens", "cached_tokens"),
+    "float64": (
+        "temperature", "top_p", "frequency_penalty", "presence_penalty", "min_p", "repetition_penalty", "seconds",
+        "first_token_seconds", "created", "grade.score",
+    ),
+    "boolean": ("logprobs", "ignore_eos", "include_stop_str_in_output", "skip_special_tokens"),
+    "object": (
+        "stop", "logit_bias", "stop_token_ids", "bad_words", "allowed_token_ids", "stop_reason", "examples",
+    ),
+}  # fmt: skip
+DTYPES = {name: dtype for dtype, names in _COLUMNS_BY_DTYPE.items() for name in names}
+"""Column → its dtype, unless a value needs another one (see `exact_column`). The variables of rows have the dtypes of
+their values."""
 
 
 def completions_table(store: Store, sweep: str | None, fingerprint: Fingerprint | str | None) -> pd.DataFrame:
-    import pandas as pd
-
     names, rows = store.cell_rows(sweep, fingerprint)
     columns: dict[str, Any] = dict(
         zip(names, zip(*rows, strict=True) if rows else ((),) * len(names), strict=True)
     )
-    columns["stop_reason"] = [json.loads(text or "null") for text in columns["stop_reason"]]
-    models = {
-        name: store.fingerprint(name).components.get("model") for name in set(columns["system_fingerprint"])
-    }
-    columns["model"] = [models[name] for name in columns["system_fingerprint"]]
-    bodies, samplings = dict(store.sweeps()), store.samplings()
-
-    @cache  # cells are many, rows of data few
-    def label_columns(name: str, text: str) -> dict[str, Any]:
-        return _labels(json.loads(text), bodies[name])
-
-    labels = pd.DataFrame(
-        [label_columns(*pair) for pair in zip(columns["sweep"], columns.pop("labels"), strict=True)]
-    )
-    rows_of_fields = [samplings[key] for key in columns["request"]]
-    fields = pd.DataFrame.from_records(rows_of_fields, columns=list(FIELDS))
-    joined = pd.concat([labels, fields, pd.DataFrame(columns)], axis=1)
+    stop_reasons = {text: load_standard(text or "null") for text in set(columns["stop_reason"])}
+    columns["stop_reason"] = [stop_reasons[text] for text in columns["stop_reason"]]
+    joined = make_table(columns, store)
+    joined["cell"] = columns["cell"]
     if fingerprint is not None and joined["system_fingerprint"].nunique() > 1:
         # Several systems have answered the same request: the answer of this one counts, else the first.
         own = store.ids_of_system(fingerprint)
@@ -80,10 +80,65 @@ def completions_table(store: Store, sweep: str | None, fingerprint: Fingerprint 
     joined = joined.sort_values(
         ["sweep", "cell", "system_fingerprint", "repeat", "choice"], ignore_index=True
     )
-    variables = [c for c in map(str, labels) if c.startswith("row.")]
-    return with_integer_dtypes(
-        joined.reindex(columns=[*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *PROMPT_COLUMNS, *_KEYS])
+    return joined.drop(columns="cell")
+
+
+def make_table(columns: Mapping[str, Sequence[Any]], store: Store) -> pd.DataFrame:
+    """The table of some choices, in their order: sweep, labels (JSON), request, system_fingerprint, repeat, choice,
+    the outcomes, run, position and created of each. store: has their sweeps, requests and fingerprints."""
+    import pandas as pd
+
+    models = {
+        name: store.fingerprint(name).components.get("model") for name in set(columns["system_fingerprint"])
+    }
+    joined: dict[str, Any] = {
+        **_label_columns(columns["sweep"], columns["labels"], dict(store.sweeps())),
+        **_sampling_columns(columns["request"], store.samplings()),
+        "model": exact_column([models[name] for name in columns["system_fingerprint"]], "str"),
+        **{
+            name: exact_column(columns[name], DTYPES[name])
+            for name in (*AXES, *OUTCOMES, *_KEYS)
+            if name in columns
+        },
+    }
+    missing = [None] * len(columns["request"])
+    return pd.DataFrame(
+        {
+            name: joined[name] if name in joined else exact_column(missing, DTYPES[name])
+            for name in ordered(joined)
+        }
     )
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """All columns of a table, those of rows of data among `names`, in their order."""
+    variables = [name for name in names if name.startswith("row.")]
+    return [*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *PROMPT_COLUMNS, *_KEYS]
+
+
+def _label_columns(
+    sweeps: Sequence[str], texts: Sequence[str], bodies: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Label → its column. Rows of a table are many, cells few: each cell's labels are read once."""
+    cells = list(zip(sweeps, texts, strict=True))
+    places = {cell: i for i, cell in enumerate(dict.fromkeys(cells))}
+    labels = [_labels(load_standard(text), bodies[sweep]) for sweep, text in places]
+    rows = np.array([places[cell] for cell in cells], np.int64)
+    names = dict.fromkeys(name for cell in labels for name in cell)
+    return {
+        name: exact_column([cell.get(name) for cell in labels], DTYPES.get(name, "")).array.take(rows)
+        for name in names
+    }
+
+
+def _sampling_columns(requests: Sequence[str], samplings: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """Field of Sampling → its column. Requests are many, settings few."""
+    places: dict[tuple[Any, ...], int] = {}
+    rows = np.array([places.setdefault(samplings[key], len(places)) for key in requests], np.int64)
+    return {
+        name: exact_column([setting[i] for setting in places], DTYPES[name]).array.take(rows)
+        for i, name in enumerate(FIELDS)
+    }
 
 
 def with_grades(table: pd.DataFrame, store: Store) -> pd.DataFrame:
@@ -95,24 +150,26 @@ def with_grades(table: pd.DataFrame, store: Store) -> pd.DataFrame:
     if not any(row_grades):
         return ungraded
     fields = [(None, None, None) if g is None else (g.thumb, g.score, g.note or None) for g in row_grades]
-    columns: dict[str, Any] = dict(zip(GRADES, zip(*fields, strict=True), strict=True))
-    columns["grade.score"] = np.array(columns["grade.score"], np.float64)
-    return with_integer_dtypes(ungraded.assign(**columns))
+    columns = zip(GRADES, zip(*fields, strict=True), strict=True)
+    return ungraded.assign(**{name: exact_column(values, DTYPES[name]).array for name, values in columns})
 
 
 def _labels(labels: dict[str, Any], sweep: Mapping[str, Any]) -> dict[str, Any]:
     """Labels as columns: the number of a prompt or a row of data becomes its text or its variables."""
     if "row" in labels and sweep.get("rows"):
-        labels |= {f"row.{name}": _hashable(value) for name, value in sweep["rows"][labels["row"]].items()}
+        labels |= {_variable(name): value for name, value in sweep["rows"][labels["row"]].items()}
     if isinstance(number := labels.get("prompt"), int):
         names = [_prompt_name(prompt) for prompt in sweep["prompts"]]
         ambiguous = names.count(names[number]) > 1
         labels["prompt"] = f"{names[number]} [{number}]" if ambiguous else names[number]
-    if "examples" in labels:
-        labels["examples"] = tuple(labels["examples"])  # can be grouped by
     if isinstance(dropped := labels.get("dropped"), dict):
         labels["dropped"] = ", ".join(f"{n} {name}" for name, n in dropped.items())
-    return labels
+    return {name: hashable(value) for name, value in labels.items()}
+
+
+def _variable(name: str) -> str:
+    """The column of a variable; a lone surrogate, which no name of a column may have, is spelt out."""
+    return f"row.{name}" if is_valid_unicode(name) else f"row.{ascii(name)[1:-1]}"
 
 
 def _prompt_name(prompt: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
@@ -124,28 +181,40 @@ def _prompt_name(prompt: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) 
     return plain_text(prompt[-1])
 
 
-def _hashable(value: Any) -> Any:
+def hashable(value: Any) -> Any:
     """A value that a column can be grouped by: lists as tuples, dicts as JSON."""
     if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
-    return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
+        return dump_standard(value)
+    return tuple(map(hashable, value)) if isinstance(value, (list, tuple)) else value
 
 
-def with_integer_dtypes(table: pd.DataFrame) -> pd.DataFrame:
-    """Integers stay integers where some are missing."""
-    return table.astype({name: "Int64" for name in _INTEGERS if name in table})
+def narrowed_table(table: pd.DataFrame) -> pd.DataFrame:
+    """A copy of some rows of a table, with the dtypes that their values need: see `narrowed`."""
+    columns = {name: narrowed(table[name], DTYPES.get(name, "")) for name in map(str, table.columns)}
+    return table.assign(**columns)
+
+
+def equals(column: pd.Series[Any], value: Any) -> npt.NDArray[np.bool_]:
+    """(N,) whether a column has a value, or any value of a list: None for a missing one."""
+    several = isinstance(value, (list, tuple, set, frozenset, range, np.ndarray))
+    values = [hashable(item) for item in value] if several else [hashable(value)]
+    equal = column.isin([item for item in values if not is_missing(item)])
+    return (equal | column.isna() if any(map(is_missing, values)) else equal).to_numpy(bool)
+
+
+def summary(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """A row for each combination of the values of some columns: see `Results.summary`."""
+    reasons = table["finish_reason"]
+    table = table.assign(cut=reasons == "length", failed=reasons == "error")
+    groups = table.groupby(names, dropna=False) if names else table.groupby(lambda _: "all")
+    return groups.agg(
+        completions=("text", "size"),
+        distinct=("text", "nunique"),
+        mean_tokens=("completion_tokens", "mean"),
+        cut_share=("cut", "mean"),
+        failed=("failed", "sum"),
+    ).round(3)
 
 
 def varies(column: pd.Series[Any]) -> bool:
     return bool(column.nunique(dropna=False) > 1)
-
-
-def failed_completion(store: Store, row: Mapping[str, Any]) -> Completion:
-    return Completion.failed(
-        store.request(row["request"]),
-        str(row["error"]),
-        model=str(row["model"]),
-        system_fingerprint=str(row["system_fingerprint"]),
-        id="",
-        created=float(row["created"]),
-    )

@@ -54,12 +54,35 @@ def row_verdict(
     return result.status, None if result.valid else str(result), parsed(result, response_format)
 
 
+def with_verdicts(table: pd.DataFrame, store: Store | None, override: ResponseFormat | None) -> pd.DataFrame:
+    """The table with columns verdict, problem and parsed (see `row_verdict`). override: in place of the response
+    formats of the requests."""
+    formats = {} if store is None else store.forms()
+    rows = zip(table["request"], table["text"], table["finish_reason"], strict=True)
+    verdicts = [row_verdict(override or formats.get(key), text, reason) for key, text, reason in rows]
+    return table.assign(
+        **dict(zip(("verdict", "problem", "parsed"), zip(*verdicts, strict=True), strict=True))
+    )
+
+
 def scores(score: Callable[[Mapping[str, Any]], float], table: pd.DataFrame) -> list[float]:
     """The score of each row, from a function that gives a number or True or False; NaN for an error."""
-    rows: list[Any] = table.to_dict("records")
+    rows: list[Any] = _with_none(table).to_dict("records")
     if rows and not callable(score):
         raise TypeError(f"score must be a function from a row of frame() to a number, got {score!r}")
     return [_row_score(score, row) for row in rows]
+
+
+def _with_none(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with None in place of NA, which has no truth value, so that a score may compare with it."""
+    import pandas as pd
+
+    gaps = [
+        name for name in table if pd.api.types.is_extension_array_dtype(table[name]) and table[name].hasnans
+    ]
+    return table.assign(
+        **{str(name): table[name].astype(object).where(table[name].notna(), None) for name in gaps}
+    )
 
 
 def _row_score(score: Callable[[Mapping[str, Any]], float], row: Mapping[str, Any]) -> float:

@@ -87,7 +87,9 @@ def choice_tokens(completion: Completion, choice: Choice) -> int:
     number, total = len(completion.choices), completion.usage.completion_tokens
     if number > 1 and any(len(c.token_ids) for c in completion.choices):
         return len(choice.token_ids) - choice.prefix_tokens
-    return total // number + (choice.index < total % number)
+    # Its place, not its index: an export may hold only some of the choices.
+    place = [c.index for c in completion.choices].index(choice.index)
+    return total // number + (place < total % number)
 
 
 def prefix_tokens(row: Mapping[str, Any], request: Request) -> int:
