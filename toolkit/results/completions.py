@@ -34,7 +34,8 @@ class RowCompletions:
             )
         key = self._keys[row]
         if self._failed[row]:
-            return _failed_completion(self._store, self._table.iloc[row].to_dict())
+            columns = {str(name): value for name, value in self._table.iloc[row].items()}
+            return _failed_completion(self._store, columns)
         completion = self._store.completion(*key)
         choices = completion.choices
         if len(choices) > 1:
