@@ -240,6 +240,8 @@ def test_greedy_outputs_stand_in_the_rows_of_all_seeds(greedy):
     differing = comparison.find(differing=True)  # neither greedy row differs, and both outputs are in sight
     assert comparison.visible_choices(0, differing).sum() == 2
     assert comparison.visible_choices(1, differing).sum() == 2
+    with pytest.warns(DeprecationWarning, match="Comparison.shown is now Comparison.visible_choices"):
+        assert comparison.shown(1, differing).sum() == 2
     assert comparison.cell(0, 0, comparison.find(where={"temperature": [1.0]})) == []
     page = comparison.html()
     assert page.count("without seed") == 4

@@ -1,13 +1,13 @@
 """Exploring the real model's other answers."""
 
 import heapq
-from importlib import import_module
 
 import numpy as np
 import pytest
 
 import toolkit as tk
 from toolkit.core.request import Request
+from toolkit.experiments import explore
 
 ASKED = "Is a tomato a fruit?"
 
@@ -180,8 +180,7 @@ def test_completions_that_cannot_be_explored(engine, start, made):
 
 
 def test_an_interrupt_gives_the_tree_so_far(engine, start, monkeypatch, capsys):
-    module = import_module("toolkit.experiments.explore")  # the name is that of the function
-    rounds, real = [], module.branches
+    rounds, real = [], explore.branches
 
     def interrupted(engine, forks):
         rounds.append(len(forks))
@@ -189,7 +188,7 @@ def test_an_interrupt_gives_the_tree_so_far(engine, start, monkeypatch, capsys):
             raise KeyboardInterrupt
         return real(engine, forks)
 
-    monkeypatch.setattr(module, "branches", interrupted)
+    monkeypatch.setattr(explore, "branches", interrupted)
     tree = tk.explore(engine, start, width=3, depth=4, budget=16)
     assert rounds == [8, 7]
     assert len(tree) == 9

@@ -1,10 +1,10 @@
 import json
-from importlib import import_module
 
 import pytest
 import yaml
 
 import toolkit as tk
+from toolkit.prompts import gallery
 from toolkit.prompts.gallery import FOLDER, Entry
 
 ENTRIES = list(tk.gallery())
@@ -97,7 +97,6 @@ def test_a_bad_file_is_named(tmp_path):
 
 
 def test_an_installation_without_the_folder_says_so(tmp_path, monkeypatch):
-    # (`toolkit.gallery` is the function of that name.)
-    monkeypatch.setattr(import_module("toolkit.prompts.gallery"), "FOLDER", tmp_path)
+    monkeypatch.setattr(gallery, "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="install from the repository"):
         tk.gallery()

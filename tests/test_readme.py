@@ -24,9 +24,8 @@ def test_the_example_prints_what_the_readme_shows(engine, tmp_path, monkeypatch,
     exec(compile(code, "README.md", "exec"), names)
     assert lines(capsys.readouterr().out) == lines(shown)
     names["results"].plot().savefig("plot.png", dpi=110)
-    assert (
-        compare_images(ROOT / "data" / "pictures" / "quickstart.png", "plot.png", tol=5) is None
-    )  # RMS of 255
+    picture = ROOT / "data" / "pictures" / "quickstart.png"
+    assert compare_images(picture, "plot.png", tol=5) is None  # root mean square of 255 levels
 
 
 def test_every_file_and_folder_it_names_is_there():

@@ -75,7 +75,7 @@ VIEWS = [
     "20 completions of 840 prompt tokens (512 of them cached by the engine) and 313 generated",
     "4 of 4 examples chosen by first, k all",
     "Write a haiku about the sea.",
-]  # fmt: skip
+]
 """Of each widget in the saved notebook a part of what it says, read in the file."""
 
 
@@ -83,8 +83,7 @@ def test_a_notebook_shows_its_widgets_without_a_kernel(page, tmp_path):
     html, _ = HTMLExporter().from_notebook_node(read(SAVED / "widgets.ipynb", as_version=4))
     (tmp_path / "saved.html").write_text(html)
     page.goto((tmp_path / "saved.html").as_uri(), wait_until="domcontentloaded")
-    views = page.locator(".jp-OutputArea-output.jp-RenderedHTMLCommon").all()
-    views = [view for view in views if "text/html" in (view.get_attribute("data-mime-type") or "")]
+    views = page.locator(".jp-OutputArea-output[data-mime-type='text/html']").all()
     assert len(views) == len(VIEWS)
     for view, part in zip(views, VIEWS, strict=True):
         assert part in " ".join(view.inner_text().split())

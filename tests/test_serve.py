@@ -14,7 +14,6 @@ import urllib.request
 from argparse import Namespace
 from dataclasses import asdict, fields, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,7 +29,7 @@ from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request
 from toolkit.engines.variant import Variant
 from toolkit.engines.vllm.config import Spec
-from toolkit.serving import process_group, server_main
+from toolkit.serving import process_group, server as server_module, server_main
 from toolkit.serving.auth_middleware import ApiKeyMiddleware
 from toolkit.serving.client_environment import Environment
 from toolkit.serving.command_line import _NO_FLAG, OPENAI, command_line_flags
@@ -39,7 +38,6 @@ from toolkit.serving.registry import ServerRecord, registry_folder
 from toolkit.serving.server import Server, _environment, _record, _start
 from toolkit.serving.tool_chat_template import with_tool_instructions
 
-MODULE = import_module("toolkit.serving.server")
 KEY = "sk-test-0123456789"
 SMALL = {"kv_cache_memory_bytes": 512 << 20, "max_model_len": 2048}
 """Other engines are in memory as well."""
@@ -451,7 +449,7 @@ def test_the_command_runs_until_it_is_interrupted(own_home):
     ],
 )
 def test_bad_arguments(own_home, monkeypatch, given, error, message):
-    monkeypatch.setattr(MODULE, "_environment", None)  # else what passes by mistake would be served
+    monkeypatch.setattr(server_module, "_environment", None)  # else what passes by mistake would be served
     with pytest.raises(error, match=message) as caught:
         tk.serve(**given)
     assert not [key for key in ("two words", "12345") if key in str(caught.value)]
@@ -887,7 +885,7 @@ def test_engine_arguments_of_the_command(words, expected):
 )
 def test_bad_arguments_of_the_command(own_home, monkeypatch, capsys, words, message):
     monkeypatch.setattr(sys, "argv", ["toolkit", "serve", *words])
-    monkeypatch.setattr(MODULE, "_environment", None)
+    monkeypatch.setattr(server_module, "_environment", None)
     with pytest.raises(SystemExit) as caught:
         command.main()
     assert caught.value.code == 1
@@ -964,7 +962,7 @@ def standing_in(monkeypatch):
 
     names = ("DEVNULL", "STDOUT")
     known = SimpleNamespace(Popen=popen, **{name: getattr(subprocess, name) for name in names})
-    monkeypatch.setattr(MODULE, "subprocess", known)
+    monkeypatch.setattr(server_module, "subprocess", known)
     yield
     for process in began:
         process.kill()
@@ -1041,8 +1039,8 @@ def test_the_port_of_a_server_that_loads_is_taken(home, monkeypatch, standing_in
         a_server(id="89abcdef", port=server.port)
     assert [s.pid for s in tk.servers()] == [server.pid]
     ports = iter([server.port, server.port, 0])
-    bound = MODULE.bound_socket
-    monkeypatch.setattr(MODULE, "bound_socket", lambda host, port: bound(host, next(ports)))
+    bound = server_module.bound_socket
+    monkeypatch.setattr(server_module, "bound_socket", lambda host, port: bound(host, next(ports)))
     assert a_server(id="89abcdef").port != server.port
     assert next(ports, None) is None
 
@@ -1082,7 +1080,7 @@ def test_what_answers_at_its_port_before_it_is_ready_is_not_taken_for_it(home, s
 
 
 def test_a_server_that_fell_silent_is_told_with_the_way_to_it(home, monkeypatch, standing_in):
-    monkeypatch.setattr(MODULE, "_SILENT", 0.1)
+    monkeypatch.setattr(server_module, "_SILENT", 0.1)
     server = a_server()
     server._record.write_fingerprint(Fingerprint({}))
     with pytest.raises(

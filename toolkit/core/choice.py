@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import codecs
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import deprecated
 
 from toolkit.structured.tools import ToolCall
 
@@ -102,9 +102,9 @@ class Choice:
     """Returns the tokenizer's vocabulary; called when token texts are needed."""
 
     @property
+    @deprecated("Choice.given is now Choice.prefix_tokens")
     def given(self) -> int:
         """The former name of `prefix_tokens`."""
-        warnings.warn("Choice.given is now Choice.prefix_tokens", DeprecationWarning, stacklevel=2)
         return self.prefix_tokens
 
     @property

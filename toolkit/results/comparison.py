@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from typing_extensions import deprecated
 
 from toolkit._internal.text import MISSING, dollars, plural, short_value
 from toolkit.analysis.text_diff import Diff, Piece, brief, diff, marked, words
@@ -111,6 +112,11 @@ class Comparison(ComparisonGrid):
         rows = np.zeros(self.shape[0], bool)
         rows[self.row[base[base >= 0]]] = True
         return np.asarray(matches.kept & (self.column == column) & rows[self.row])
+
+    @deprecated("Comparison.shown is now Comparison.visible_choices")
+    def shown(self, column: int, matches: RowMatches) -> Bools:
+        """The former name of `visible_choices`."""
+        return self.visible_choices(column, matches)
 
     def metadata(self, i: int) -> dict[str, Any]:
         """Of a choice: finish_reason, error, verdict, prompt_tokens, completion_tokens, seconds, cost; None where not
