@@ -63,7 +63,7 @@ def settings(draw: st.DrawFn) -> dict[str, Any]:
         "seed": st.sampled_from([0, 7, 2**53 + 1, 2**63 - 10, None]),
         "n": st.sampled_from([1, 2, 3, None]),
     }
-    options = {
+    options: dict[str, Any] = {
         **(random if temperature else {}),
         "max_tokens": st.sampled_from([1, 2**40, None]),
         "top_k": st.sampled_from([0, 2**63, None]),
@@ -106,7 +106,7 @@ def choices(draw: st.DrawFn, index: int, width: int | None) -> Choice:
 
 @st.composite
 def completions(draw: st.DrawFn, request: ResolvedRequest, system: Fingerprint) -> Completion:
-    identity = {"model": str(system.components["model"]), "system_fingerprint": system.id}
+    identity: dict[str, Any] = {"model": str(system.components["model"]), "system_fingerprint": system.id}
     created = draw(st.sampled_from([0.0, 1.5, 1_700_000_000.123456]))
     if draw(st.integers(0, 4)) == 0:
         return Completion.failed(request, draw(sayable.filter(bool)), created=created, **identity)

@@ -34,7 +34,7 @@ class RowCompletions:
             )
         key = self._keys[row]
         if self._failed[row]:
-            return _failed_completion(self._store, self._table.iloc[row].to_dict())
+            return _failed_completion(self._store, dict(self._table.iloc[row]))
         completion = self._store.completion(*key)
         choices = completion.choices
         if len(choices) > 1:

@@ -11,7 +11,13 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pandas as pd
 
-_HELD_TYPES = {"Int64": {int}, "float64": {int, float}, "boolean": {bool}, "str": {str}, "int64": {int}}
+_HELD_TYPES: dict[str, set[type]] = {
+    "Int64": {int},
+    "float64": {int, float},
+    "boolean": {bool},
+    "str": {str},
+    "int64": {int},
+}
 """Dtype → the types of the values that a column of it may hold."""
 _INT64 = (-(2**63), 2**63 - 1)
 _WHOLE_FLOATS = (-(2**53), 2**53)
