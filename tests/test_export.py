@@ -55,7 +55,7 @@ def held_by_csv(frame):
     return [c for c in frame if not (c.startswith("row.") and any(isinstance(v, tuple) for v in frame[c]))]
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(whole_sweeps.stores())
 def test_every_round_trip_is_closed(store):
     results = tk.results(store)
@@ -70,7 +70,7 @@ def test_every_round_trip_is_closed(store):
         assert_same_table(sent_out_and_back(results, "csv", folder).frame()[columns], frame[columns])
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(whole_sweeps.stores())
 def test_every_part_of_a_table_makes_the_round_trip(store):
     results = tk.results(store)
@@ -91,7 +91,7 @@ def refuse(name):
     raise AssertionError(f"{name} is not JSON")
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(whole_sweeps.stores())
 def test_jsonl_is_standard_json_also_inside(store):
     with tempfile.TemporaryDirectory() as folder:

@@ -63,13 +63,13 @@ def settings(draw: st.DrawFn) -> dict[str, Any]:
         "seed": st.sampled_from([0, 7, 2**53 + 1, 2**63 - 10, None]),
         "n": st.sampled_from([1, 2, 3, None]),
     }
-    options = {
+    options: dict[str, Any] = {
         **(random if temperature else {}),
         "max_tokens": st.sampled_from([1, 2**40, None]),
         "top_k": st.sampled_from([0, 2**63, None]),
         "stop": st.sampled_from([["\n\n", "007"], "=1", None]),
         "logit_bias": st.sampled_from([{5: 1.5}, None]),
-        "ignore_eos": st.sampled_from([True, None]),
+        "skip_special_tokens": st.sampled_from([False, None]),
         "prompt_logprobs": st.sampled_from([0, None]),
         "top_logprobs": st.sampled_from([0, 2, None]),
         "response_format": st.sampled_from(FORMATS),
@@ -106,7 +106,7 @@ def choices(draw: st.DrawFn, index: int, width: int | None) -> Choice:
 
 @st.composite
 def completions(draw: st.DrawFn, request: ResolvedRequest, system: Fingerprint) -> Completion:
-    identity = {"model": str(system.components["model"]), "system_fingerprint": system.id}
+    identity: dict[str, Any] = {"model": str(system.components["model"]), "system_fingerprint": system.id}
     created = draw(st.sampled_from([0.0, 1.5, 1_700_000_000.123456]))
     if draw(st.integers(0, 4)) == 0:
         return Completion.failed(request, draw(sayable.filter(bool)), created=created, **identity)
@@ -148,7 +148,7 @@ def stores(draw: st.DrawFn) -> Store:
         repeats, cells, requests = draw(st.integers(1, 2)), [], []
         for r in range(draw(st.sampled_from([0, 2])) or 1):
             for case, setting in enumerate(options):
-                request = Request.chat(f"Question {r % 2}", **setting).resolve({})
+                request = Request.chat(f"Question {r % 2}, as JSON", **setting).resolve({})
                 labels = {"row": r, "case": f"00{case}", **few_shot, **kept}
                 cells.append(Cell(request.key, repeats, labels))
                 requests.append(request)

@@ -5,8 +5,12 @@ __all__ = [
     "comparison",
     "comparison_grid",
     "comparison_search",
+    "completions",
+    "csv_table",
+    "dtypes",
     "export",
     "results",
+    "standard_json",
     "table",
     "worth",
 ]

@@ -34,8 +34,7 @@ class RowCompletions:
             )
         key = self._keys[row]
         if self._failed[row]:
-            columns = {str(name): value for name, value in self._table.iloc[row].items()}
-            return _failed_completion(self._store, columns)
+            return _failed_completion(self._store, dict(self._table.iloc[row]))
         completion = self._store.completion(*key)
         choices = completion.choices
         if len(choices) > 1:

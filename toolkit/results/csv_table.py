@@ -18,7 +18,7 @@ import numpy as np
 from toolkit._internal.files import whole_file
 from toolkit._internal.jsonable import is_missing
 from toolkit._internal.text import is_valid_unicode
-from toolkit.results.dtypes import exact_column
+from toolkit.results.dtypes import repeated_column
 from toolkit.results.standard_json import dump_standard, load_standard
 from toolkit.results.table import DTYPES, OUTCOMES, hashable, ordered
 
@@ -110,29 +110,38 @@ def _parsed(path: str | Path) -> tuple[list[str], list[list[str]]]:
     text = text.rstrip("\r\n") + "\n"
     quoted = iter(_QUOTED.findall(text))
     # Without quoted texts, which may have commas and line ends.
-    lines = re.split(r"\r\n?|\n", _QUOTED.sub("\0", text)[:-1])
+    text = _QUOTED.sub("\0", text)[:-1].replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")
     width = lines[0].count(",") + 1
     if any(line.count(",") != width - 1 for line in lines):
         raise ValueError(f"{path} is no table of results: its lines differ in their number of cells")
     cells = [
         '"' + next(quoted, "").replace('""', '"') if cell == "\0" else cell
-        for cell in ",".join(lines).split(",")
+        for cell in text.replace("\n", ",").split(",")
     ]
     names = [_unguarded(name.removeprefix('"')) for name in cells[:width]]
     return names, [cells[width + i :: width] for i in range(width)]
 
 
 def _column(name: str, cells: Sequence[str]) -> pd.Series[Any]:
+    """The column of some cells; each different one is read once."""
+    places = {cell: i for i, cell in enumerate(dict.fromkeys(cells))}
+    rows = np.fromiter(map(places.__getitem__, cells), np.int64, len(cells))
+    return repeated_column(_values(name, list(places)), rows, DTYPES.get(name, ""))
+
+
+def _values(name: str, cells: Sequence[str]) -> list[Any]:
     dtype = DTYPES.get(name, "")
-    values: dict[str, Any] = dict.fromkeys(cells)
-    plain = {cell: _literal(cell) for cell in values if not cell.startswith('"')}
-    if dtype == "str" or any(isinstance(value, str) for value in plain.values()):
-        plain = {cell: _unguarded(cell) or None for cell in plain}  # as in files whose texts are not quoted
+    missing = "" if name == "text" else None  # earlier versions wrote an empty answer without quotes
+    if dtype == "str" or not all(_is_literal(cell) for cell in cells if not cell.startswith('"')):
+        # Texts without quotes, as earlier versions and spreadsheets write them.
+        return [_unguarded(cell.removeprefix('"')) if cell else missing for cell in cells]
     read = _from_list if name in _LISTS else _literal if dtype in _NUMERIC else _unguarded
-    values = {cell: plain[cell] if cell in plain else read(cell[1:]) for cell in values}
-    if name == "text" and "" in values:  # earlier versions wrote an empty answer without quotes
-        values[""] = ""
-    return exact_column([values[cell] for cell in cells], dtype)
+    return [read(cell[1:]) if cell.startswith('"') else _literal(cell) for cell in cells]
+
+
+def _is_literal(cell: str) -> bool:
+    return not isinstance(_literal(cell), str)
 
 
 def _literal(cell: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,11 @@ def exact_column(values: Sequence[Any], dtype: str = "") -> pd.Series[Any]:
         whole = [value for value in values if type(value) is int]
         dtype = dtype if low <= min(whole) and max(whole) <= high else "object"
     return _texts(values) if dtype == "str" else pd.Series(values, dtype=dtype)
+
+
+def repeated_column(values: Sequence[Any], places: npt.NDArray[np.int64], dtype: str = "") -> pd.Series[Any]:
+    """(N,) the column of few values, each in many rows. places: (N,) the index of each row's value."""
+    return exact_column(values, dtype).take(places).reset_index(drop=True)
 
 
 def _dtype(types: set[type], preferred: str) -> str:

@@ -14,7 +14,7 @@ from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.sampling import FIELDS
 from toolkit.prompts.messages import plain_text
 from toolkit.prompts.selectors import FEW_SHOT_AXES
-from toolkit.results.dtypes import exact_column, narrowed
+from toolkit.results.dtypes import exact_column, narrowed, repeated_column
 from toolkit.results.standard_json import dump_standard, load_standard
 from toolkit.store.rows import PLACE
 from toolkit.store.store import Store
@@ -126,7 +126,7 @@ def _label_columns(
     rows = np.array([places[cell] for cell in cells], np.int64)
     names = dict.fromkeys(name for cell in labels for name in cell)
     return {
-        name: exact_column([cell.get(name) for cell in labels], DTYPES.get(name, "")).array.take(rows)
+        name: repeated_column([cell.get(name) for cell in labels], rows, DTYPES.get(name, ""))
         for name in names
     }
 
@@ -136,7 +136,7 @@ def _sampling_columns(requests: Sequence[str], samplings: Mapping[str, tuple[Any
     places: dict[tuple[Any, ...], int] = {}
     rows = np.array([places.setdefault(samplings[key], len(places)) for key in requests], np.int64)
     return {
-        name: exact_column([setting[i] for setting in places], DTYPES[name]).array.take(rows)
+        name: repeated_column([setting[i] for setting in places], rows, DTYPES[name])
         for i, name in enumerate(FIELDS)
     }
 
