@@ -91,9 +91,9 @@ def store_from_records(records: Iterable[Mapping[str, Any]]) -> Store:
         completion = _completion(record, request, fingerprint)
         if earlier:
             previous = earlier.completion
-            choices, usage = (*previous.choices, *completion.choices), previous.usage
-            tokens = usage.completion_tokens + record["completion_tokens"]
-            completion = replace(previous, choices=choices, usage=replace(usage, completion_tokens=tokens))
+            choices = (*previous.choices, *completion.choices)
+            usage = previous.usage + Usage(0, record["completion_tokens"], 0)
+            completion = replace(previous, choices=choices, usage=usage)
         completions[place] = StoredCompletion(completion, record["repeat"])
         if grade := json.loads(record.get("grade") or "null"):
             grades[(*place, record["choice"])] = Grade(**grade)
@@ -114,7 +114,9 @@ def store_from_records(records: Iterable[Mapping[str, Any]]) -> Store:
 
 def _choice(record: Mapping[str, Any], request: ResolvedRequest) -> Choice:
     flat = {n: None if record[n] is None else np.array(record[n], kind) for n, kind in ARRAYS.items()}
-    prefix_tokens = 0 if request.prefix is None else len(record["token_ids"]) - record["completion_tokens"]
+    prefix_tokens = (
+        0 if request.prefix is None else len(record["token_ids"]) - (record["completion_tokens"] or 0)
+    )
     return Choice(
         index=record["choice"],
         text=record["text"],

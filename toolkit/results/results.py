@@ -106,7 +106,10 @@ class Results:
     def _counts(self) -> str:
         failed = int((self._table["finish_reason"] == "error").sum())
         cut = int((self._table["finish_reason"] == "length").sum())
-        parts = [f"{len(self)} rows", f"{int(self._table['completion_tokens'].sum()):,} completion tokens"]
+        tokens = self._table["completion_tokens"]
+        unknown_rows = int(tokens.isna().sum())
+        parts = [f"{len(self)} rows", f"{int(tokens.sum()):,} completion tokens"]
+        parts[1] += f" without those of {unknown_rows:,} rows, which are unknown" if unknown_rows else ""
         parts += [f"{cut} cut at max_tokens"] if cut else []
         parts += [f"{failed} failed"] if failed else []
         return ", ".join(parts)

@@ -40,7 +40,7 @@ TEXT_COLUMNS = (
 """Columns that are texts, even if they look like numbers."""
 _INTEGERS = (
     "seed", "n", "max_tokens", "top_logprobs", "top_k", "min_tokens", "row", "run", "position", "k", "order_seed",
-    "grade.thumb",
+    "grade.thumb", "prompt_tokens", "completion_tokens", "cached_tokens",
 )  # fmt: skip
 
 

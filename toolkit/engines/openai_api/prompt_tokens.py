@@ -66,5 +66,4 @@ class PromptTokens:
     async def _detokenize(self, token_ids: Sequence[int]) -> str:
         if not token_ids:
             return ""
-        body = {"model": self._server.model, "tokens": list(token_ids)}
-        return str((await self._client.post(f"{self._client.root}/detokenize", body))["prompt"])
+        return await self._client.detokenize({"model": self._server.model, "tokens": list(token_ids)})
