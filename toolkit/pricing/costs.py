@@ -302,8 +302,11 @@ class Costs:
             )
         lost = [f"{plural(total['cut'], 'completion')} cut at max_tokens or the window"]
         if not is_missing(total["failed_attempts"]):
-            paid = f" ({_dollars(total['spent_on_failures'])})" if "spent_on_failures" in total else ""
-            lost.append(f"{plural(total['failed_attempts'], 'failed attempt')}{paid}")
+            number, paid = total["failed_attempts"], total.get("spent_on_failures")
+            lost.append(
+                plural(number, "failed attempt")
+                + (f" ({_dollars(paid)})" if number and paid is not None else "")
+            )
         return [*sentences, f"Lost: {', '.join(lost)}.", *self._pareto_sentences()]
 
     def _tokens_text(self) -> str:

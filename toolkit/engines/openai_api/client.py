@@ -170,11 +170,7 @@ class ApiClient:
 
     def _parsed(self, http_response: Any, content: bytes) -> Any:
         """The JSON of a response. Raises RequestFailed."""
-        if len(content) > _max_bytes.get():
-            size = f"{_max_bytes.get() >> 20:,} MiB"
-            raise RequestFailed(
-                f"the server's response is longer than {size}, more than the request can need"
-            )
+        _check_length(len(content))
         try:
             data = json.loads(content)
             return replace_lone_surrogates(data) if b"\\ud" in content.lower() else data
@@ -196,7 +192,8 @@ class ApiClient:
             if "json" in kind or "html" in kind:
                 yield self._parsed(response.http_response, await self._with_timeout(response.read()))
                 return
-            events = await stack.enter_async_context(contextlib.aclosing(event_data(response.iter_bytes())))
+            parts = _counted(response.iter_bytes())
+            events = await stack.enter_async_context(contextlib.aclosing(event_data(parts)))
             while (data := await self._with_timeout(anext(events, None))) is not None:
                 if data.strip().startswith("[DONE]"):
                     return
@@ -215,6 +212,8 @@ class ApiClient:
             raise RequestFailed(
                 f"no answer from {self.url} within {self._timeout:g} s{detail}: give toolkit.connect a longer timeout"
             ) from None
+        except RequestFailed:
+            raise
         except Exception as error:  # noqa: BLE001  # of the client, of HTTP or of JSON: none may show the key
             raise self._translate_error(error) from None
 
@@ -272,6 +271,24 @@ def _connection_hint(reason: str) -> str:
 
 def closed_error() -> EngineError:
     return EngineError("this engine is closed, or of another process: toolkit.connect() gives a new one")
+
+
+def _check_length(length: int) -> None:
+    """Raises RequestFailed for a response that is longer than it may be."""
+    most = _max_bytes.get()
+    if length > most:
+        raise RequestFailed(
+            f"the server's response is longer than {most >> 20:,} MiB, more than the request can need"
+        )
+
+
+async def _counted(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The parts of a streamed response, as far as it may be long."""
+    length = 0
+    async for part in parts:
+        length += len(part)
+        _check_length(length)
+        yield part
 
 
 async def _record_and_limit(response: Any) -> None:

@@ -34,8 +34,8 @@ _FINISH_REASONS = {
 }  # fmt: skip
 """OpenAI's finish reason → the words of other servers for it: Hugging Face's TGI, Mistral, Gemini, Cohere, vLLM, …"""
 _CANONICAL = {word: reason for reason, words in _FINISH_REASONS.items() for word in words}
-_TEXT_PARTS = ("text", "output_text")
-_REASONING_PARTS = ("thinking", "reasoning")
+_PART_NAMES = {"text": "content", "output_text": "content", "refusal": "refusal"}
+"""Type of a part of a message's content → the field of the message that it belongs to."""
 
 
 def _none_if_unreadable(value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
@@ -72,31 +72,27 @@ def _list_of_one(value: Any) -> Any:
     return [value] if isinstance(value, Mapping) and value else value or []
 
 
-def _text_of_part(part: Mapping[str, Any], kind: str) -> str:
-    """The text of a part of a message's content: Mistral's thinking is a list of such parts."""
+def _text_of_part(part: Mapping[str, Any], kind: str) -> str | None:
+    """The text of a part of a message's content, which may be a list of parts itself; None where there is none."""
     text = part.get(kind, part.get("text"))
     pieces = text if isinstance(text, list) else [text]
-    texts = [piece.get("text") if isinstance(piece, Mapping) else piece for piece in pieces]
-    if not all(isinstance(piece, str) for piece in texts):
-        raise ValueError(f"a part of type {kind} has no text")
-    return "".join(map(str, texts))
+    values = [piece.get("text") if isinstance(piece, Mapping) else piece for piece in pieces]
+    texts = [value for value in values if isinstance(value, str)]
+    return "".join(texts) if len(texts) == len(values) else None
 
 
 def _joined_parts(parts: Iterable[Any]) -> dict[str, str]:
-    """Content that is a list of parts as the texts of a message: content, reasoning and refusal."""
+    """Content that is a list of parts as the texts of a message: content, refusal and, as far as it has a text,
+    reasoning."""
     texts: dict[str, str] = {"content": ""}
     for part in parts:
         fields = {"text": part} if isinstance(part, str) else part
-        kind = fields.get("type", "text") if isinstance(fields, Mapping) else type(part).__name__
-        if kind in _TEXT_PARTS:
-            name = "content"
-        elif kind in _REASONING_PARTS:
-            name = "reasoning"
-        elif kind == "refusal":
-            name = "refusal"
-        else:
-            raise ValueError(f"a part of type {kind} is no text")
-        texts[name] = texts.get(name, "") + _text_of_part(fields, kind)
+        kind = str(fields.get("type") or "text") if isinstance(fields, Mapping) else type(part).__name__
+        name = _PART_NAMES.get(kind, "reasoning" if "thinking" in kind or "reasoning" in kind else None)
+        text = _text_of_part(fields, kind) if name else None
+        if name is None or (text is None and name != "reasoning"):
+            raise ValueError(f"a part of type {kind} has no text")
+        texts[name] = texts.get(name, "") + (text or "")
     return texts
 
 

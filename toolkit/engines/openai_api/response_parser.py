@@ -56,45 +56,45 @@ class ParsedResponse:
 def parse_response(
     body: RequestBody, response: Any, lookup: TokenLookup, vocabulary: Callable[[], Vocabulary] | None
 ) -> ParsedResponse:
-    """The choices and usage of a response, given as data. Raises MalformedResponse, with the usage."""
-    if (
-        not isinstance(response, Mapping)
-        or not isinstance(response.get("choices"), list)
-        or not response["choices"]
-    ):
+    """The choices and usage of a response, given as data. Raises MalformedResponse, with the usage that the response
+    reports all the same."""
+    try:
+        return _parse(body, response, lookup, vocabulary)
+    except MalformedResponse as error:
+        if isinstance(response, Mapping):
+            unreadable: list[str] = []
+            reported = read(Response, {"usage": response.get("usage")}, unreadable).usage
+            error.usage = _usage(reported, unreadable, (), ())
+        raise
+
+
+def _parse(
+    body: RequestBody, response: Any, lookup: TokenLookup, vocabulary: Callable[[], Vocabulary] | None
+) -> ParsedResponse:
+    raw_choices = response.get("choices") if isinstance(response, Mapping) else None
+    if not isinstance(raw_choices, list) or not raw_choices:
         raise MalformedResponse.of("has no choices", response)
     unreadable: list[str] = []
     parts = read(Response, response, unreadable)
-    choices = list(parts.choices or ())
-    try:
-        if parts.error:
-            raise MalformedResponse.of("broke off", parts.error)
-        _number(choices, body.request.sampling.n or 1)
-        prompt_ids = tuple(
-            body.tokenized.prompt_ids
-            if body.tokenized
-            else parts.prompt_token_ids or choices[0].prompt_token_ids or ()
-        )
-        parsed = [
-            _choice(body, choice, raw, lookup, vocabulary)
-            for choice, raw in zip(choices, response["choices"], strict=True)
-        ]
-        prompt = _prompt_choice(body, choices[0], vocabulary)
-    except MalformedResponse as error:
-        error.usage = _usage(parts.usage, unreadable, (), ())
-        raise
-    response_id = (parts.id or "").removeprefix("chatcmpl-").removeprefix("cmpl-")
+    choices = parts.choices or []
+    if parts.error:
+        raise MalformedResponse.of("broke off", parts.error)
+    _number(choices, body.request.sampling.n or 1)
+    own_ids = parts.prompt_token_ids or choices[0].prompt_token_ids or ()
+    prompt_ids = body.tokenized.prompt_ids if body.tokenized else tuple(own_ids)
+    pairs = zip(choices, raw_choices, strict=True)
+    parsed = [_choice(body, choice, raw, lookup, vocabulary) for choice, raw in pairs]
     reasoning = next((text for choice in choices if (text := _message(choice).thoughts)), None)
     notes: dict[str, Any] = {"reasoning": reasoning} if reasoning else {}
     notes |= {"unreadable": list(dict.fromkeys(unreadable))} if unreadable else {}
     return ParsedResponse(
-        tuple(sorted(parsed, key=lambda choice: choice.index)),
-        prompt,
-        _usage(parts.usage, unreadable, prompt_ids, parsed),
-        prompt_ids,
-        response_id,
-        parts.system_fingerprint or None,
-        notes,
+        choices=tuple(sorted(parsed, key=lambda choice: choice.index)),
+        prompt=_prompt_choice(body, choices[0], vocabulary),
+        usage=_usage(parts.usage, unreadable, prompt_ids, parsed),
+        prompt_token_ids=prompt_ids,
+        id=(parts.id or "").removeprefix("chatcmpl-").removeprefix("cmpl-"),
+        system_fingerprint=parts.system_fingerprint or None,
+        notes=notes,
     )
 
 
