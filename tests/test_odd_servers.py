@@ -773,7 +773,7 @@ def test_some_tokens_are_known_and_some_are_not(proxy, connected, db):  # noqa: 
     frame = results.frame()
     assert str(frame["completion_tokens"].dtype) == "Int64"
     assert sorted(frame["completion_tokens"].dropna().tolist()) == [2, 2]
-    assert "4 completion tokens without those of 1 rows" in repr(results)
+    assert "4 completion tokens without those of 1 row, which are unknown" in repr(results)
     by_row = results.costs("row.i", price=tk.ModelPrice("m", 1, 1))
     assert by_row.table["prompt_tokens"].isna().tolist() == [True, False, False]
     assert by_row.table["cost"].iloc[1] == pytest.approx(16e-6)

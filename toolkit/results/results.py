@@ -39,6 +39,7 @@ from toolkit.results.table import (
     PROMPT_COLUMNS,
     TEXT_COLUMNS,
     completions_table,
+    counts_text,
     failed_completion,
     varies,
     with_grades,
@@ -98,21 +99,12 @@ class Results:
         return (self[int(i)] for i in first)
 
     def __repr__(self) -> str:
-        return f"Results({self._counts()})\n{self._overview().to_string(max_rows=20, max_colwidth=60)}"
+        return (
+            f"Results({counts_text(self._table)})\n{self._overview().to_string(max_rows=20, max_colwidth=60)}"
+        )
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self._counts())}</p>" + html_table(self._overview(), rows=20)
-
-    def _counts(self) -> str:
-        failed = int((self._table["finish_reason"] == "error").sum())
-        cut = int((self._table["finish_reason"] == "length").sum())
-        tokens = self._table["completion_tokens"]
-        unknown_rows = int(tokens.isna().sum())
-        parts = [f"{len(self)} rows", f"{int(tokens.sum()):,} completion tokens"]
-        parts[1] += f" without those of {unknown_rows:,} rows, which are unknown" if unknown_rows else ""
-        parts += [f"{cut} cut at max_tokens"] if cut else []
-        parts += [f"{failed} failed"] if failed else []
-        return ", ".join(parts)
+        return f"<p>{html.escape(counts_text(self._table))}</p>" + html_table(self._overview(), rows=20)
 
     def _overview(self) -> pd.DataFrame:
         """The most important columns: the axes, the text, its finish reason and its length."""
@@ -385,7 +377,9 @@ class Results:
         """A self-contained page: a plot, the summary, the table (a long one is cut, with a note), the
         fingerprints. All model text is escaped."""
         records = {name: dict(f.components) for name, f in self.fingerprints.items()}
-        page = html_page(title, self._counts(), self.summary(), self._overview(), self.plot(), records)
+        page = html_page(
+            title, counts_text(self._table), self.summary(), self._overview(), self.plot(), records
+        )
         Path(path).write_text(page, encoding="utf-8")
         return Path(path)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.text import plural
 from toolkit.core.completion import Completion
 from toolkit.core.sampling import FIELDS
 from toolkit.prompts.messages import plain_text
@@ -132,6 +133,18 @@ def _hashable(value: Any) -> Any:
 def with_integer_dtypes(table: pd.DataFrame) -> pd.DataFrame:
     """Integers stay integers where some are missing."""
     return table.astype({name: "Int64" for name in _INTEGERS if name in table})
+
+
+def counts_text(table: pd.DataFrame) -> str:
+    """The numbers of rows and of tokens, and of rows that were cut or failed, in words."""
+    tokens = table["completion_tokens"]
+    unknown_rows = int(tokens.isna().sum())
+    note = f" without those of {plural(unknown_rows, 'row')}, which are unknown" if unknown_rows else ""
+    cut, failed = (int((table["finish_reason"] == reason).sum()) for reason in ("length", "error"))
+    parts = [f"{len(table)} rows", f"{int(tokens.sum()):,} completion tokens{note}"]
+    parts += [f"{cut} cut at max_tokens"] if cut else []
+    parts += [f"{failed} failed"] if failed else []
+    return ", ".join(parts)
 
 
 def varies(column: pd.Series[Any]) -> bool:
