@@ -47,6 +47,13 @@ def test_threads_and_environment_are_set_before_anything_loads(monkeypatch):
     assert run_in_subprocess(variant, seen) == (1, ["1", "yes", None, "1", None])
 
 
+def test_a_process_that_dies_before_it_reads_its_work_is_told(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import os; os._exit(3)")  # which Python imports first of all
+    variant = SMALL.with_("broken", env={"PYTHONPATH": str(tmp_path)})
+    with pytest.raises(EngineError, match=r"process of the variant .* died \(exit status 3\)"):
+        run_in_subprocess(variant, lambda engine, work: None, b" " * (4 << 20))
+
+
 @warm
 def test_what_is_printed_there_appears_here(capsys):
     def talk(engine):

@@ -279,7 +279,10 @@ NEVER = {
     "an error with 200": (says(body={"error": {"message": "odd"}}), "has no choices.*odd"),
     "no choices": (says(body=chat(choices=...)), "has no choices"),
     "empty choices": (says(body=chat(choices=[])), "has no choices"),
-    "no message": (says(body=chat(choices=[{"index": 0, "finish_reason": "stop"}])), "KeyError: 'message'"),
+    "no message": (
+        says(body=chat(choices=[{"index": 0, "finish_reason": "stop"}])),
+        "has a choice without message or text",
+    ),
     "no finish_reason": (
         says(body=chat(choices=[{"index": 0, "message": {"content": "x"}, "finish_reason": None}])),
         "no finish_reason",
@@ -289,15 +292,10 @@ NEVER = {
         "broke off: .*upstream",
     ),
     "it says error": (says(body=part(finish_reason="error")), "broke off"),
-    "a fingerprint that is none": (says(body=chat(fingerprint={"a": 1})), r"no text: \{'a': 1\}"),
-    "a list of fingerprints": (says(body=chat(fingerprint=["a"])), "no text"),
     "an endless index": (
         says(text=json.dumps(chat()).replace('"index": 0', '"index": Infinity')),
-        "OverflowError",
+        "index: Input should be a finite number",
     ),
-    "endless usage": (says(text=json.dumps(chat(usage={"prompt_tokens": float("inf")}))), "OverflowError"),
-    "far too much usage": (says(body=chat(usage={"prompt_tokens": 10**30})), "OverflowError: usage of"),
-    "a token id too large": (says(body=part(token_ids=[2**31])), "OverflowError"),
     "a deep nest": (says(text="[" * 100_000), "is no JSON"),
     "far too long to wait": (refuses(429, "slow down", headers={"retry-after": "3600"}), "slow down"),
 }
@@ -636,7 +634,9 @@ def test_what_is_sent(proxy, connected):
         "temperature": 0.7, "top_p": 0.9, "frequency_penalty": 0.5, "presence_penalty": -0.5, "seed": 7, "n": 2,
         "stop": ["a", "b"], "max_tokens": 9, "top_logprobs": 3, "logit_bias": {5: -1.5},
     }  # fmt: skip
-    proxy.answer = lambda body: with_logprobs(token("Paris", -0.1, ("Paris", -0.1)))
+    said = with_logprobs(token("Paris", -0.1, ("Paris", -0.1)))
+    said["choices"] += [said["choices"][0] | {"index": 1}]
+    proxy.answer = lambda body: said
     c = engine.chat(FRANCE, **sampling)
     (body,) = proxy.asked
     assert body == {
@@ -1079,7 +1079,10 @@ def test_streaming(proxy, connected):
         (streams(chunk("Pa")), "no finish_reason"),
         (streams(chunk("Pa"), {"error": {"message": f"overloaded {KEY}"}}), "overloaded"),
         (streams(), "no choices"),
-        (streams({"choices": [{"delta": {"content": "x"}}]}), "is malformed .KeyError: 'index'"),
+        (
+            streams({"choices": [{"index": "first", "delta": {"content": "x"}}]}),
+            "is malformed .choices.0.index",
+        ),
         (streams({"choices": [None]}), "is malformed"),
         (streams([1, 2]), "is malformed"),
         (refuses(400, "bad thing"), "bad thing"),

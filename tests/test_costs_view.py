@@ -7,6 +7,7 @@ import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
 from test_cost import ONE, PRICE, ran
 
+from toolkit.core.completion import UNKNOWN_USAGE
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
 from toolkit.store.store import Store
 from toolkit.widgets.costs import CostsView
@@ -397,4 +398,19 @@ def test_as_html_and_as_text(page, results):
         assert word not in widget.html()
     assert widget.text().startswith("Costs")
     assert "Lost: 1 completion cut" in widget.text()
+    unharmed(page)
+
+
+def test_tokens_that_a_server_does_not_report_are_shown_as_unknown(page, db, made):
+    known = made("yes", messages="known", steps=4)
+    unknown = replace(made("no", messages="unknown", steps=4), usage=UNKNOWN_USAGE)
+    unknown = replace(unknown, choices=tuple(replace(choice, logprobs=None) for choice in unknown.choices))
+    mount(page, view(ran(Store(db), "s", [({"case": "a"}, known), ({"case": "b"}, unknown)])))
+    assert table(page, "tokens") == ["11", "–", "–"]
+    assert table(page, "generated") == ["4", "–", "–"]
+    assert table(page, "cost, $") == ["47.00", "–", "–"]
+    assert "the tokens of 1 are unknown" in page.locator(".tk-cost-said").inner_text()
+    page.locator("[data-price=input]").fill("1")
+    page.locator("[data-price=output]").fill("1")
+    assert table(page, "own price, $")[1:] == ["–", "–"]
     unharmed(page)

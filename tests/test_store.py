@@ -126,7 +126,7 @@ def _newer(path):
     [
         (_text, "is not a store"),
         (_foreign, "is an SQLite file of something else"),
-        (_newer, r"written by a newer toolkit \(format 99, this one knows 6\): update toolkit"),
+        (_newer, r"written by a newer toolkit \(format 99, this one knows 7\): update toolkit"),
         (lambda path: path.mkdir(), "is a folder: name a file in it"),
         (lambda path: path.parent.joinpath("file").write_text("x"), None),
     ],

@@ -121,6 +121,10 @@ def validate_api_key(key: str) -> str:
     if not isinstance(key, str):
         raise TypeError(f"api_key must be text, got {type(key).__name__}")
     key = key.strip()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
+    if not key:
+        raise ValueError(
+            "api_key must be the key itself, got an empty text: leave it out where none is needed"
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError("api_key must be of visible ASCII characters, without spaces: a header carries it")
     return key

@@ -168,7 +168,8 @@ class Conversation:
             }
             for e in self._exchanges
         ]
-        return pd.DataFrame(rows).rename_axis("turn")
+        table = pd.DataFrame(rows).rename_axis("turn")
+        return table.astype({name: "Int64" for name in table if str(name).endswith("_tokens")})
 
     def save(self, path: str | Path) -> Path:
         """Writes the conversation as JSON: messages, and each turn with its usage and fingerprint."""
@@ -232,7 +233,7 @@ class Conversation:
         return f"Conversation({len(self)} turns, {self._summary()})"
 
     def _summary(self) -> str:
-        return f"{self.usage.prompt_tokens:,} + {self.usage.completion_tokens:,} tokens in all"
+        return f"{self.usage} in all"
 
     def _repr_html_(self) -> str:
         return view(self.messages, f"{len(self)} turns, {self._summary()}")

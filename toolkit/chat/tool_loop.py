@@ -71,8 +71,7 @@ class ToolRun:
 
     def _repr_html_(self) -> str:
         end = "" if self.finished else f"; not finished{': ' + self.error if self.error else ''}"
-        tokens = f"{self.usage.prompt_tokens:,} + {self.usage.completion_tokens:,} tokens"
-        return view(self.messages, f"{len(self.steps)} steps, {tokens}{end}")
+        return view(self.messages, f"{len(self.steps)} steps, {self.usage}{end}")
 
 
 def run_tools(

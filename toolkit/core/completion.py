@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -22,30 +22,48 @@ from toolkit.structured.verdict import Verdict, parsed, verdict
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one request, all its choices together. Usages add with `+`."""
+    """Tokens of one request, all its choices together; None where a server does not report them. Usages add with
+    `+`: what is unknown of one is unknown of the sum."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
+    cached_tokens: int | None = 0
     """Prompt tokens found in the engine's prefix cache; part of prompt_tokens."""
 
     @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
+    def total_tokens(self) -> int | None:
+        return sum_tokens((self.prompt_tokens, self.completion_tokens))
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.cached_tokens + other.cached_tokens,
+            sum_tokens((self.prompt_tokens, other.prompt_tokens)),
+            sum_tokens((self.completion_tokens, other.completion_tokens)),
+            sum_tokens((self.cached_tokens, other.cached_tokens)),
         )
 
-    def to_openai(self) -> dict[str, int]:
+    def __str__(self) -> str:
+        """Such as "1,200 + 35 tokens"."""
+        counts = ("unknown" if n is None else f"{n:,}" for n in (self.prompt_tokens, self.completion_tokens))
+        return f"{' + '.join(counts)} tokens"
+
+    def to_openai(self) -> dict[str, int] | None:
+        """In OpenAI's format, which has no unknown counts: then None."""
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
-            "total_tokens": self.total_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
         }
+
+
+UNKNOWN_USAGE = Usage(None, None, None)
+
+
+def sum_tokens(counts: Iterable[int | None]) -> int | None:
+    """The sum of numbers of tokens; None where one is unknown."""
+    values = list(counts)
+    return None if None in values else sum(cast("list[int]", values))
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,10 +228,9 @@ class Completion:
         return f"Completion({_display_text(self.choices[0])!r}, {self._summary()}{choices})"
 
     def _summary(self) -> str:
-        tokens = f"{self.usage.prompt_tokens} + {self.usage.completion_tokens} tokens"
         seconds = "" if self.seconds is None else f", {self.seconds:.2f} s"
         status = f", {self.schema_verdict.status}" if self.schema_verdict else ""
-        return f"{self.finish_reason}{status}, {tokens}{seconds}, {self.system_fingerprint}"
+        return f"{self.finish_reason}{status}, {self.usage}{seconds}, {self.system_fingerprint}"
 
     def _repr_html_(self) -> str:
         if self.error is not None:

@@ -81,6 +81,6 @@ def connect(
     from toolkit.engines.openai_api.engine import ServerEngine
 
     if concurrency is not None:
-        Whole(1, None, "requests that are open at once")("concurrency", concurrency)
-    Real(0, float("inf"), "seconds that one request may take", open_low=True)("timeout", timeout)
+        Whole(1, None, "give the most requests open at once, or leave it out")("concurrency", concurrency)
+    Real(0, float("inf"), "give the seconds that one request may take", open_low=True)("timeout", timeout)
     return ServerEngine(url, model, api_key, concurrency, timeout)

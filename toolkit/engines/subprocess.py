@@ -8,6 +8,7 @@ finished; a child whose parent has ended interrupts itself (`engines.subprocess_
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -56,7 +57,8 @@ def run_in_subprocess(variant: Variant, function: Callable[..., T], *args: Any) 
         Connection(to_child[1], readable=False) as outgoing,
     ):
         try:
-            outgoing.send_bytes(work)
+            with contextlib.suppress(ConnectionError):  # it has died, which the next line reports
+                outgoing.send_bytes(work)
             return cast("T", _receive_result(process, incoming, variant))
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)

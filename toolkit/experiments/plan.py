@@ -334,9 +334,10 @@ def _rate(store: Store, fingerprints: Sequence[str]) -> float | None:
     """Tokens processed per second of engine time."""
     timings = store.completion_timings(fingerprints)
     timings = timings[timings["seconds"].notna()]
-    seconds = float(machine_seconds(timings).sum()) if len(timings) else 0.0
-    tokens = float((timings["prompt_tokens"] - timings["cached_tokens"] + timings["completion_tokens"]).sum())
-    return tokens / seconds if seconds > 0 else None
+    tokens = timings["prompt_tokens"] - timings["cached_tokens"] + timings["completion_tokens"]
+    is_counted = tokens.notna().to_numpy()
+    seconds = float(machine_seconds(timings)[is_counted].sum()) if len(timings) else 0.0
+    return float(tokens.sum()) / seconds if seconds > 0 else None
 
 
 def _duration_text(seconds: float) -> str:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from toolkit.core.completion import Completion
@@ -103,11 +104,20 @@ class _Progress:
         """Stores the completions of a batch until they end, or the time is used up."""
         end = self.done + len(batch)
         for completion in writer.record(generated, batch):
-            self.spent.add(completion.usage, self.limits.price)
+            if self.limits != NO_BUDGET:
+                most = self._most_tokens[completion.request.key]
+                self.spent.add(completion.usage, self.limits.price, most)
             self.done += 1
             if self.is_time_used_up:
                 return
         self.done = end
+
+    @cached_property
+    def _most_tokens(self) -> dict[str, tuple[int, int]]:
+        """Request key → the most prompt and completion tokens."""
+        keys = (request.key for request, _ in self.plan.missing)
+        counts = (numbers.tolist() for numbers in self.plan.most_tokens(0))
+        return dict(zip(keys, zip(*counts, strict=True), strict=True))
 
     def sentence(self) -> str:
         """How far the run is, and how to run the rest."""

@@ -130,7 +130,8 @@ class Price:
         import pandas as pd
 
         first = ["arm", "row", "text", "verdict", "valid", "correct"]
-        table = pd.DataFrame(list(self.rows))
+        counts = dict.fromkeys(("completion_tokens", "thinking_tokens", "prompt_tokens"), "Int64")
+        table = pd.DataFrame(list(self.rows)).astype(counts)
         table["all_tokens"] = table["completion_tokens"] + table["thinking_tokens"]
         table["all_seconds"] = table["seconds"].fillna(0) + table["thinking_seconds"]
         return table[[*first, *(c for c in table.columns if c not in first)]]

@@ -20,10 +20,16 @@ class Spent:
     tokens: int = 0
     cost: float = 0.0
 
-    def add(self, usage: Usage, price: ModelPrice | LocalPrice | None) -> None:
-        self.tokens += usage.total_tokens
+    def add(
+        self, usage: Usage, price: ModelPrice | LocalPrice | None, most: tuple[int, int] = (0, 0)
+    ) -> None:
+        """Adds a request's usage. most: the most prompt and completion tokens that it can have used: they count where
+        its usage is unknown, so that a limit holds."""
+        prompt_tokens = most[0] if usage.prompt_tokens is None else usage.prompt_tokens
+        completion_tokens = most[1] if usage.completion_tokens is None else usage.completion_tokens
+        self.tokens += prompt_tokens + completion_tokens
         if isinstance(price, ModelPrice):
-            self.cost += float(price.of(usage.prompt_tokens, usage.completion_tokens))
+            self.cost += float(price.of(prompt_tokens, completion_tokens))
 
 
 @dataclass(frozen=True)

@@ -149,14 +149,12 @@ def _cost_row(
     seconds = once["machine_seconds"].sum(min_count=1)
     columns: dict[str, Any] = {
         "completions": len(once),
-        "prompt_tokens": int(once["prompt_tokens"].sum()),
-        "cached_tokens": int(once["cached_tokens"].sum()),
-        "completion_tokens": int(once["completion_tokens"].sum()),
+        **{name: _total(once[name]) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")},
         "spent_tokens": float((tokens * generated).sum()),
         "saved_tokens": float((tokens * (1 - generated)).sum()),
         "machine_seconds": seconds,
         "first_token_seconds": once["first_token_seconds"].astype(float).median(),
-        "tokens_per_second": once["completion_tokens"].sum() / seconds if seconds else np.nan,
+        "tokens_per_second": _total(once["completion_tokens"]) / seconds if seconds else np.nan,
         "cut": len(done[done["finish_reason"] == "length"].drop_duplicates(COMPLETION_KEY)),
         "failed_attempts": np.nan if failed is None else int(failed["attempts"].sum()),
         **_kwh(once, price),
@@ -166,6 +164,12 @@ def _cost_row(
         columns |= _cost_per(columns["cost"] + np.nan_to_num(columns["spent_on_failures"]), len(once), done)
     columns |= {name: float(done[name].astype(float).mean()) for name in _QUALITIES if name in part}
     return {**columns, **{name: float(priced(once, offer).sum()) for name, offer in at.items()}}
+
+
+def _total(counts: pd.Series[float]) -> float:
+    """The sum of whole numbers; NaN where one is unknown."""
+    total = counts.sum(skipna=False)
+    return total if np.isnan(total) else int(total)
 
 
 def _with_machine_seconds(ran: pd.DataFrame) -> pd.DataFrame:
@@ -286,14 +290,11 @@ class Costs:
     def sentences(self) -> list[str]:
         """What was spent, saved and lost, and the Pareto front, in words."""
         total = self.total
-        sentences = [
-            f"{plural(total['completions'], 'completion')} of {total['prompt_tokens']:,} prompt tokens "
-            f"({total['cached_tokens']:,} of them cached by the engine) and {total['completion_tokens']:,} generated."
-        ]
+        sentences = [f"{plural(total['completions'], 'completion')}{self._tokens_text()}."]
         if not is_missing(total["spent_tokens"]):
             spent, saved = (
                 f"{total[f'{name}_tokens']:,.0f} tokens"
-                + (f", US$ {total[name]:.4g}" if name in total else "")
+                + (f", {_dollars(total[name])}" if name in total else "")
                 for name in ("spent", "saved")
             )
             sentences.append(
@@ -301,9 +302,22 @@ class Costs:
             )
         lost = [f"{plural(total['cut'], 'completion')} cut at max_tokens or the window"]
         if not is_missing(total["failed_attempts"]):
-            paid = f" (US$ {total['spent_on_failures']:.4g})" if "spent_on_failures" in total else ""
-            lost.append(f"{plural(total['failed_attempts'], 'failed attempt')}{paid}")
+            number, paid = total["failed_attempts"], total.get("spent_on_failures")
+            lost.append(
+                plural(number, "failed attempt")
+                + (f" ({_dollars(paid)})" if number and paid is not None else "")
+            )
         return [*sentences, f"Lost: {', '.join(lost)}.", *self._pareto_sentences()]
+
+    def _tokens_text(self) -> str:
+        """The tokens of all completions; of how many the server does not report them."""
+        total = self.total
+        unknown = int(self.together[["prompt_tokens", "completion_tokens"]].isna().any(axis=1).sum())
+        if unknown:
+            return f"; the tokens of {unknown:,} are unknown, and so are all sums with them"
+        cached = total["cached_tokens"]
+        of_them = "" if is_missing(cached) else f" ({cached:,} of them cached by the engine)"
+        return f" of {total['prompt_tokens']:,} prompt tokens{of_them} and {total['completion_tokens']:,} generated"
 
     def _pareto_sentences(self) -> list[str]:
         front = self.front()
@@ -351,6 +365,10 @@ _MONEY = (
 )
 
 
+def _dollars(amount: float) -> str:
+    return "cost unknown" if is_missing(amount) else f"US$ {amount:.4g}"
+
+
 def _with_unit(name: str) -> str:
     """A column's name, with its unit where the name does not tell it."""
     unit = "US$" if name in _MONEY or name.startswith("at ") else _UNITS.get(name)
@@ -365,4 +383,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _numbers_text(total: pd.Series[Any]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in total.items() if isinstance(value, (int, float)))
+    numbers = {name: value for name, value in total.items() if isinstance(value, (int, float))}
+    return ", ".join(
+        f"{name} {'unknown' if math.isnan(n) else format(n, 'g')}" for name, n in numbers.items()
+    )

@@ -12,6 +12,7 @@ from typing_extensions import deprecated
 
 from toolkit._internal.text import MISSING, dollars, plural, short_value
 from toolkit.analysis.text_diff import Diff, Piece, brief, diff, marked, words
+from toolkit.core.completion import Usage
 from toolkit.display.html import html_table
 from toolkit.errors import StoreError
 from toolkit.results.columns import GRADED, LONG, Bools, Ints
@@ -303,7 +304,7 @@ def summary(metadata: Mapping[str, Any]) -> str:
         metadata["verdict"],
         {"length": "✂ length"}.get(metadata["finish_reason"], metadata["finish_reason"]),
     ]
-    parts += [f"{metadata['prompt_tokens']} + {metadata['completion_tokens']} tokens"]
+    parts += [str(Usage(metadata["prompt_tokens"], metadata["completion_tokens"]))]
     parts += [] if metadata["seconds"] is None else [f"{metadata['seconds']:.2f} s"]
     parts += [] if metadata["cost"] is None else [dollars(metadata["cost"])]
     return " · ".join(filter(None, parts))

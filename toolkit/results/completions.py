@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.core.completion import Completion
+from toolkit.core.completion import Completion, sum_tokens
 from toolkit.pricing.machine_time import COMPLETION_KEY
 from toolkit.store.rows import choice_tokens
 from toolkit.store.store import Store
@@ -41,7 +41,7 @@ class RowCompletions:
             choices = tuple(choice for choice in choices if choice.index in self._choices[key])
         if len(choices) == len(completion.choices):
             return completion
-        tokens = sum(choice_tokens(completion, choice) for choice in choices)
+        tokens = sum_tokens(choice_tokens(completion, choice) for choice in choices)
         usage = replace(completion.usage, completion_tokens=tokens)
         return replace(completion, choices=choices, usage=usage)
 

@@ -13,7 +13,7 @@ import numpy as np
 from toolkit._internal.files import whole_file
 from toolkit._internal.jsonable import is_missing, library_value, to_plain
 from toolkit.core.choice import ARRAYS, PROMPT, Choice, shaped
-from toolkit.core.completion import Completion, Usage
+from toolkit.core.completion import Completion, Usage, sum_tokens
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.results.standard_json import dump_standard, load_standard
@@ -158,7 +158,9 @@ def _stop_reason(record: Mapping[str, Any]) -> str | int | None:
 
 def _choice(record: Mapping[str, Any], request: ResolvedRequest) -> Choice:
     flat = {n: None if record[n] is None else np.array(record[n], kind) for n, kind in ARRAYS.items()}
-    prefix_tokens = 0 if request.prefix is None else len(record["token_ids"]) - record["completion_tokens"]
+    prefix_tokens = (
+        0 if request.prefix is None else len(record["token_ids"]) - (record["completion_tokens"] or 0)
+    )
     return Choice(
         index=record["choice"],
         text=record["text"],
@@ -183,7 +185,7 @@ def _completion(
 ) -> Completion:
     """The completion of some records, each of which has one of its choices."""
     record = records[0]
-    completion_tokens = sum(choice["completion_tokens"] for choice in records)
+    completion_tokens = sum_tokens(choice["completion_tokens"] for choice in records)
     return Completion(
         request=request,
         choices=tuple(_choice(choice, request) for choice in records),

@@ -41,6 +41,7 @@ from toolkit.results.table import (
     GRADES,
     OUTCOMES,
     completions_table,
+    counts_text,
     equals,
     narrowed_table,
     summary,
@@ -115,18 +116,12 @@ class Results:
         return Results(self._table.iloc[rows].reset_index(drop=True), self._store)
 
     def __repr__(self) -> str:
-        return f"Results({self._counts()})\n{self._overview().to_string(max_rows=20, max_colwidth=60)}"
+        return (
+            f"Results({counts_text(self._table)})\n{self._overview().to_string(max_rows=20, max_colwidth=60)}"
+        )
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self._counts())}</p>" + html_table(self._overview(), rows=20)
-
-    def _counts(self) -> str:
-        failed = int((self._table["finish_reason"] == "error").sum())
-        cut = int((self._table["finish_reason"] == "length").sum())
-        parts = [f"{len(self)} rows", f"{int(self._table['completion_tokens'].sum()):,} completion tokens"]
-        parts += [f"{cut} cut at max_tokens"] if cut else []
-        parts += [f"{failed} failed"] if failed else []
-        return ", ".join(parts)
+        return f"<p>{html.escape(counts_text(self._table))}</p>" + html_table(self._overview(), rows=20)
 
     def _overview(self) -> pd.DataFrame:
         """The most important columns: the axes, the text, its finish reason and its length."""
@@ -373,7 +368,8 @@ class Results:
         """A self-contained page: a plot, the summary, the table (a long one is cut, with a note), the
         fingerprints. All model text is escaped."""
         records = {name: dict(f.components) for name, f in self.fingerprints.items()}
-        page = html_page(title, self._counts(), self.summary(), self._overview(), self.plot(), records)
+        counts, summaries = counts_text(self._table), self.summary()
+        page = html_page(title, counts, summaries, self._overview(), self.plot(), records)
         with whole_file(path) as draft:
             draft.write_text(replace_lone_surrogates(page), encoding="utf-8")
         return Path(path)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit._internal.jsonable import is_missing
-from toolkit._internal.text import is_valid_unicode
+from toolkit._internal.text import is_valid_unicode, plural
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.sampling import FIELDS
 from toolkit.prompts.messages import plain_text
@@ -43,9 +43,9 @@ _COLUMNS_BY_DTYPE = {
     ),
     "Int64": (
         "row", "k", "order_seed", "seed", "n", "max_tokens", "top_logprobs", "prompt_logprobs", "top_k",
-        "min_tokens", "run", "position", "grade.thumb",
+        "min_tokens", "run", "position", "grade.thumb", "prompt_tokens", "completion_tokens", "cached_tokens",
     ),
-    "int64": ("repeat", "choice", "prompt_tokens", "completion_tokens", "cached_tokens"),
+    "int64": ("repeat", "choice"),
     "float64": (
         "temperature", "top_p", "frequency_penalty", "presence_penalty", "min_p", "repetition_penalty", "seconds",
         "first_token_seconds", "created", "grade.score",
@@ -214,6 +214,18 @@ def summary(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
         cut_share=("cut", "mean"),
         failed=("failed", "sum"),
     ).round(3)
+
+
+def counts_text(table: pd.DataFrame) -> str:
+    """The numbers of rows and of tokens, and of rows that were cut or failed, in words."""
+    tokens = table["completion_tokens"]
+    unknown_rows = int(tokens.isna().sum())
+    note = f" without those of {plural(unknown_rows, 'row')}, which are unknown" if unknown_rows else ""
+    cut, failed = (int((table["finish_reason"] == reason).sum()) for reason in ("length", "error"))
+    parts = [f"{len(table)} rows", f"{int(tokens.sum()):,} completion tokens{note}"]
+    parts += [f"{cut} cut at max_tokens"] if cut else []
+    parts += [f"{failed} failed"] if failed else []
+    return ", ".join(parts)
 
 
 def varies(column: pd.Series[Any]) -> bool:

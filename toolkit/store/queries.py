@@ -52,7 +52,8 @@ GROUP BY cells.sweep, cells.position, x.request, x.fingerprint, x.repeat
 """
 FAILED_ATTEMPTS = """
 SELECT r.sweep, x.request, x.fingerprint AS system_fingerprint, x.repeat, count(*) AS attempts,
-       total(x.prompt_tokens) AS prompt_tokens, total(x.completion_tokens) AS completion_tokens,
+       iif(count(x.prompt_tokens) = count(*), sum(x.prompt_tokens), NULL) AS prompt_tokens,
+       iif(count(x.completion_tokens) = count(*), sum(x.completion_tokens), NULL) AS completion_tokens,
        total(x.seconds) AS machine_seconds, sum(x.seconds * r.joules / r.seconds) / sum(x.seconds) AS watts
 FROM failures x JOIN runs r ON r.id = x.run
 GROUP BY r.sweep, x.request, x.fingerprint, x.repeat

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit.core.choice import ARRAYS, PROMPT, Choice, Ints, Vocabulary, mode_of_prompt
-from toolkit.core.completion import Completion, Usage
+from toolkit.core.completion import Completion, Usage, sum_tokens
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import FIELDS
@@ -76,23 +76,27 @@ class StoreReader(Database):
 
     def completion_timings(self, fingerprints: Sequence[str]) -> pd.DataFrame:
         """A row for each completion on some engines, its choices together: request, system_fingerprint, repeat, its
-        tokens (prompt, cached, completion), seconds, first_token_seconds, created, watts (mean power of the device in
-        its run; missing where it was not measured)."""
+        tokens (prompt, cached, completion; NaN where unknown), seconds, first_token_seconds, created, watts (mean
+        power of the device in its run; missing where it was not measured)."""
         import pandas as pd
 
         columns, rows = self.query(COMPLETION_TIMINGS, [dump_json(list(fingerprints))])
-        return pd.DataFrame(rows, columns=columns)
+        counts = dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"), np.float64)
+        return pd.DataFrame(rows, columns=columns).astype(counts)
 
     def run_sweeps(self) -> dict[int, str]:
         """Run → its sweep; empty in a store that was made from an export."""
         return dict(self._fetch_all("SELECT id, sweep FROM runs"))
 
     def failed_attempts(self) -> pd.DataFrame:
-        """The failed attempts, with the sweep of their run: one row for each request, engine and repeat."""
+        """The failed attempts, with the sweep of their run: one row for each request, engine and repeat. Their tokens
+        are NaN where those of one are unknown."""
         import pandas as pd
 
         columns, rows = self.query(FAILED_ATTEMPTS)
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(rows, columns=columns).astype(
+            {"prompt_tokens": np.float64, "completion_tokens": np.float64}
+        )
 
     def cell_rows(
         self, sweep: str | None, fingerprint: Fingerprint | str | None
@@ -191,13 +195,13 @@ class StoreReader(Database):
         stored_request = self.request(request)
         choices = [self._choice(row, stored_request, fingerprint) for row in rows]
         first = next(row for row in rows if row["choice"] != PROMPT)
-        tokens = sum(row["completion_tokens"] for row in rows)
+        completion_tokens = sum_tokens(row["completion_tokens"] for row in rows)
         return Completion(
             request=stored_request,
             choices=tuple(c for c in choices if c.index != PROMPT),
             prompt=next((c for c in choices if c.index == PROMPT), None),
             notes=json.loads(first["notes"] or "{}"),
-            usage=Usage(first["prompt_tokens"], tokens, first["cached_tokens"]),
+            usage=Usage(first["prompt_tokens"], completion_tokens, first["cached_tokens"]),
             model=first["model"],
             system_fingerprint=fingerprint,
             fingerprint=self.fingerprint(fingerprint),

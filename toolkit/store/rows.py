@@ -79,14 +79,16 @@ def tokenizer_name(fingerprint: Fingerprint) -> str | None:
     return fingerprint.components.get("tokenizer") or fingerprint.notes.get("tokenizer")
 
 
-def choice_tokens(completion: Completion, choice: Choice) -> int:
-    """Generated tokens of one choice. A server that returns no token IDs reports only the total: then each choice has
-    an equal share, so that the sum is right."""
+def choice_tokens(completion: Completion, choice: Choice) -> int | None:
+    """Generated tokens of one choice; None where they are unknown. A server that returns no token IDs reports only
+    the total: then each choice has an equal share, so that the sum is right."""
     if choice.index == PROMPT:
         return 0
     number, total = len(completion.choices), completion.usage.completion_tokens
     if number > 1 and any(len(c.token_ids) for c in completion.choices):
         return len(choice.token_ids) - choice.prefix_tokens
+    if total is None:
+        return None
     # Its place, not its index: an export may hold only some of the choices.
     place = [c.index for c in completion.choices].index(choice.index)
     return total // number + (place < total % number)
@@ -96,4 +98,4 @@ def prefix_tokens(row: Mapping[str, Any], request: Request) -> int:
     """Tokens of the prefix: those that were not generated."""
     if request.prefix is None or row["choice"] == PROMPT:
         return 0
-    return len(row["token_ids"]) // np.dtype(ARRAYS["token_ids"]).itemsize - int(row["completion_tokens"])
+    return len(row["token_ids"]) // np.dtype(ARRAYS["token_ids"]).itemsize - (row["completion_tokens"] or 0)

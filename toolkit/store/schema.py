@@ -15,9 +15,11 @@ grades        people's grades of choices; the last of each choice counts
 
 from __future__ import annotations
 
+from toolkit.store.queries import COMPLETION_COLUMNS
+
 APPLICATION_ID = 0x746B6974
 """SQLite's application_id of our files: "tkit"."""
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """SQLite's user_version: the format written here."""
 _GRADES = (
     "CREATE TABLE grades (number INTEGER PRIMARY KEY, request TEXT NOT NULL, fingerprint TEXT NOT NULL, "
@@ -25,6 +27,24 @@ _GRADES = (
     "created REAL NOT NULL)",
     "CREATE INDEX grades_by_choice ON grades (request, fingerprint, repeat, choice)",
 )
+_COMPLETIONS = """CREATE TABLE {name} (
+    number INTEGER PRIMARY KEY,
+    request TEXT NOT NULL, fingerprint TEXT NOT NULL, repeat INTEGER NOT NULL, choice INTEGER NOT NULL,
+    id TEXT NOT NULL, run INTEGER, position INTEGER, created REAL NOT NULL,
+    seconds REAL, first_token_seconds REAL,
+    prompt_tokens INTEGER, completion_tokens INTEGER, cached_tokens INTEGER,
+    finish_reason TEXT NOT NULL, stop_reason TEXT, text TEXT NOT NULL, prompt TEXT, notes TEXT,
+    tool_calls TEXT,
+    UNIQUE (request, fingerprint, repeat, choice))"""
+"""Numbers of tokens are NULL where a server does not report them."""
+_NULLABLE_TOKENS = (
+    _COMPLETIONS.format(name="completions_7"),
+    f"INSERT INTO completions_7 (number, {COMPLETION_COLUMNS}) "
+    f"SELECT number, {COMPLETION_COLUMNS} FROM completions",
+    "DROP TABLE completions",
+    "ALTER TABLE completions_7 RENAME TO completions",
+)
+"""SQLite can drop the NOT NULL of a column only with its table."""
 _RUN_FINGERPRINTS = """CREATE TABLE took (
     run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID"""
 MIGRATIONS = {
@@ -49,6 +69,7 @@ MIGRATIONS = {
         "INSERT INTO took SELECT id, fingerprint FROM runs",
     ),
     5: _GRADES,
+    6: _NULLABLE_TOKENS,
 }
 """Older format → statements that upgrade it to the next."""
 SCHEMA = f"""
@@ -62,15 +83,7 @@ CREATE TABLE runs (
     id INTEGER PRIMARY KEY, created REAL NOT NULL, fingerprint TEXT NOT NULL, sweep TEXT NOT NULL,
     seconds REAL, joules REAL);
 {_RUN_FINGERPRINTS};
-CREATE TABLE completions (
-    number INTEGER PRIMARY KEY,
-    request TEXT NOT NULL, fingerprint TEXT NOT NULL, repeat INTEGER NOT NULL, choice INTEGER NOT NULL,
-    id TEXT NOT NULL, run INTEGER, position INTEGER, created REAL NOT NULL,
-    seconds REAL, first_token_seconds REAL,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
-    finish_reason TEXT NOT NULL, stop_reason TEXT, text TEXT NOT NULL, prompt TEXT, notes TEXT,
-    tool_calls TEXT,
-    UNIQUE (request, fingerprint, repeat, choice));
+{_COMPLETIONS.format(name="completions")};
 CREATE TABLE arrays (
     completion INTEGER PRIMARY KEY,
     token_ids BLOB NOT NULL, logprobs BLOB, ranks BLOB, top_ids BLOB, top_logprobs BLOB);

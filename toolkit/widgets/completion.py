@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from toolkit._internal.text import plural
+from toolkit._internal.text import MISSING, plural
 from toolkit.analysis.logprobs import Logprobs
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
@@ -178,6 +178,9 @@ def _facts(completion: Completion) -> list[tuple[str, str]]:
     """Names and values: those that are known and not neutral."""
     usage, sampling = completion.usage, completion.request.sampling
     cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
+    prompt, generated = (
+        MISSING if n is None else f"{n:,}" for n in (usage.prompt_tokens, usage.completion_tokens)
+    )
     neutral = {name: value for name, value in NEUTRAL.items() if name != "temperature"}
     settings = {
         n: v for n, v in sampling.given().items() if n not in _SHOWN_ELSEWHERE and neutral.get(n) != v
@@ -185,7 +188,7 @@ def _facts(completion: Completion) -> list[tuple[str, str]]:
     first = completion.first_token_seconds
     facts = {
         "model": completion.model,
-        "tokens": f"{usage.prompt_tokens:,}{cached} + {usage.completion_tokens:,}",
+        "tokens": f"{prompt}{cached} + {generated}",
         "seconds": completion.seconds and f"{completion.seconds:.2f}",
         "first token after": first and f"{first:.2f} s",
         "seed": sampling.seed,

@@ -92,17 +92,17 @@ def _completion_facts(c: Completion, price: ModelPrice | LocalPrice | None) -> l
     cached = (
         f", {usage.cached_tokens:,} of the prompt's were in the prefix cache" if usage.cached_tokens else ""
     )
-    tokens = f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens"
     rows = [
         ("finish_reason", reasons + by, meaning),
-        ("usage", tokens, f"of the prompt, and of the answer{cached}"),
+        ("usage", str(usage), f"of the prompt, and of the answer{cached}"),
     ]
     if c.seconds:
         to_first = c.first_token_seconds
         first = "" if to_first is None else f"; the first token after {to_first:.2f} s"
-        rate = f"{usage.completion_tokens / c.seconds:.1f}"
         rows.append(("seconds", f"{c.seconds:.2f}", f"from the request to its last token{first}"))
-        rows.append(("tokens/s", rate, "tokens of the answer in these seconds"))
+        if usage.completion_tokens is not None:
+            rate = f"{usage.completion_tokens / c.seconds:.1f}"
+            rows.append(("tokens/s", rate, "tokens of the answer in these seconds"))
     if (cost := cost_text(c, price)) is not None:
         rows.append(("cost", cost, f"at {price}"))
     return rows
@@ -115,8 +115,8 @@ def cost_text(c: Completion, price: ModelPrice | LocalPrice | None) -> str | Non
         if isinstance(price, LocalPrice):
             return dollars(float(price.of(c.seconds or float("nan"))))
         if price is not None:
-            cost = price.of(usage.prompt_tokens, usage.completion_tokens)
-            return dollars(float(cost))
+            counts = (usage.prompt_tokens, usage.completion_tokens)
+            return dollars(float(price.of(*(float("nan") if n is None else n for n in counts))))
     except ValueError:  # a price by energy: the device's power is measured for runs only
         return "not known"
     return None

@@ -169,7 +169,8 @@ def gather(table: pd.DataFrame, store: Store, across: str) -> tuple[list[Any], l
     completions = table.iloc[rows]
     system, names = completions[across].factorize(use_na_sentinel=False)
     keys = list(zip(*(completions[name].tolist() for name in _COMPLETION_KEY), strict=True))
-    texts, tokens = completions["text"].tolist(), completions["completion_tokens"].to_numpy(np.int64)
+    texts, tokens = completions["text"].tolist(), completions["completion_tokens"]
+    counted, counts = tokens.notna().to_numpy(), tokens.fillna(0).to_numpy(np.int64)
     arrays = store.arrays(list(dict.fromkeys(completions["request"])))
     vocabularies = _vocabulary_numbers(store, completions["system_fingerprint"].unique().tolist())
     multiple_choices = {request for request, _, _, choice in keys if choice > 0}
@@ -184,9 +185,9 @@ def gather(table: pd.DataFrame, store: Store, across: str) -> tuple[list[Any], l
         if length.all() and len(tokenizers) < 2:
             output, numbers = _outputs_by_tokens(run_arrays, length)
         else:
-            # Of several choices a server reports only the total.
-            is_known = length.all() or request not in multiple_choices
-            length = tokens[runs] if is_known else np.zeros_like(tokens[runs])
+            # Of several choices a server reports only the total, and some report none.
+            is_known = counted[runs].all() and (length.all() or request not in multiple_choices)
+            length = counts[runs] if is_known else np.zeros_like(counts[runs])
             output, numbers = _outputs_by_text([texts[position] for position in runs])
         repeats.append(
             Repeats(request, choice, rows[runs], system[runs], len(names), output, length=length, **numbers)

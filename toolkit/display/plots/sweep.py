@@ -30,7 +30,7 @@ def plot_sweep(table: pd.DataFrame, axes: list[str]) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     for y, (_, part) in enumerate(settings):
         color = PALETTE[y % len(PALETTE)]
-        tokens = part["completion_tokens"].to_numpy()
+        tokens = part["completion_tokens"].dropna().to_numpy(float)
         left.plot(
             tokens,
             [y + dot_offset(i, len(tokens)) for i in range(len(tokens))],
@@ -39,7 +39,8 @@ def plot_sweep(table: pd.DataFrame, axes: list[str]) -> Figure:
             alpha=0.5,
             color=color,
         )
-        left.plot([tokens.mean()] * 2, [y - 0.32, y + 0.32], color=color, lw=2.5)
+        if len(tokens):  # else a server does not report them
+            left.plot([tokens.mean()] * 2, [y - 0.32, y + 0.32], color=color, lw=2.5)
         right.barh(y, modal_share(part), height=0.6, color=color)
     left.set_yticks(range(len(settings)), [label for label, _ in settings])
     left.invert_yaxis()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +16,11 @@ from urllib.parse import urlsplit
 
 from toolkit._internal.text import replace_lone_surrogates
 from toolkit._internal.validation import validate_api_key
+from toolkit.core.completion import UNKNOWN_USAGE, Usage
+from toolkit.engines.openai_api.dialect import MalformedResponse
+from toolkit.engines.openai_api.request_body import max_response_bytes
+from toolkit.engines.openai_api.response_model import Detokenized, Tokens, read
+from toolkit.engines.openai_api.server_sent_events import event_data
 from toolkit.errors import EngineError, NotTold
 
 if TYPE_CHECKING:
@@ -36,6 +43,9 @@ _NO_KEY = "none"
 KEY_HINT = "Is the key right? It is the argument api_key, else OPENAI_API_KEY in the environment"
 _last_status: ContextVar[int | None] = ContextVar("last_status", default=None)
 """The status of the last response to the current request: the client retries by itself."""
+_DEFAULT_MAX_BYTES = max_response_bytes({})
+_max_bytes: ContextVar[int] = ContextVar("max_bytes", default=_DEFAULT_MAX_BYTES)
+"""The most bytes that are read of a response to the current request."""
 
 
 class RequestFailed(ValueError):
@@ -44,13 +54,16 @@ class RequestFailed(ValueError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.usage = UNKNOWN_USAGE if status is None else Usage()
+        """The tokens that it used: none where it was refused, unknown where its response was lost."""
 
 
 class ApiClient:
     """An asyncio loop in a thread, with an `openai.AsyncOpenAI` in it. Safe to use from several threads."""
 
     def __init__(self, url: str, api_key: str | None, timeout: float) -> None:
-        self._key = validate_api_key(api_key or os.environ.get("OPENAI_API_KEY") or _NO_KEY)
+        environment_key = os.environ.get("OPENAI_API_KEY", "").strip()
+        self._key = validate_api_key((environment_key or _NO_KEY) if api_key is None else api_key)
         self.url, self._timeout = validate_url(url), timeout
         self._loop = asyncio.new_event_loop()
         self._clients: list[openai.AsyncOpenAI] = []
@@ -106,7 +119,7 @@ class ApiClient:
             client = openai.AsyncOpenAI(
                 http_client=openai.DefaultAsyncHttpxClient(
                     trust_env=not self._is_local,  # proxy settings are not for a server on this machine
-                    event_hooks={"response": [_record_status]},
+                    event_hooks={"response": [_record_and_limit]},
                 ),
                 api_key=self._key,
                 base_url=self.url,
@@ -128,40 +141,63 @@ class ApiClient:
     async def tokenize(self, body: Mapping[str, Any]) -> tuple[int, ...]:
         """The token IDs of a text or a conversation, by vLLM. Raises ValueError for what it refuses, NotTold."""
         try:
-            response = await self.post(f"{self.root}/tokenize", body)
-            return tuple(map(int, response["tokens"]))
+            return tuple(read(Tokens, await self.post(f"{self.root}/tokenize", body)).tokens)
         except RequestFailed as error:
             if error.status == 400:
                 raise ValueError(str(error)) from None
             raise NotTold(f"{self.url} does not report the tokens of a text: {error}") from None
-        except (KeyError, TypeError):
+        except MalformedResponse:
             raise NotTold(f"{self.url} does not report the tokens of a text") from None
+
+    async def detokenize(self, body: Mapping[str, Any]) -> str:
+        """The text of token IDs, by vLLM. Raises RequestFailed, NotTold."""
+        try:
+            return read(Detokenized, await self.post(f"{self.root}/detokenize", body)).prompt
+        except MalformedResponse:
+            raise NotTold(f"{self.url} does not report the text of tokens") from None
+
+    def _completions(self, chat: bool) -> Any:
+        client = self._open_client()
+        return client.chat.completions if chat else client.completions
 
     async def create(self, body: Mapping[str, Any], chat: bool) -> tuple[Any, float, int]:
         """A response as data, the seconds that its last attempt took, and the number of retries."""
-        resource: Any = self._open_client().chat.completions if chat else self._open_client().completions
-        raw = await self._with_timeout(resource.with_raw_response.create(**_create_arguments(body, chat)))
-        http_response = raw.http_response
+        _max_bytes.set(max_response_bytes(body))
+        request = self._completions(chat).with_raw_response.create(**_create_arguments(body, chat))
+        raw = await self._with_timeout(request)
+        data = self._parsed(raw.http_response, raw.http_response.content)
+        return data, raw.http_response.elapsed.total_seconds(), raw.retries_taken
+
+    def _parsed(self, http_response: Any, content: bytes) -> Any:
+        """The JSON of a response. Raises RequestFailed."""
+        _check_length(len(content))
         try:
-            data = http_response.json()
-            data = replace_lone_surrogates(data) if "\\ud" in http_response.text.lower() else data
+            data = json.loads(content)
+            return replace_lone_surrogates(data) if b"\\ud" in content.lower() else data
         except (ValueError, RecursionError):
             kind = http_response.headers.get("content-type", "no type")
-            raise RequestFailed(
-                self.redact(f"the server's response is no JSON ({kind}): {http_response.text!r}")
-            ) from None
-        return data, http_response.elapsed.total_seconds(), raw.retries_taken
+            text = content[: 4 * _MAX_MESSAGE_LENGTH].decode("utf-8", "replace")
+            raise RequestFailed(self.redact(f"the server's response is no JSON ({kind}): {text!r}")) from None
 
-    async def stream(self, body: Mapping[str, Any], chat: bool) -> AsyncIterator[dict[str, Any]]:
-        """The chunks of a streamed response, as they come."""
-        resource: Any = self._open_client().chat.completions if chat else self._open_client().completions
+    async def stream(self, body: Mapping[str, Any], chat: bool) -> AsyncGenerator[Any, None]:
+        """The chunks of a streamed response, as they come; a response that is not streamed is one chunk."""
+        _max_bytes.set(max_response_bytes(body))
         options = {"stream": True, "stream_options": {"include_usage": True}}
-        chunks = await self._with_timeout(resource.create(**_create_arguments({**body, **options}, chat)))
-        try:
-            while (chunk := await self._with_timeout(anext(chunks, None))) is not None:
-                yield replace_lone_surrogates(chunk.to_dict() if hasattr(chunk, "to_dict") else chunk)
-        finally:
-            await chunks.close()
+        request = self._completions(chat).with_streaming_response.create(
+            **_create_arguments({**body, **options}, chat)
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            response = await self._with_timeout(stack.enter_async_context(request))
+            kind = response.headers.get("content-type", "")
+            if "json" in kind or "html" in kind:
+                yield self._parsed(response.http_response, await self._with_timeout(response.read()))
+                return
+            parts = _counted(response.iter_bytes())
+            events = await stack.enter_async_context(contextlib.aclosing(event_data(parts)))
+            while (data := await self._with_timeout(anext(events, None))) is not None:
+                if data.strip().startswith("[DONE]"):
+                    return
+                yield self._parsed(response.http_response, data.encode())
 
     async def _with_timeout(self, work: Any) -> Any:
         """The result within the time that a request, or the next chunk of a stream, may take; failures are raised as
@@ -176,6 +212,8 @@ class ApiClient:
             raise RequestFailed(
                 f"no answer from {self.url} within {self._timeout:g} s{detail}: give toolkit.connect a longer timeout"
             ) from None
+        except RequestFailed:
+            raise
         except Exception as error:  # noqa: BLE001  # of the client, of HTTP or of JSON: none may show the key
             raise self._translate_error(error) from None
 
@@ -189,7 +227,7 @@ class ApiClient:
             reason = f"{type(cause).__name__}: {cause}" if cause else str(error)
             if type(cause).__name__ in ("ConnectError", "ConnectTimeout"):
                 return EngineError(
-                    f"cannot connect to {self.url} ({self.redact(reason)}): is the server running there? What was "
+                    f"cannot connect to {self.url} ({self.redact(reason)}): {_connection_hint(reason)} What was "
                     "finished is kept; run again to go on"
                 )
             return RequestFailed(self.redact(f"the connection to {self.url} broke off: {reason}"))
@@ -217,12 +255,59 @@ class ApiClient:
         return text if len(text) <= _MAX_MESSAGE_LENGTH else f"{text[:_MAX_MESSAGE_LENGTH]}…"
 
 
+def _connection_hint(reason: str) -> str:
+    """What to check, by the operating system's words for why there is no connection."""
+    if "CERTIFICATE" in reason:
+        return "its certificate is not one that this machine trusts."
+    if "SSL" in reason:
+        return "the server there does not speak TLS: is its address one of http:// instead of https://?"
+    if any(
+        words in reason
+        for words in ("Name or service", "name resolution", "nodename", "getaddrinfo", "No address")
+    ):
+        return "is the host's name right, and the network up?"
+    return "is the server running there?"
+
+
 def closed_error() -> EngineError:
     return EngineError("this engine is closed, or of another process: toolkit.connect() gives a new one")
 
 
-async def _record_status(response: Any) -> None:
+def _check_length(length: int) -> None:
+    """Raises RequestFailed for a response that is longer than it may be."""
+    most = _max_bytes.get()
+    if length > most:
+        raise RequestFailed(
+            f"the server's response is longer than {most >> 20:,} MiB, more than the request can need"
+        )
+
+
+async def _counted(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The parts of a streamed response, as far as it may be long."""
+    length = 0
+    async for part in parts:
+        length += len(part)
+        _check_length(length)
+        yield part
+
+
+async def _record_and_limit(response: Any) -> None:
+    """Called with each response before it is read. Reading stops once it is longer than it may be: a compressed one
+    can be a thousand times as long as what is sent. It does not fail here, since the client would retry."""
     _last_status.set(response.status_code)
+    read, most = response.aiter_bytes, _max_bytes.get()
+
+    async def limited(chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        length = 0
+        async with contextlib.aclosing(read(chunk_size)) as parts:
+            async for part in parts:
+                yield part
+                length += len(part)
+                if length > most:
+                    await response.aclose()
+                    return
+
+    response.aiter_bytes = limited
 
 
 def validate_url(url: str) -> str:

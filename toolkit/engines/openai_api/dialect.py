@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
+from toolkit.core.completion import UNKNOWN_USAGE, Usage
 from toolkit.core.request import Request
 from toolkit.core.sampling import NEUTRAL
 
@@ -38,21 +40,26 @@ _PROBED_OPTIONS = ("logprobs", "seed")
 """Options that the probe requests: some servers refuse them, some ignore them silently."""
 
 
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxdict, _REPR.maxlist, _REPR.maxstring, _REPR.maxother = 6, 20, 8, 300, 300
+"""Of a response in an error: it may be large, and nested deep."""
+
+
 class MalformedResponse(ValueError):
-    """A response that does not follow OpenAI's API."""
+    """A response that does not follow OpenAI's API, or does not fit its request."""
+
+    def __init__(self, message: str, usage: Usage = UNKNOWN_USAGE) -> None:
+        super().__init__(message)
+        self.usage = usage
+        """The tokens that the server reports all the same."""
+
+    @classmethod
+    def of(cls, problem: str, data: Any) -> Self:
+        return cls(f"the server's response {problem}: {_REPR.repr(data)}")
 
 
 class NoLogprobs(MalformedResponse):
-    """A response without the requested log probabilities."""
-
-
-PARSE_ERRORS = (KeyError, TypeError, AttributeError, IndexError, ArithmeticError)
-"""Raised by reading a response of another structure."""
-
-
-def malformed_response(error: Exception, response: Any) -> MalformedResponse:
-    cause = f"{type(error).__name__}: {error}"
-    return MalformedResponse(f"the server's response is malformed ({cause}): {response!r}")
+    """A response without the requested log probabilities, or with some that cannot be read."""
 
 
 @dataclass(frozen=True)

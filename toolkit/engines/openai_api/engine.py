@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import queue
 import threading
 import time
@@ -18,14 +17,15 @@ from typing import Any, Self, cast
 import numpy as np
 
 from toolkit.core.choice import Vocabulary
-from toolkit.core.completion import Completion, Delta
+from toolkit.core.completion import Completion, Delta, Usage
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.server_fingerprint import server_fingerprint
 from toolkit.engines.base import Engine, request_errors
-from toolkit.engines.openai_api.client import ApiClient, closed_error
+from toolkit.engines.openai_api.client import ApiClient, RequestFailed, closed_error
+from toolkit.engines.openai_api.dialect import MalformedResponse
 from toolkit.engines.openai_api.probe import ServerInfo, probe, with_local_tokenizer
-from toolkit.engines.openai_api.prompt_tokens import PromptTokens
+from toolkit.engines.openai_api.prompt_tokens import PromptTokens, estimated_tokens
 from toolkit.engines.openai_api.request_body import RequestBody, build_body, sends_token_ids
 from toolkit.engines.openai_api.response_parser import ParsedResponse, parse_response
 from toolkit.engines.openai_api.stream import StreamAccumulator
@@ -195,17 +195,7 @@ class ServerEngine(Engine):
         server = self._probe_once()
         if server.dialect.vllm:
             return len(self.encode(chat_request))
-        from toolkit.tokenizers.openai_counts import OpenAITextTokenizer
-
-        if (name := encodings.encoding_name(server.model)) is None:
-            raise NotTold(
-                f"{self.url} does not count tokens, and the tokenizer of {server.model} is not known"
-            )
-        try:
-            with request_errors():
-                return OpenAITextTokenizer(encodings.bare(server.model), name).prompt(chat_request)[0]
-        except ValueError as error:
-            raise NotTold(str(error)) from None
+        return estimated_tokens(chat_request, server.model, self.url)
 
     # Completions
 
@@ -275,7 +265,7 @@ class ServerEngine(Engine):
                     response, seconds, retries = await self._client.create(body.fields, body.chat)
                 notes = {"retries": retries} if retries else {}
                 return self._completion(
-                    self._parse(body, response), resolved, position, notes | _unsent_note(body), seconds
+                    self._parse(body, response), resolved, position, notes | body.notes, seconds
                 )
         except ValueError as error:
             return self._failed(resolved, error, position)
@@ -293,14 +283,14 @@ class ServerEngine(Engine):
             return parse_response(
                 body, response, self._token_id, (lambda: self.vocabulary) if self._vocabulary_id else None
             )
-        except ValueError as error:
-            raise ValueError(self._client.redact(str(error))) from None
+        except MalformedResponse as error:
+            raise MalformedResponse(self._client.redact(str(error)), error.usage) from None
 
     def _completion(
         self, response: ParsedResponse, request: ResolvedRequest, position: int, notes: Mapping[str, Any],
         seconds: float, first: float | None = None,
     ) -> Completion:  # fmt: skip
-        self._generated_tokens += response.usage.completion_tokens
+        self._generated_tokens += response.usage.completion_tokens or 0
         notes = {**request.notes, **response.notes, **notes, **self._window_note(request, response)}
         fingerprint = self._record_fingerprint(response.system_fingerprint)
         return Completion(
@@ -323,17 +313,22 @@ class ServerEngine(Engine):
     def _window_note(self, request: ResolvedRequest, response: ParsedResponse) -> dict[str, Any]:
         """A note where a server has lowered max_tokens to what the window leaves, as vLLM's does silently."""
         window, prompt_tokens = self._probed_server.components["max_model_len"], response.usage.prompt_tokens
-        room = (window or math.inf) - prompt_tokens
-        return (
-            {"max_tokens": f"{room}, where the window ends"}
-            if room < (request.sampling.max_tokens or 0)
-            else {}
-        )
+        if (
+            window is None
+            or prompt_tokens is None
+            or window - prompt_tokens >= (request.sampling.max_tokens or 0)
+        ):
+            return {}
+        return {"max_tokens": f"{window - prompt_tokens}, where the window ends"}
 
     def _failed(self, request: ResolvedRequest, error: Exception, position: int) -> Completion:
-        fingerprint = self.fingerprint.id
         return Completion.failed(
-            request, str(error), model=self.model, system_fingerprint=fingerprint, position=position
+            request,
+            str(error),
+            model=self.model,
+            system_fingerprint=self.fingerprint.id,
+            usage=getattr(error, "usage", Usage()),
+            position=position,
         )
 
     def stream_request(self, request: Request) -> Iterator[Delta]:
@@ -354,6 +349,8 @@ class ServerEngine(Engine):
             future.result()
         except CancelledError:
             raise closed_error() from None
+        except MalformedResponse as error:
+            raise RequestError(self._client.redact(str(error))) from None
         except ValueError as error:
             raise RequestError(str(error)) from None
         finally:
@@ -365,8 +362,8 @@ class ServerEngine(Engine):
             accumulator, began, first = StreamAccumulator(body.chat), time.monotonic(), None
             leading_text = body.tokenized.leading_text if body.tokenized else ""
             started, last = set[int](), cast("Delta | None", None)
-            async for chunk in self._client.stream(body.fields, body.chat):
-                for index, text, reason in accumulator.add(chunk):
+            async with contextlib.aclosing(self._pieces(body, accumulator)) as pieces:
+                async for index, text, reason in pieces:
                     if not (text or reason):
                         continue
                     first = first or time.monotonic() - began
@@ -374,23 +371,31 @@ class ServerEngine(Engine):
                     started.add(index)
                     if last is not None:
                         yield last
-                    last = (
-                        delta if reason else None
-                    )  # the last piece waits for the usage, which comes after it
+                    # The last piece waits for the usage, which comes after it.
+                    last = delta if reason else None
                     if last is None:
                         yield delta
             seconds = time.monotonic() - began
         response = self._parse(body, accumulator.response)
-        completion = self._completion(response, request, 0, _unsent_note(body), seconds, first)
+        completion = self._completion(response, request, 0, body.notes, seconds, first)
         yield replace(last or Delta(""), completion=completion)
+
+    async def _pieces(
+        self, body: RequestBody, accumulator: StreamAccumulator
+    ) -> AsyncGenerator[tuple[int, str, str | None], None]:
+        """The pieces of a streamed response (see `StreamAccumulator.add`). A connection that breaks off once every
+        choice has ended takes nothing but the usage."""
+        try:
+            async with contextlib.aclosing(self._client.stream(body.fields, body.chat)) as chunks:
+                async for chunk in chunks:
+                    for piece in accumulator.add(chunk):
+                        yield piece
+        except RequestFailed:
+            if not accumulator.is_complete(body.request.sampling.n or 1):
+                raise
 
     def close(self) -> None:
         self._client.close()
-
-
-def _unsent_note(body: RequestBody) -> dict[str, Any]:
-    """A note of the neutral values that were not sent, since the server refuses them."""
-    return {"not_sent": list(body.unsent)} if body.unsent else {}
 
 
 def _cancel(futures: Iterable[Future[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,8 +13,9 @@ from toolkit.core.sampling import Sampling
 from toolkit.engines.openai_api.client import KEY_HINT, ApiClient, RequestFailed
 from toolkit.engines.openai_api.dialect import Dialect, MalformedResponse, NoLogprobs
 from toolkit.engines.openai_api.request_body import build_body
+from toolkit.engines.openai_api.response_model import ModelEntry, read
 from toolkit.engines.openai_api.response_parser import parse_response
-from toolkit.errors import EngineError, ModelError, NotTold
+from toolkit.errors import EngineError, ModelError
 from toolkit.tokenizers.huggingface import Tokenizer
 
 _PROBE: dict[str, Any] = {"max_tokens": 16, "logprobs": True, "seed": 1}
@@ -48,53 +50,57 @@ async def probe(client: ApiClient, requested_model: str | None) -> tuple[ServerI
     Raises EngineError where the server cannot be reached, or refuses the key or the model."""
     models_by_name = await _listed_models(client)
     model = requested_model or _only_model(models_by_name, client.url)
-    model_info = models_by_name.get(model, {})
+    model_info = models_by_name.get(model) or ModelEntry(id=model)
     # A gateway may have models of several owners. An unlisted model is taken to be of the owners of all listed ones.
-    owners = {info.get("owned_by") for info in ([model_info] if model_info else models_by_name.values())}
+    entries = [model_info] if model in models_by_name else models_by_name.values()
+    owners = {info.owned_by for info in entries}
     vllm = owners == {"vllm"}
     dialect, fingerprint = await _probe_dialect(client, model, Dialect(vllm=vllm), sorted(models_by_name))
     components = {
         "engine": "server",
         "url": client.url,
-        "model": _first_name(model, models_by_name),
-        "owned_by": model_info.get("owned_by"),
-        "root": model_info.get("root"),
-        "max_model_len": model_info.get("max_model_len"),
+        "model": _first_name(model_info, models_by_name),
+        "owned_by": model_info.owned_by,
+        "root": model_info.root,
+        "max_model_len": model_info.max_model_len,
         "version": await _version(client) if vllm else None,
     }
-    return ServerInfo(model, dialect, components, None, bool(model_info.get("parent"))), fingerprint
+    return ServerInfo(model, dialect, components, None, model_info.parent is not None), fingerprint
 
 
-def _first_name(model: str, models_by_name: Mapping[str, Mapping[str, Any]]) -> str:
+def _first_name(model: ModelEntry, models_by_name: Mapping[str, ModelEntry]) -> str:
     """The first of the names under which the server lists a model: the others are aliases."""
-    model_info = models_by_name.get(model, {})
-    if not model_info.get("root"):
-        return model
-    same = ("root", "parent", "owned_by")
-    aliases = [
-        name for name, info in models_by_name.items() if all(info.get(n) == model_info.get(n) for n in same)
-    ]
-    return aliases[0]
+    if not model.root:
+        return model.id
+    identity = (model.root, model.parent, model.owned_by)
+    aliases = (e.id for e in models_by_name.values() if (e.root, e.parent, e.owned_by) == identity)
+    return next(aliases, model.id)
 
 
-async def _listed_models(client: ApiClient) -> dict[str, dict[str, Any]]:
+async def _listed_models(client: ApiClient) -> dict[str, ModelEntry]:
     """The server's entry for each of its models, by name; empty where it has no list. Raises EngineError."""
     try:
         response = await client.get("/models")
-        return {str(entry["id"]): dict(entry) for entry in response["data"]}
     except RequestFailed as error:
         if error.status in (403, 429) or (error.status or 0) >= 500:
             raise EngineError(f"{error}. {KEY_HINT}" if error.status == 403 else str(error)) from None
         return {}
-    except (KeyError, TypeError, ValueError):
-        return {}
+    listed = (
+        response.get("data") if isinstance(response, Mapping) else response
+    )  # Together's has no object around it
+    entries: dict[str, ModelEntry] = {}
+    for data in listed if isinstance(listed, list) else ():
+        with contextlib.suppress(MalformedResponse):
+            entry = read(ModelEntry, data)
+            entries[entry.id] = entry
+    return entries
 
 
 async def _version(client: ApiClient) -> str | None:
     try:
         response = await client.get(f"{client.root}/version")
         return str(response["version"])
-    except (RequestFailed, KeyError, TypeError):
+    except (RequestFailed, EngineError, KeyError, TypeError):
         return None
 
 
@@ -144,7 +150,7 @@ def with_local_tokenizer(client: ApiClient, server: ServerInfo) -> ServerInfo:
     try:
         tokenizer = Tokenizer(models.local(str(server.components["root"] or server.model)))
         server_ids = client.wait(client.tokenize({"model": server.model, "prompt": _SAMPLE}))
-    except (ModelError, NotTold):
+    except (ModelError, EngineError, ValueError):  # the server answers without it
         return server
     return (
         replace(server, tokenizer=tokenizer)
@@ -153,14 +159,14 @@ def with_local_tokenizer(client: ApiClient, server: ServerInfo) -> ServerInfo:
     )
 
 
-def _only_model(models_by_name: Mapping[str, Mapping[str, Any]], url: str) -> str:
+def _only_model(models_by_name: Mapping[str, ModelEntry], url: str) -> str:
     """The server's model, under the first of its names. Raises EngineError where there are several."""
     if not models_by_name:
         raise EngineError(
             f"{url} lists no models: give toolkit.connect the name of one, as model=…; url must end as the API does, "
             "mostly in /v1"
         )
-    roots = {info.get("root") or name for name, info in models_by_name.items()}
+    roots = {info.root or name for name, info in models_by_name.items()}
     if len(roots) > 1:
         raise EngineError(
             f"{url} has several models: give one as model=…, of {', '.join(sorted(models_by_name))}"

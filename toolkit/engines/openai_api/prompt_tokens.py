@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from toolkit.core.request import Request
+from toolkit.engines.base import request_errors
 from toolkit.engines.openai_api.client import ApiClient
 from toolkit.engines.openai_api.probe import ServerInfo
 from toolkit.engines.openai_api.request_body import TokenizedPrompt
 from toolkit.errors import NotTold
+from toolkit.tokenizers import tiktoken as encodings
 
 _CACHE_SIZE = 4096
 
@@ -66,5 +68,18 @@ class PromptTokens:
     async def _detokenize(self, token_ids: Sequence[int]) -> str:
         if not token_ids:
             return ""
-        body = {"model": self._server.model, "tokens": list(token_ids)}
-        return str((await self._client.post(f"{self._client.root}/detokenize", body))["prompt"])
+        return await self._client.detokenize({"model": self._server.model, "tokens": list(token_ids)})
+
+
+def estimated_tokens(request: Request, model: str, url: str) -> int:
+    """The prompt tokens of a request by the encoding of one of OpenAI's models. Raises NotTold for other models, and
+    for what OpenAI does not tell how to count."""
+    from toolkit.tokenizers.openai_counts import OpenAITextTokenizer
+
+    if (name := encodings.encoding_name(model)) is None:
+        raise NotTold(f"{url} does not count tokens, and the tokenizer of {model} is not known")
+    try:
+        with request_errors():
+            return OpenAITextTokenizer(encodings.bare(model), name).prompt(request)[0]
+    except ValueError as error:
+        raise NotTold(str(error)) from None

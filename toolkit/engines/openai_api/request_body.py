@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,11 @@ from toolkit.structured.tools import CHOICES
 
 MAX_TOP_LOGPROBS = 20
 """The most top_logprobs that a server allows by default."""
+_LEAST_RESPONSE_BYTES = 16 << 20
+"""What a response to any request may have: texts, reasoning, tool calls."""
+_BYTES_PER_LOGPROB = 1 << 10
+_LARGEST_VOCABULARY = 1 << 19
+"""Tokens, for top_logprobs=-1."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,27 @@ class RequestBody:
     @property
     def chat(self) -> bool:
         return "messages" in self.fields
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """A note of the neutral values that were not sent."""
+        return {"not_sent": list(self.unsent)} if self.unsent else {}
+
+
+def max_response_bytes(fields: Mapping[str, Any]) -> int:
+    """The most bytes that the response to a body can need, with room to spare."""
+    generated = (fields.get("max_tokens") or fields.get("max_completion_tokens") or 0) * (
+        fields.get("n") or 1
+    )
+    top = max(map(_list_width, (fields.get("logprobs"), fields.get("top_logprobs"))))
+    prompt_top = fields.get("prompt_logprobs")
+    prompt = 0 if prompt_top is None else len(fields.get("prompt") or ()) * _list_width(prompt_top)
+    return _LEAST_RESPONSE_BYTES + _BYTES_PER_LOGPROB * (generated * top + prompt)
+
+
+def _list_width(top: int | None) -> int:
+    """Entries for each token: the chosen one, and the most likely ones."""
+    return 2 + (_LARGEST_VOCABULARY if (top or 0) < 0 else top or 0)
 
 
 def sends_token_ids(request: ResolvedRequest, dialect: Dialect) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolkit.engines.openai_api.dialect import PARSE_ERRORS, malformed_response
-from toolkit.engines.openai_api.response_parser import REASONING_FIELDS
+from toolkit.engines.openai_api.dialect import MalformedResponse
+from toolkit.engines.openai_api.response_model import Call, Message, Response, ResponseChoice, read
+
+_KEPT = ("stop_reason", "prompt_token_ids", "prompt_logprobs")
+"""Parts of a choice that come whole, in one of its pieces."""
 
 
 class StreamAccumulator:
@@ -16,46 +19,51 @@ class StreamAccumulator:
         self._chat = chat
         self.response: dict[str, Any] = {"choices": []}
         self._choices: dict[int, dict[str, Any]] = {}
+        self._call_indices: dict[int, list[int | None]] = {}
+        """Index of a choice → the index that the server gives to each of its tool calls."""
 
     def add(self, chunk: Mapping[str, Any]) -> list[tuple[int, str, str | None]]:
         """Takes a chunk; (index, text, finish_reason) of each of its choices. Raises MalformedResponse."""
-        try:
-            choices = chunk.get("choices") or []
-            self.response |= {n: v for n, v in chunk.items() if n != "choices" and v is not None}
-            return [self._add(choice) for choice in choices]
-        except PARSE_ERRORS as error:
-            raise malformed_response(error, chunk) from None
+        parts = read(Response, chunk)
+        if parts.error:
+            raise MalformedResponse.of("broke off", parts.error)
+        self.response |= {name: value for name, value in chunk.items() if name != "choices" and value}
+        raw_pieces = chunk.get("choices") or ()
+        return [self._add(piece, raw) for piece, raw in zip(parts.choices or (), raw_pieces, strict=True)]
 
-    def _add(self, piece: Mapping[str, Any]) -> tuple[int, str, str | None]:
-        index = int(piece["index"])
+    def is_complete(self, n: int) -> bool:
+        """Whether each of n choices has ended."""
+        return len(self._choices) == n and all(choice["finish_reason"] for choice in self._choices.values())
+
+    def _add(self, piece: ResponseChoice, raw: Mapping[str, Any]) -> tuple[int, str, str | None]:
+        if piece.error:
+            raise MalformedResponse.of("broke off", piece.error)
+        index = piece.index or 0
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = {"index": index, "finish_reason": None}
             choice |= {"message": {"content": ""}} if self._chat else {"text": ""}
             self.response["choices"].append(choice)
-        for name in ("finish_reason", "stop_reason", "prompt_token_ids", "prompt_logprobs"):
-            if piece.get(name) is not None:
-                choice[name] = piece[name]
-        if piece.get("token_ids"):
-            choice["token_ids"] = [*choice.get("token_ids", ()), *piece["token_ids"]]
-        if piece.get("logprobs"):
-            choice["logprobs"] = _extended_logprobs(choice.get("logprobs") or {}, piece["logprobs"])
-        return index, self._add_text(choice, piece), piece.get("finish_reason")
-
-    def _add_text(self, choice: dict[str, Any], piece: Mapping[str, Any]) -> str:
-        if not self._chat:
-            text = str(piece.get("text") or "")
+        choice |= {name: raw[name] for name in _KEPT if raw.get(name) is not None}
+        choice["finish_reason"] = piece.finish_reason or choice["finish_reason"]
+        if piece.token_ids:
+            choice["token_ids"] = [*choice.get("token_ids", ()), *piece.token_ids]
+        if isinstance(piece.logprobs, Mapping):
+            choice["logprobs"] = _extended_logprobs(choice.get("logprobs") or {}, piece.logprobs)
+        message = piece.delta or piece.message or Message(content=piece.text)
+        text = message.content or ""
+        if self._chat:
+            self._add_message(choice["message"], message, self._call_indices.setdefault(index, []))
+        else:
             choice["text"] += text
-            return text
-        delta, message = piece.get("delta") or {}, choice["message"]
-        for name in ("refusal", *REASONING_FIELDS):
-            if delta.get(name):
-                message[name] = message.get(name, "") + delta[name]
-        for call in delta.get("tool_calls") or ():
-            _add_call_delta(message.setdefault("tool_calls", []), call)
-        text = str(delta.get("content") or "")
-        message["content"] += text
-        return text
+        return index, text, piece.finish_reason
+
+    def _add_message(self, whole: dict[str, Any], piece: Message, call_indices: list[int | None]) -> None:
+        for name in ("content", "refusal", "reasoning", "reasoning_content"):
+            if text := getattr(piece, name):
+                whole[name] = whole.get(name, "") + text
+        for call in piece.calls:
+            _add_call(whole.setdefault("tool_calls", []), call_indices, call)
 
 
 def _extended_logprobs(logprobs: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,12 +74,35 @@ def _extended_logprobs(logprobs: Mapping[str, Any], added: Mapping[str, Any]) ->
     }
 
 
-def _add_call_delta(calls: list[dict[str, Any]], delta: Mapping[str, Any]) -> None:
-    """Adds a delta to the tool call that it belongs to."""
-    index = int(delta.get("index", len(calls)))
-    while len(calls) <= index:
-        calls.append({"id": None, "function": {"name": "", "arguments": ""}})
-    call, function = calls[index], delta.get("function") or {}
-    call["id"] = call["id"] or delta.get("id")
-    for name in ("name", "arguments"):
-        call["function"][name] += function.get(name) or ""
+def _add_call(calls: list[dict[str, Any]], indices: list[int | None], piece: Call) -> None:
+    """Adds a piece of a tool call to the call that it continues, or as a new one."""
+    call = _continued(calls, indices, piece)
+    if call is None:
+        call = {"id": None, "function": {"name": "", "arguments": ""}}
+        calls.append(call)
+        indices.append(piece.index)
+    call["id"] = call["id"] or piece.id or None
+    function = call["function"]
+    if piece.function.name != function["name"]:  # some servers repeat the name in every piece
+        function["name"] += piece.function.name or ""
+    function["arguments"] += piece.function.arguments
+
+
+def _continued(
+    calls: Sequence[dict[str, Any]], indices: Sequence[int | None], piece: Call
+) -> dict[str, Any] | None:
+    """The call that a piece continues; None where it begins a new one. Calls made in parallel may have one index, or
+    none (Ollama, Gemini), and a call may change its ID from piece to piece: a new name with another ID begins one."""
+    same_index = [
+        call
+        for call, index in zip(calls, indices, strict=True)
+        if piece.index is None or index == piece.index
+    ]
+    if same_id := [call for call in same_index if piece.id and call["id"] == piece.id]:
+        return same_id[-1]
+    last, name = same_index[-1] if same_index else None, piece.function.name
+    if last is None or not name:
+        return last
+    begun = last["function"]
+    is_other = bool(piece.id and last["id"]) or piece.index is None
+    return None if is_other or (begun["arguments"] and name != begun["name"]) else last

@@ -19,6 +19,8 @@ export default widget(({ root, content, request, signal }) => {
 });
 
 const SETTINGS_PER_PAGE = 25;
+// Tokens are null where a server does not report them; a sum with null is null.
+const sumOf = (a, b) => (a === null || b === null ? null : a + b);
 const TOKEN_PARTS = {
   prompt: (columns, i) => columns.prompt_tokens[i] - columns.cached_tokens[i],
   cached: (columns, i) => columns.cached_tokens[i],
@@ -89,7 +91,8 @@ class CostTable {
     const { prompt_tokens: prompt, completion_tokens: generated } = this.columns;
     return {
       id: "tokens", label: "tokens", description: "all of them: prompt and generated",
-      values: prompt.map((n, i) => n + generated[i]), sum: this.total.prompt_tokens + this.total.completion_tokens,
+      values: prompt.map((n, i) => sumOf(n, generated[i])),
+      sum: sumOf(this.total.prompt_tokens, this.total.completion_tokens),
       bar: true, format: wholeNumber,
     };
   }
@@ -213,8 +216,8 @@ class CostFigure {
   // Each axis: its label, the value of a setting, and the name and format of the value in a point's tooltip.
   chartAxes(price) {
     const { columns, quality } = this;
-    const perCompletion = (values) => (i) => (columns.completions[i] ? values[i] / columns.completions[i] : null);
-    const tokens = columns.prompt_tokens.map((n, i) => n + columns.completion_tokens[i]);
+    const perCompletion = (values) => (i) => (columns.completions[i] && values[i] !== null ? values[i] / columns.completions[i] : null);
+    const tokens = columns.prompt_tokens.map((n, i) => sumOf(n, columns.completion_tokens[i]));
     const x = price
       ? { label: "US dollars for 1,000 completions", value: (i) => (price.each[i] === null ? null : 1000 * price.each[i]) }
       : { label: "prompt tokens of a completion", value: perCompletion(columns.prompt_tokens) };

@@ -76,6 +76,7 @@ class OwnPrices {
     const { columns, total, settings } = this.content;
     const cost = (prompt, cachedTokens, generated) => {
       const cached = this.countCached.checked ? cachedTokens : 0;
+      if ([prompt, cached, generated].includes(null)) return null;
       return ((prompt - cached) * input + cached * (cachedInput ?? input) + generated * output) / 1e6;
     };
     return {
