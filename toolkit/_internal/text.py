@@ -27,6 +27,15 @@ def percent(share: float) -> str:
     return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal(100 * share).normalize():f} %"
 
 
+def is_valid_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def replace_lone_surrogates(value: Any) -> Any:
     """JSON data whose texts are valid Unicode: surrogate pairs that JSON spells as two escapes (\\ud83d\\ude00) are
     joined, and lone surrogates replaced, as a decoder would."""

@@ -39,4 +39,9 @@ def unpack_vocabulary(body: bytes) -> Vocabulary:
 
 def dump_json(value: object) -> str:
     """Compact JSON, as columns hold it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which needs an escape
+        return json.dumps(value, separators=(",", ":"))
+    return text
