@@ -19,6 +19,7 @@ from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
 from toolkit.engines.base import Engine, reported_window
 from toolkit.errors import NotTold
+from toolkit.experiments.unsendable import prompt_counter
 from toolkit.experiments.workload import Workload
 from toolkit.pricing.machine_time import machine_seconds
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
@@ -123,8 +124,8 @@ class Plan:
 
     @property
     def refused(self) -> tuple[ResolvedRequest, ...]:
-        """Missing requests that do not fit the context window, or that the chat template refuses: each will be a row
-        with an `error`."""
+        """Missing requests that do not fit the context window, that the chat template refuses, or whose row cannot be
+        filled in: each will be a row with an `error`."""
         return tuple(request for (request, _), fits in zip(self.missing, self._fits, strict=True) if not fits)
 
     @property
@@ -214,13 +215,15 @@ class Plan:
         number = self.uncounted
         return f" without those of {number:,} requests: the server does not count" if number else ""
 
-    def _refusal_reason(self) -> str:
-        if self.window is None:
-            return "the chat template refuses"
-        return f"do not fit the window of {self.window:,} tokens"
+    def _refusal_text(self) -> str:
+        """How many missing requests will be refused, and why."""
+        without_prompt = int((self._prompt_counts == -1).sum())
+        too_long = len(self.refused) - without_prompt
+        parts = [f"{too_long:,} do not fit the window of {self.window:,} tokens"] if too_long else []
+        parts += [f"{without_prompt:,} have no prompt that the model takes"] if without_prompt else []
+        return ", ".join(parts)
 
     def _table_rows(self) -> list[tuple[str, str]]:
-        refused = len(self.refused)
         return [
             ("cells", f"{len(self.cells):,} (of {self.combinations:,} combinations)"),
             ("completions", f"{self.total:,}"),
@@ -229,7 +232,7 @@ class Plan:
             ("prompt tokens", f"{self.prompt_tokens:,}{self._uncounted_note()}"),
             ("completion tokens", "{:,} to {:,}".format(*self.completion_tokens)),
             ("time", self._time_text()),
-            *([("refused", f"{refused:,} {self._refusal_reason()}")] if refused else []),
+            *([("refused", self._refusal_text())] if self.refused else []),
             ("fingerprint", self.fingerprint.id),
         ]
 
@@ -262,7 +265,7 @@ def _plan(workload: Workload, engine: Engine, store: Store) -> Plan:
         combinations,
         _missing(requests, cells, store.stored(fingerprint.id)),
         workload.body,
-        engine.count,
+        prompt_counter(engine),
         reported_window(engine),
         _rate(store, fingerprint.id),
     )
