@@ -1,5 +1,9 @@
+import enum
 import itertools
+import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
@@ -54,6 +58,58 @@ def test_named_cases_carry_their_name():
 def test_bad_axes_are_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+class Choice(str, enum.Enum):  # noqa: UP042  # as people write it
+    RANDOM = "random"
+    END = "END"
+
+
+@pytest.mark.parametrize(
+    ("axes", "values"),
+    [
+        ({"k": np.arange(2)}, [0, 1]),
+        ({"k": pd.Series([0, 1])}, [0, 1]),
+        ({"seed": pd.array([0, 1], dtype="Int64")}, [0, 1]),
+        ({"order_seed": [np.int8(3), None]}, [3, None]),
+        ({"temperature": np.array([0.1, 0.7], np.float32)}, [0.1, 0.7]),
+        ({"temperature": pd.Series([0.1, 0.7], dtype="float32")}, [0.1, 0.7]),
+        ({"temperature": np.float16(0.7)}, [0.7]),
+        ({"stop": [Choice.END, np.str_("a"), [Choice.END]]}, ["END", "a", ["END"]]),
+        ({"selector": Choice.RANDOM}, ["random"]),
+        ({"selector": [{"name": np.str_("random"), "seed": np.int64(1)}]}, [{"name": "random", "seed": 1}]),
+        ({"logit_bias": {np.int64(5): np.float32(0.1)}}, [{"5": 0.1}]),
+    ],
+    ids=str,
+)
+def test_values_of_libraries_are_data(axes, values):
+    for cells in (tk.grid(**axes), tk.zipped(**axes), tk.cases(*tk.grid(**axes))):
+        found = [value for setting in cells for value in setting.values()]
+        assert json.dumps(found) == json.dumps(values)
+
+
+def test_an_axis_of_a_narrow_float_is_the_number_that_it_shows():
+    assert tk.Sampling(temperature=np.float32(0.1)) == tk.Sampling(temperature=0.1)
+    assert tk.Sampling(logit_bias={1: np.float16(0.1)}).logit_bias == ((1, 0.1),)
+    assert tk.Sampling(stop=[Choice.END]).stop == ("END",)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"temperature": [np.nan]}, "temperature must be a number from 0 to 2, got nan"),
+        ({"temperature": pd.Series([1, None])}, "temperature must be a number from 0 to 2, got"),
+        ({"seed": [pd.NA]}, "seed must be a whole number, got <NA>"),
+        ({"k": pd.Series([1, None])}, "k must be a whole number, got 1.0"),
+        ({"k": [np.datetime64("NaT")]}, "k must be a whole number"),
+        ({"stop": ["a\ud83d"]}, r"stop is not valid Unicode: '\\ud83d' at character 1"),
+        ({"bad_words": ["a", "\ud83d"]}, "bad_words is not valid Unicode"),
+    ],
+    ids=str,
+)
+def test_missing_and_broken_values_of_an_axis_are_refused(axes, message):
+    with pytest.raises(ValueError, match=message):
+        tk.grid(**axes)
 
 
 @given(

@@ -1,6 +1,9 @@
+import enum
+
 import numpy as np
 import pandas as pd
 import pytest
+from ngram_engine import NGramEngine
 from scipy.special import log_softmax
 
 import toolkit as tk
@@ -154,3 +157,45 @@ def test_a_gallery_prompt_checks_whether_the_context_holds_the_answer(engine, db
     frame = tk.classify(engine, entry.prompt, entry.rows, ["Yes", "No"], store=db).frame()
     assert (frame["covered_mass"] > 0.5).all()  # its examples teach the form of the answer
     assert frame["correct"].notna().all()
+
+
+class Mood(str, enum.Enum):  # noqa: UP042  # as people write it
+    GOOD = "good"
+    BAD = "bad"
+
+
+def test_a_row_that_cannot_be_written_has_an_error_and_the_others_are_scored(db):
+    ngram = NGramEngine("R: good, bad, okay\n\nx: 1.25 good\n")
+    rows = pd.DataFrame(
+        {"x": ["good", "bad \ud83d", "okay"], "expected": [Mood.GOOD, Mood.BAD, None]}, dtype=object
+    )
+    frame = tk.classify(ngram, tk.Prompt("R: {x}"), rows, list(Mood), store=db).frame()
+    assert frame["error"].notna().tolist() == [False, True, False]
+    assert frame["error"][1].startswith("row 1: 'x' is not valid Unicode")
+    assert frame["confidence"].notna().tolist() == [True, False, True]
+    assert frame["correct"].notna().tolist() == [True, False, False]
+    alone = tk.classify(ngram, "R: {x}", rows[::2], list(Mood), store=db).frame()
+    assert alone["p.good"].tolist() == frame["p.good"].tolist()[::2]
+    with pytest.raises(ValueError, match="row 2: the row has no value for 'expected', got "):
+        tk.classify(ngram, "R: {expected}", rows, list(Mood), store=db)
+
+
+@pytest.mark.parametrize("expected", [None, float("nan"), pd.NA, pd.NaT])
+def test_a_row_whose_label_is_missing_is_neither_right_nor_wrong(expected):
+    found = by_hand([(0.9, 0.1)] * 2, rows=({"expected": "yes"}, {"expected": expected}))
+    assert found.frame()["correct"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a", "\ud83d"], "is not valid Unicode"),
+        ({"a": "a", None: "b"}, "the label 'b' has no name, got None"),
+        ({"a": "a", float("nan"): "b"}, "the label 'b' has no name, got nan"),
+        ({"a": "a", "b": None}, "label 'b' must be text that is not empty, got None"),
+        (["a", pd.NA], "label None must be text that is not empty, got None"),
+    ],
+)
+def test_missing_and_broken_labels_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        tk.classify(NGramEngine("ab"), "{x}", [{"x": "a"}], labels)

@@ -17,7 +17,7 @@ from hypothesis import given, strategies as st
 
 import toolkit as tk
 from toolkit._internal.hashing import digest
-from toolkit._internal.jsonable import library_value, name_or_text, to_plain
+from toolkit._internal.jsonable import is_missing, library_value, name_or_text, to_plain
 from toolkit.experiments.classify import _label_texts
 from toolkit.experiments.sweep import as_rows
 from toolkit.results.export import _plain
@@ -37,6 +37,10 @@ class Word(enum.StrEnum):
     YES = "yes"
 
 
+class Letter(str, enum.Enum):  # noqa: UP042  # its text is Letter.A, that of a StrEnum its value
+    A = "a"
+
+
 def function():
     """Has a name."""
 
@@ -45,10 +49,20 @@ VALUES = {
     "int64": (np.int64(3), 3),
     "float32": (np.float32(0.5), 0.5),
     "float64": (np.float64(0.1), 0.1),
+    "float32 that has no short binary form": (np.float32(0.1), 0.1),
+    "float16": (np.float16(0.1), 0.1),
+    "long double": (np.longdouble("0.1"), 0.1),
     "bool": (np.bool_(True), True),
     "text": (np.str_("a"), "a"),
     "array": (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
     "array without dimensions": (np.array(1.5), 1.5),
+    "array of float32": (np.array([[0.1, 0.7]], np.float32), [[0.1, 0.7]]),
+    "array of times": (np.array(["2020-01-01", "NaT"], "M8[ns]"), ["2020-01-01T00:00:00", None]),
+    "masked array": (np.ma.array([1, 2], mask=[False, True]), [1, None]),
+    "column of float32": (pd.Series([0.1, None], dtype="float32")[:1], [0.1]),
+    "nullable column": (pd.Series([0.1, None], dtype="Float32"), [0.1, None]),
+    "times of an index": (pd.DatetimeIndex(["2020-01-01"], tz="UTC"), ["2020-01-01T00:00:00+00:00"]),
+    "list of library numbers": ([np.float64(0.5), np.int8(1)], [0.5, 1]),
     "array of objects": (np.array([Decimal("1"), pd.NA], object), ["1", None]),
     "column": (pd.Series([1, 2]), [1, 2]),
     "column of times": (pd.Series(pd.to_datetime(["2020-01-01", None])), ["2020-01-01T00:00:00", None]),
@@ -60,12 +74,20 @@ VALUES = {
     "time": (datetime.time(3, 4), "03:04:00"),
     "Timestamp": (pd.Timestamp("2020-01-02", tz="UTC"), "2020-01-02T00:00:00+00:00"),
     "datetime64": (np.datetime64("2020-01-02"), "2020-01-02"),
+    "datetime64 in nanoseconds": (np.datetime64("2020-01-02T03:04", "ns"), "2020-01-02T03:04:00"),
+    "datetime64 with nanoseconds": (np.datetime64(1, "ns"), "1970-01-01T00:00:00.000000001"),
+    "datetime64 after Python's years": (np.datetime64("20000-01-01"), "20000-01-01"),
+    "decimal that is none": (Decimal("NaN"), None),
+    "NumPy's missing duration": (np.timedelta64("NaT"), None),
     "decimal": (Decimal("0.10"), "0.10"),
     "path": (PurePosixPath("/a/b"), "/a/b"),
     "member": (Mood.GOOD, "good"),
     "member that is a tuple": (Mood.BOTH, ["good", 1]),
     "member that is a number": (Number.ONE, 1),
     "member that is a text": (Word.YES, "yes"),
+    "member of a text's subclass": (Letter.A, "a"),
+    "member in a list": ([Letter.A, Number.ONE], ["a", 1]),
+    "member as a key": ({Letter.A: Letter.A}, {"a": "a"}),
     "mapping": (types.MappingProxyType({1: np.int64(2)}), {"1": 2}),
     "nested": ({"a": [(np.float32(0.5), {"b": pd.NA})]}, {"a": [[0.5, {"b": None}]]}),
 }
@@ -80,6 +102,9 @@ NOT_DATA = [
     b"ab",
     object(),
     datetime.timedelta(1),
+    np.timedelta64(1, "ns"),
+    np.array([1], "m8[ns]"),
+    pd.DataFrame({"a": [1]}),
     1j,
 ]
 
@@ -155,6 +180,72 @@ def test_what_a_store_cannot_keep_is_named(value):
         tk.sweep("{x}", [{"x": 1}, {"x": value}])
     with pytest.raises(ValueError, match=r"examples\[0\] has 'x' of type \w+, which a store cannot keep"):
         tk.sweep(tk.Prompt("Hi", examples=[{"x": value, "answer": "a"}], answer="{answer}"))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "data"),
+    [
+        ([1, None, 3], None, [1, None, 3]),  # pandas makes floats of them
+        ([1, None, 2**53], None, [1, None, 2**53]),
+        ([1.5, None, 3], None, [1.5, None, 3.0]),
+        ([1.0, 2.0], None, [1.0, 2.0]),
+        ([1, None, np.inf], None, [1.0, None, np.inf]),
+        ([1, None, 1e300], None, [1.0, None, 1e300]),
+        ([1, None], "Int64", [1, None]),
+        ([1, None], "Float64", [1.0, None]),
+        ([0.1, 0.5], "float32", [0.1, 0.5]),
+        ([0.1, None], "Float32", [0.1, None]),
+        ([0.1, None], "float[pyarrow]", [0.1, None]),
+        ([True, None], None, [True, None]),
+        (["a", None], None, ["a", None]),
+        (["a", None], "category", ["a", None]),
+        (["2020-01-01", None], "datetime64[ns]", ["2020-01-01T00:00:00", None]),
+        (["2020-01-01", None], "datetime64[ns, UTC]", ["2020-01-01T00:00:00+00:00", None]),
+        ([2**63 - 1, -(2**63)], None, [2**63 - 1, -(2**63)]),
+    ],
+)
+def test_a_column_has_the_types_that_it_had_before(values, dtype, data):
+    rows = as_rows(pd.DataFrame({"x": pd.Series(values, dtype=dtype)}))
+    found = [None if is_missing(row["x"]) else row["x"] for row in rows]
+    assert found == data
+    assert list(map(type, found)) == list(map(type, data))
+
+
+@given(st.lists(st.integers(-(2**53), 2**53) | st.none(), min_size=1))
+def test_whole_numbers_with_gaps_are_whole(values):
+    rows = as_rows(pd.DataFrame({"x": pd.Series(values, dtype="float64" if None in values else "int64")}))
+    assert [None if is_missing(row["x"]) else repr(row["x"]) for row in rows] == [
+        v if v is None else repr(v) for v in values
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        (
+            pd.DataFrame([[1, 2]], columns=["a", "a"]),
+            ValueError,
+            "rows has several columns named 'a': rename",
+        ),
+        ([{"1": "a", 1: "b"}], ValueError, r"rows\[0\] has two values for '1'"),
+        (7, TypeError, "rows must be a list of dicts or a data frame, got 7"),
+        ([{"a": 1}, None], TypeError, r"rows\[1\] must be a dict of variable → value, got None"),
+        (
+            [{"a": {"b": [function]}}],
+            ValueError,
+            r"rows\[0\] has 'a' of type dict, which a store cannot keep",
+        ),
+    ],
+    ids=["columns", "names", "number", "none", "nested"],
+)
+def test_what_are_no_rows_is_named(rows, error, message):
+    with pytest.raises(error, match=message):
+        as_rows(rows)
+
+
+def test_rows_of_a_data_frame_and_iterables_are_rows():
+    frame = pd.DataFrame({"a": [1, 2]})
+    assert as_rows([frame.iloc[0], {"a": 2}]) == as_rows(frame) == as_rows({"a": i} for i in (1, 2))
 
 
 def test_prompts_with_such_values_are_an_axis():

@@ -1,10 +1,18 @@
 import base64
+import copy
+import enum
 
+import numpy as np
+import pandas as pd
 import pytest
+from openai.types.chat import ChatCompletionMessage, ParsedChatCompletionMessage
 
+import toolkit as tk
+from toolkit.core.request import Request
 from toolkit.prompts import messages_html
-from toolkit.prompts.messages import fold_system, messages
+from toolkit.prompts.messages import copy_messages, fold_system, messages
 from toolkit.prompts.messages_html import caption, view
+from toolkit.structured.tools import ToolCall
 
 DOT = base64.b64decode(  # one red pixel
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
@@ -51,6 +59,123 @@ def test_a_response_can_be_sent_back_as_it_came():
     )
 
 
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+UNSET = {"refusal": None, "annotations": None, "audio": None, "function_call": None, "tool_calls": None}
+ASSISTANT = {"role": "assistant", "content": "Ho"}
+RESPONSES = {
+    "an object": (ChatCompletionMessage(**ASSISTANT), ASSISTANT),
+    "its dump": (ChatCompletionMessage(**ASSISTANT).model_dump(), ASSISTANT),
+    "vLLM's": ({**ASSISTANT, **UNSET, "reasoning": None, "reasoning_content": None}, ASSISTANT),
+    "vLLM's as an object": (ChatCompletionMessage(**ASSISTANT, reasoning=None), ASSISTANT),
+    "with reasoning": (
+        ChatCompletionMessage(**ASSISTANT, reasoning="Hm."),
+        {**ASSISTANT, "reasoning": "Hm."},
+    ),
+    "of reasoning alone": (
+        {**UNSET, "role": "assistant", "content": None, "reasoning_content": "Hm."},
+        {"role": "assistant", "content": "", "reasoning_content": "Hm."},
+    ),
+    "a refusal": (
+        {"role": "assistant", "content": None, "refusal": "No."},
+        {"role": "assistant", "content": "No."},
+    ),
+    "a refusal as an object": (
+        ChatCompletionMessage(role="assistant", refusal="No."),
+        {"role": "assistant", "content": "No."},
+    ),
+    "a refusal without content": (
+        {"role": "assistant", "refusal": "No."},
+        {"role": "assistant", "content": "No."},
+    ),
+    "a refusal as a part": (
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+        {"role": "assistant", "content": "No."},
+    ),
+    "a refusal beside content": (
+        {**ASSISTANT, "refusal": "No."},
+        {**ASSISTANT, "refusal": "No."},
+    ),
+    "calls": (
+        ChatCompletionMessage(role="assistant", tool_calls=[CALL]),
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    ),
+    "calls as objects": (
+        {
+            **UNSET,
+            "role": "assistant",
+            "content": None,
+            "tool_calls": ChatCompletionMessage(role="assistant", tool_calls=[CALL]).tool_calls,
+        },
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    ),
+    "calls of ours": (
+        {"role": "assistant", "content": "", "tool_calls": (ToolCall("1", "f", "{}"),)},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    ),
+    "parsed": (ParsedChatCompletionMessage(**ASSISTANT, parsed={"a": 1}), ASSISTANT),
+    "an unknown field that is empty": ({**ASSISTANT, "provider_specific_fields": {}}, ASSISTANT),
+    "a row of a data frame": (pd.Series({**ASSISTANT, "name": np.nan}).to_dict(), ASSISTANT),
+}
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_a_response_is_taken_wherever_messages_are(name):
+    given, taken = RESPONSES[name]
+    turns = [USER, given, USER]
+    want = (USER, taken, USER)
+    assert messages(turns) == want
+    assert messages(messages(turns)) == want
+    assert Request.chat(turns).messages == want
+    assert tk.Prompt("Hi", history=turns[:2]).messages() == want
+    assert tk.Conversation(None, turns[:2]).messages == want[:2]
+    ((request, _),) = tk.sweep(turns).requests({})
+    assert request.messages == want
+    ((request, _),) = tk.sweep(turns, [{"x": 1}]).requests({})
+    assert request.messages == want
+    assert next(r.messages for r, _ in tk.sweep(None, tk.grid(prompt=[turns, "Hi"])).requests({})) == want
+    assert tk.sweep(turns).workload.prompts == [list(want)]
+    if len(taken) == 2:  # the playground edits texts alone
+        shown = tk.playground(messages=turns).content["draft"]["messages"]
+        assert [(turn["role"], turn["text"]) for turn in shown] == [(m["role"], m["content"]) for m in want]
+
+
+def test_a_conversation_may_be_of_objects_alone():
+    turns = [ChatCompletionMessage(**ASSISTANT)]
+    assert messages(turns) == Request(messages=turns).messages == (ASSISTANT,)
+    assert len(tk.grid(prompt=turns)) == 1
+
+
+def test_a_refusal_of_ours_is_taken_back(made):
+    form = {"type": "json_schema", "json_schema": {"name": "f", "schema": {"type": "object"}}}
+    refusal = made("I can't help with that.", messages="JSON", response_format=form)
+    message = refusal.to_openai()["choices"][0]["message"]
+    assert (message["content"], message["refusal"]) == (None, "I can't help with that.")
+    assert messages([USER, message])[1] == {"role": "assistant", "content": "I can't help with that."}
+
+
+class Role(str, enum.Enum):  # noqa: UP042  # as people write it
+    USER = "user"
+
+
+def test_texts_of_a_subclass_are_texts():
+    (turn,) = messages([{"role": Role.USER, "content": np.str_("Hi"), "name": Role.USER}])
+    assert turn == {"role": "user", "content": "Hi", "name": "user"}
+    assert {type(value) for value in turn.values()} == {str}
+
+
+def test_copies_share_nothing_that_can_be_changed():
+    call = copy.deepcopy(CALL)
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": URL}}]
+    turns = messages([{"role": "user", "content": parts}, {**ASSISTANT, "tool_calls": [call]}])
+    before = copy.deepcopy(turns)
+    for other in (copy_messages(turns), messages(turns), fold_system(turns)):
+        other[0]["content"][0]["text"] = "b"
+        other[0]["content"][1]["image_url"]["url"] = "c"
+        other[1]["tool_calls"][0]["function"]["name"] = "g"
+        other[1]["tool_calls"].append("d")
+    assert turns == before
+
+
 @pytest.mark.parametrize("role", ["assistant", "tool"])
 def test_an_answer_may_be_empty(role):
     assert messages([USER, {"role": role, "content": ""}])[1] == {"role": role, "content": ""}
@@ -78,6 +203,17 @@ def image(**url):
             r"messages\[0\] is not valid Unicode: '\\ud800' at character 1",
         ),
         ([{"role": "user", "content": None}], r"messages\[0\] has no text, got None"),
+        ([{"role": "user", "content": float("nan")}], r"messages\[0\] has no text, got nan"),
+        ([{"role": "user", "content": pd.NA}], r"messages\[0\] has no text, got <NA>"),
+        ([{"role": "user", "content": pd.NaT}], r"messages\[0\] has no text, got NaT"),
+        ([{"role": "user", "content": 7}], r"messages\[0\] has no text, got 7"),
+        ([{"role": "user", "content": np.array(["a"])}], r"messages\[0\] has no text"),
+        ([{"role": "user", "content": None, "refusal": "No."}], r"messages\[0\] has no text, got None"),
+        ([{"role": ["user"], "content": "x"}], r"messages\[0\] has the unknown role \['user'\]"),
+        ([{**USER, "name": "a\ud800"}], r"messages\[0\], name is not valid Unicode"),
+        ([{**USER, "tool_calls": [{"id": "\ud800"}]}], r"messages\[0\], tool_calls is not valid Unicode"),
+        ([{**USER, "name": {1, 2}}], r"messages\[0\] has 'name' of type set, which is no data"),
+        ([{**USER, 1: "x"}], r"messages\[0\] has an unknown key '1'"),
         ([{**USER, "contents": "x"}], r"messages\[0\] has an unknown key 'contents': did you mean 'content'"),
         ([{"role": "user", "content": [{"type": "audio"}]}], "has a part that is neither text nor image_url"),
         (image(), "has an image without its url"),

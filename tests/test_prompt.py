@@ -1,14 +1,16 @@
 import copy
 import json
 import pickle
+from decimal import Decimal
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
 import toolkit as tk
 from toolkit.prompts.prompt_files import read_mapping
-from toolkit.prompts.selectors import Random, Similar
+from toolkit.prompts.selectors import Balanced, Random, Similar
 
 POOL = [
     {"id": "a", "text": "a dull film", "label": "neg"},
@@ -248,6 +250,203 @@ def test_bad_files_are_named(tmp_path, name, text, error, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(error, match=message):
         tk.Prompt.load(tmp_path / name)
+
+
+WRITTEN = [
+    "no", "yes", "on", "Off", "12:30", "190:20:30.15", "010", "0o17", "0x1F", "0b11", "1_000", "+5", ".5", "1.",
+    "1e3", "1e22", "-0", "2026-01-02", "2026-13-45", "2001-12-14t21:59:43.10-05:00", "=", "0.50", "TRUE", "y", "n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_yaml_has_texts_as_they_stand(tmp_path, written):
+    (tmp_path / "p.yaml").write_text(f"""
+        template: "{{q}}"
+        system: {written}
+        answer: "{{answer}} {{k}}"
+        examples:
+        - {{q: a, {written}: b, answer: {written}, k: {written}}}
+        history:
+        - {{role: user, content: {written}}}
+        - {{role: assistant, content: {written}}}
+        """)
+    prompt = tk.Prompt.load(tmp_path / "p.yaml")
+    system, _, answer, *history, _ = prompt.messages({"q": "b"})
+    assert system["content"] == history[0]["content"] == history[1]["content"] == written
+    assert answer["content"] == f"{written} {written}"
+    assert prompt.examples[0][written] == "b"
+    assert tk.Prompt.load(prompt.save(tmp_path / "q.yaml")) == prompt
+
+
+def test_yaml_has_numbers_and_settings_where_they_are_meant(tmp_path):
+    (tmp_path / "p.yaml").write_text("""
+        template: "{q}"
+        k: 0x1
+        fold_system: yes
+        selector: {name: mmr, relevance: .5}
+        examples:
+        - {q: a, n: 8, x: -0.5, t: true, d: !!int "010", answer: "10"}
+        """)
+    prompt = tk.Prompt.load(tmp_path / "p.yaml")
+    assert (prompt.k, prompt.fold_system, prompt.selector.relevance) == (1, True, 0.5)
+    example = {"q": "a", "n": 8, "x": -0.5, "t": True, "d": 8, "answer": "10"}
+    assert repr(prompt.examples) == repr((example,))
+
+
+VALUES = st.recursive(
+    st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(codec="utf-8"))
+    | st.sampled_from(WRITTEN),
+    lambda items: (
+        st.lists(items, max_size=3)
+        | st.dictionaries(st.text(st.characters(codec="utf-8")), items, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@given(VALUES, st.sampled_from([".yaml", ".json"]))
+def test_any_example_survives_a_file(tmp_path_factory, value, suffix):
+    prompt = tk.Prompt("{q}", examples=[{"q": "a", "answer": "b", "value": value}], documents=[])
+    loaded = tk.Prompt.load(prompt.save(tmp_path_factory.mktemp("p") / f"p{suffix}"))
+    assert repr(loaded) == repr(prompt)
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json"])
+def test_half_a_surrogate_pair_that_is_not_sent_survives_a_file(tmp_path, suffix):
+    prompt = tk.Prompt("{q} ü", examples=[{"q": "a", "answer": "b", "note": "\ud83d"}])
+    assert tk.Prompt.load(prompt.save(tmp_path / f"p{suffix}")) == prompt
+
+
+@pytest.mark.parametrize("written", ["", "~", "null", "NULL", ".nan"])
+def test_missing_values_in_yaml_are_refused(tmp_path, written):
+    (tmp_path / "p.yaml").write_text(f"template: '{{q}}'\nexamples:\n- {{q: a, answer: {written}}}")
+    with pytest.raises(ValueError, match=r"p.yaml: examples\[0\] has no value for 'answer'"):
+        tk.Prompt.load(tmp_path / "p.yaml")
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "p.yaml").write_bytes("template: für {q}".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"p.yaml is not UTF-8"):
+        tk.Prompt.load(tmp_path / "p.yaml")
+
+
+def test_a_prompt_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = FEW_SHOT_AXES.save(tmp_path / "p.yaml")
+    with pytest.raises(ValueError, match="holds a function"):
+        FEW_SHOT_AXES.with_(selector=Similar(lambda texts: [])).save(path)
+    assert tk.Prompt.load(path) == FEW_SHOT_AXES
+
+
+FRAME = pd.DataFrame(
+    {
+        "text": ["a", "b"],
+        "answer": ["x", "y"],
+        "when": pd.to_datetime(["2020-01-01", None]),
+        "price": [Decimal("0.10"), Decimal("2")],
+        "n": [1, None],
+        "share": np.array([0.1, 0.2], np.float32),
+    }
+)
+
+
+def test_examples_and_documents_of_a_frame_are_data(tmp_path):
+    prompt = tk.Prompt(
+        "{documents} {text}", examples=FRAME, documents=FRAME, document="{number} {price} {share}"
+    )
+    first = {"text": "a", "answer": "x", "when": "2020-01-01T00:00:00", "price": "0.10", "n": 1, "share": 0.1}
+    assert prompt.examples[0] == prompt.documents[0] == first
+    assert type(prompt.examples[0]["n"]) is int
+    assert prompt.examples[1]["when"] is None
+    assert prompt.messages({"text": "c"})[-1]["content"] == "1 0.10 0.1\n\n2 2 0.2 c"
+    for name in ("p.yaml", "p.json"):
+        loaded = tk.Prompt.load(prompt.save(tmp_path / name))
+        assert repr(loaded.examples) == repr(prompt.examples)
+    sweep = tk.sweep(prompt, FRAME)
+    assert len(list(sweep.requests({}))) == 2
+    json.dumps(sweep.workload.prompts)
+
+
+MISSING = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT")]
+
+
+@pytest.mark.parametrize("value", MISSING, ids=repr)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda v: tk.Prompt("{x}").messages({"x": v}), "the row has no value for 'x'"),
+        (lambda v: tk.Prompt("a", system="{x}").messages({"x": v}), "the row has no value for 'x'"),
+        (lambda v: tk.Prompt("{{ x }}", syntax="jinja").messages({"x": v}), "the row has no value for 'x'"),
+        (
+            lambda v: tk.Prompt("{x}").messages(pd.Series({"x": v}, dtype=object)),
+            "the row has no value for 'x'",
+        ),
+        (
+            lambda v: tk.Prompt("{x}", examples=[{"x": v, "answer": "a"}]),
+            r"examples\[0\] has no value for 'x'",
+        ),
+        (
+            lambda v: tk.Prompt("{x}", examples=[{"x": "a", "answer": v}]),
+            r"examples\[0\] has no value for 'answer'",
+        ),
+        (
+            lambda v: tk.Prompt("{{ x }}", examples=[{"x": v, "answer": "a"}], syntax="jinja").messages(
+                {"x": "b"}
+            ),
+            r"examples\[0\]: the row has no value for 'x'",
+        ),
+        (lambda v: tk.Prompt("{documents}", documents=["a", v]), r"documents\[1\] is missing"),
+        (
+            lambda v: tk.Prompt("{documents}", documents=[{"text": v}]).messages(),
+            r"documents\[0\]: the row has no value for 'text'",
+        ),
+        (lambda v: tk.Prompt("{documents}").messages({"documents": ["a", v]}), r"documents\[1\] is missing"),
+        (
+            lambda v: tk.Prompt("{documents}", documents=["a"]).messages({"documents": v}),
+            "the row has no value for 'documents'",
+        ),
+        (lambda v: tk.Prompt("a", history=[{"role": "user", "content": v}]), r"messages\[0\] has no text"),
+        (
+            lambda v: tk.Prompt(
+                "{x}", examples=[{"x": "a", "answer": "b", "g": v}], selector=Balanced(by="g")
+            ).messages({"x": "b"}),
+            r"examples\[0\] has no value for 'g' to balance by",
+        ),
+    ],
+)
+def test_missing_values_are_refused_wherever_they_come_from(value, make, message):
+    with pytest.raises(ValueError, match=message):
+        make(value)
+
+
+def test_missing_values_that_are_not_used_are_no_matter():
+    prompt = tk.Prompt("{x}", examples=[{"x": "a", "answer": "b", "y": pd.NaT, "id": pd.NA}], documents=None)
+    assert turns(prompt, {"x": "c", "y": None, "id": pd.NA, "z": float("nan")})[-1] == ("user", "c")
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: tk.Prompt("x", fold_system="no"), ValueError, "fold_system must be True or False, got 'no'"),
+        (lambda: tk.Prompt("{documents}", documents=5), TypeError, "must be a list of texts or dicts, got 5"),
+        (lambda: tk.Prompt("{documents}").messages({"documents": 5}), ValueError, "documents must be a list"),
+        (lambda: tk.Prompt("{documents}").messages({"documents": [5]}), ValueError, r"documents\[0\] must be a dict"),
+        (lambda: tk.Prompt("x", history=FRAME), TypeError, "messages must be a string or a list of messages"),
+        (lambda: tk.Prompt("x", examples=[{"answer": "a", "f": len}]), ValueError, r"examples\[0\] has 'f' of type"),
+        (
+            lambda: tk.Prompt("x", examples=[{"answer": "\ud83d"}]).messages(),
+            ValueError,
+            r"examples\[0\]: 'answer' is not valid Unicode",
+        ),
+        (lambda: tk.Prompt("x", system="\ud83d"), ValueError, "system: template is not valid Unicode"),
+        (lambda: tk.Prompt("{x}").messages({"x": ""}), ValueError, "the template is empty once it is filled"),
+    ],
+)  # fmt: skip
+def test_bad_values_are_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
 
 
 def test_a_function_is_not_saved_in_silence(tmp_path):

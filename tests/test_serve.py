@@ -114,6 +114,20 @@ def test_the_official_client_is_answered(server):
 
 
 @pytest.mark.slow
+def test_the_message_of_an_answer_is_taken_back(server):
+    asked = {"temperature": 0, "max_tokens": 12}
+    answer = server.client.chat.completions.create(model=server.model, messages=FRANCE, **asked)
+    message = answer.choices[0].message
+    text = {"role": "assistant", "content": message.content}
+    with tk.connect(server.url) as engine:
+        answers = [
+            engine.chat([*FRANCE, turn, {"role": "user", "content": "And of Japan?"}], **asked).text
+            for turn in (text, message, message.model_dump(), message.to_dict())
+        ]
+    assert len(set(answers)) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SmolLM2-135M-Instruct", "gpt-4o-mini", "gpt-4o"])
 def test_every_name_is_served(server, name):
     assert name in {model.id for model in server.client.models.list()}

@@ -1,14 +1,20 @@
-"""Sweeps on the real engine, and what becomes of them when things go wrong."""
+"""Sweeps on the real engine, and what becomes of them when things go wrong; rows that are wrong, on a small one."""
 
+import enum
+import json
+import re
 import signal
 import sqlite3
+import string
 import subprocess
 import threading
 import time
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
+from ngram_engine import NGramEngine
 
 import toolkit as tk
 from toolkit.errors import StoreError
@@ -369,3 +375,197 @@ def test_functions_of_one_name_and_schemas_of_one_name_are_different_arms(engine
     results = tk.sweep("JSON?", tk.grid(response_format=forms, temperature=0, max_tokens=12)).run(engine, db)
     assert results.frame()["response_format"].tolist() == ["schema", "schema [1]"]
     assert results.compare("response_format").frame().shape == (1, 2)
+
+
+# Rows and prompts that are wrong
+
+
+@pytest.fixture(scope="module")
+def ngram():
+    return NGramEngine(f"R: good, bad, okay\n\n{string.printable}\1")
+
+
+def asked(*args):
+    return [request.messages[-1]["content"] for request, _ in tk.sweep(*args).requests({})]
+
+
+MISSING = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT")]
+TEMPLATES = {
+    "text": "R: {x}",
+    "messages": [{"role": "system", "content": "{x}"}, {"role": "user", "content": "good"}],
+    "prompt": tk.Prompt("R: {x}"),
+    "system": tk.Prompt("good", system="{x}"),
+    "jinja": tk.Prompt("R: {{ x }}", syntax="jinja"),
+}
+
+
+@pytest.mark.parametrize("value", MISSING, ids=repr)
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_missing_values_are_refused_with_row_and_column(name, value):
+    rows = [{"x": "good"}, {"x": value}, {"x": "bad"}]
+    for data in (rows, pd.DataFrame(rows)):
+        with pytest.raises(
+            ValueError, match=r"row 1: the row has no value for 'x', got .*: fill it, or leave the row out"
+        ):
+            tk.sweep(TEMPLATES[name], data)
+
+
+def test_missing_values_of_columns_that_are_not_used_are_no_matter():
+    rows = pd.DataFrame({"x": ["a", "b"], "y": [None, 1], "id": [pd.NA, "c"]})
+    assert asked("{x}", rows) == ["a", "b"]
+    assert asked(
+        tk.Prompt("{{ x }}{% if y is none %}!{% endif %}", syntax="jinja"), [{"x": "a", "y": None}]
+    ) == ["a!"]
+
+
+def test_values_of_a_frame_are_written_as_they_were():
+    frame = pd.DataFrame(
+        {
+            "n": [1, None, 3],
+            "share": np.array([0.1, 0.7, 0.2], np.float32),
+            "when": pd.to_datetime(["2020-01-01T00:00", "2020-01-02T00:00", "2020-01-03T04:05"]),
+        }
+    )
+    prompt = tk.Prompt("{{ n if n == n else 'none' }} {{ share }} {{ when }}", syntax="jinja")
+    texts = asked(prompt, frame)
+    assert texts == ["1 0.1 2020-01-01T00:00:00", "none 0.7 2020-01-02T00:00:00", "3 0.2 2020-01-03T04:05:00"]
+    assert asked("{share} {when}", frame)[0] == "0.1 2020-01-01T00:00:00"
+
+
+class Letter(str, enum.Enum):  # noqa: UP042  # its text is Letter.A, that of a StrEnum its value
+    A = "a"
+
+
+def test_a_member_of_an_enum_is_sent_and_stored_as_its_value(ngram, db):
+    results = tk.sweep("R: {x}", [{"x": Letter.A}], tk.grid(max_tokens=1)).run(ngram, db)
+    assert results[0].request.messages[0]["content"] == "R: a"
+    assert results.frame()["row.x"].tolist() == ["a"]
+
+
+HALF = "bad \ud83d"
+BAD_ROWS = {
+    "half a surrogate pair": (
+        HALF,
+        "'x' is not valid Unicode: '\\\\ud83d' at character 4 is half of a surrogate pair",
+    ),
+    "the other half": ("\udc00", "'x' is not valid Unicode"),
+}
+
+
+@pytest.mark.parametrize("value", BAD_ROWS)
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_row_that_cannot_be_written_is_an_error_and_the_others_run(ngram, db, name, value):
+    bad, message = BAD_ROWS[value]
+    sweep = tk.sweep(TEMPLATES[name], [{"x": "good"}, {"x": bad}, {"x": "okay"}], tk.grid(max_tokens=2))
+    frame = sweep.run(ngram, db).frame()
+    assert frame["row"].tolist() == [0, 1, 2]
+    assert (frame["finish_reason"] == "error").tolist() == [False, True, False]
+    assert frame["error"].str.match(f"row 1: {message}").tolist() == [False, True, False]
+    again = sweep.plan(ngram, db)
+    assert (again.stored, len(again.missing), len(again.refused), again.prompt_tokens) == (2, 1, 1, 0)
+    assert "1 have no prompt that the model takes" in repr(again)
+    alone = tk.sweep(TEMPLATES[name], [{"x": "good"}, {"x": "okay"}], tk.grid(max_tokens=2))
+    assert alone.plan(ngram, db).missing == ()  # the same requests as without the bad row
+
+
+def test_a_bad_row_leaves_a_real_engine_as_it_is(tiny, db):
+    rows = [{"x": "good"}, {"x": HALF}, {"x": "okay"}]
+    cells = tk.grid(temperature=0, max_tokens=4)
+    frame = tk.sweep("R: {x}", rows, cells).run(tiny, db).frame()
+    assert frame["error"].notna().tolist() == [False, True, False]
+    alone = [tiny.chat(f"R: {x}", temperature=0, max_tokens=4).text for x in ("good", "okay")]
+    assert frame["text"].tolist() == [alone[0], "", alone[1]]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "bad", "message"),
+    [
+        ("R: {x:.2f}", "good", r"the template cannot be filled with 'x' \(ValueError: Unknown format code 'f'"),
+        ("R: {x:c}", 2**40, r"the template cannot be filled with 'x' \(OverflowError"),
+        (tk.Prompt("R: {x:d}"), 1.5, r"the template cannot be filled with 'x' \(ValueError: Unknown format code 'd'"),
+        (tk.Prompt("R: {{ 1 // x }}", syntax="jinja"), 0, r"the template cannot be filled \(ZeroDivisionError"),
+        (tk.Prompt("{{ x or '' }}", syntax="jinja"), 0, "the template is empty once it is filled"),
+        (tk.Prompt("{x} {documents}"), 2, r"documents\[0\]: the template cannot be filled with 'number'"),
+    ],
+)  # fmt: skip
+def test_a_value_that_a_template_cannot_write_is_an_error_of_its_row(ngram, db, prompt, bad, message):
+    rows = [{"x": 1, "documents": []}, {"x": bad, "documents": [{"text": "good", "number": {}}]}]
+    if isinstance(prompt, tk.Prompt) and "documents" in prompt.variables:
+        prompt = prompt.with_(document="{number:d} {text}")
+    frame = tk.sweep(prompt, rows, tk.grid(max_tokens=2)).run(ngram, db).frame()
+    assert (frame["finish_reason"] == "error").tolist() == [False, True]
+    assert frame["error"].str.match(f"row 1: {message}").tolist() == [False, True]
+
+
+def test_bad_rows_have_errors_of_their_own_and_are_mended_alone(ngram, db):
+    cells = tk.grid(temperature=[0, 1], seed=[1, 2], max_tokens=2)
+    frame = (
+        tk.sweep("R: {x}", [{"x": HALF}, {"x": HALF}, {"x": "good"}], cells, repeats=2).run(ngram, db).frame()
+    )
+    assert frame.groupby("row")["error"].agg(["nunique", "count"]).values.tolist() == [[1, 6], [1, 6], [0, 0]]
+    assert frame.query("row == 1")["error"].str.startswith("row 1: ").all()
+    mended = tk.sweep("R: {x}", [{"x": "bad"}, {"x": HALF}, {"x": "good"}], cells, repeats=2)
+    assert (mended.plan(ngram, db).stored, len(mended.plan(ngram, db).missing)) == (6, 12)
+
+
+def test_half_a_surrogate_pair_that_is_not_sent_is_stored(ngram, db):
+    rows = [{"x": "good", "note": HALF, "\udc00": "y"}]
+    results = tk.sweep(tk.Prompt("R: {x}", examples=[]), rows, tk.grid(max_tokens=1)).run(ngram, db)
+    assert results.frame()["error"].isna().all()
+    assert results.frame()["row.note"].tolist() == [HALF]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "variable"),
+    [
+        ("Hi {name}", "{name}"),
+        ('Hi {name}, answer {"a": 1}', "{name}"),
+        ("{n:.2f}", "{n:.2f}"),
+        ([{"role": "system", "content": "Be {how}."}, {"role": "user", "content": "Hi"}], "{how}"),
+        ([{"role": "user", "content": [{"type": "text", "text": "{a!r}"}]}], "{a!r}"),
+    ],
+)
+def test_a_variable_without_rows_is_refused(prompt, variable):
+    for make in (lambda: tk.sweep(prompt, CELLS), lambda: tk.sweep(None, tk.grid(prompt=[prompt, "Hi"]))):
+        with pytest.raises(
+            ValueError, match=f"the prompt has the variable {re.escape(variable)}, and there are no rows"
+        ):
+            make()
+
+
+def test_braces_are_sent_as_the_error_says():
+    with pytest.raises(ValueError, match=r"rows=\[\{\}\] with each brace of the text doubled, \{\{name\}\}"):
+        tk.sweep("Hi {name}")
+    assert asked("Hi {{name}}", [{}]) == ["Hi {name}"]
+    assert asked(tk.Prompt("Hi {{name}}")) == ["Hi {name}"]
+    for text in ('{"a": 1}', "{{name}}", "{}", "{ name }", "{0}", "f(){ return x }"):
+        assert asked(text) == [text]
+
+
+def test_labels_of_library_numbers_are_stored(ngram, db):
+    prompt = tk.Prompt("R: {x}", examples=[{"x": "good", "answer": "x", "id": np.int64(7)}])
+    cells = tk.grid(k=np.arange(2), order_seed=np.arange(1), max_tokens=[np.int64(1)])
+    results = tk.sweep(prompt, pd.DataFrame({"x": ["bad"], "when": [pd.Timestamp("2020-01-01")]}), cells).run(
+        ngram, db
+    )
+    assert results.frame()["k"].tolist() == [0, 1]
+    assert results.frame()["examples"].tolist() == [(), (7,)]
+
+
+def test_selectors_with_functions_are_an_axis_in_another_process():
+    def embed(sign):
+        return tk.examples.Similar(lambda texts: np.array([[sign * len(t), 1.0] for t in texts]))
+
+    sweep = tk.sweep(FEW_SHOT_AXES.with_(k=1), WORDS[:1], tk.grid(selector=[embed(1), embed(-1), "random"]))
+    there = cloudpickle.loads(cloudpickle.dumps(sweep))  # its functions are at other addresses
+    found, want = ([(r.key, labels) for r, labels in s.requests({})] for s in (there, sweep))
+    assert found == want
+
+
+def test_the_store_keeps_prompts_of_any_kind(ngram, db):
+    from openai.types.chat import ChatCompletionMessage
+
+    talk = [ChatCompletionMessage(role="assistant", content="good"), {"role": "user", "content": "R: {x}"}]
+    sweep = tk.sweep(talk, [{"x": "bad"}], tk.grid(max_tokens=1))
+    json.dumps(sweep.workload.body)
+    assert [m["content"] for m in sweep.run(ngram, db)[0].request.messages] == ["good", "R: bad"]

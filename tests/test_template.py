@@ -1,7 +1,13 @@
+import datetime
+import enum
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
-from toolkit.prompts.template import Template
+from toolkit.prompts.template import RowError, Template, single_brace_variables
 
 ROW = {"text": "{ok}", "thing": "film", "n": 3, "items": ["a", "b"]}
 
@@ -49,7 +55,22 @@ def test_variables_are_those_that_a_row_must_have(text, syntax, names):
         ("{% if %}", "jinja", "is malformed .line 1"),
         ("{{ a", "jinja", "is malformed"),
         ("x", "mustache", "syntax must be one of format, jinja, got 'mustache'"),
+        ("{a!x}", "format", r"has the variable \{a!x\}: use a plain name"),
+        ("{a:999999999999}", "format", "a field of that width is too long"),
+        ("{a" + "[" * 9000 + "}", "format", "is malformed"),
+        ("{a" + "[0]" * 9000 + "}", "format", "use a plain name"),
+        ("{a:" + "{b:" * 9000, "format", "is malformed"),
+        ("a\ud83d", "format", r"template is not valid Unicode: '\\ud83d' at character 1"),
+        ("a\ud83d", "jinja", r"template is not valid Unicode"),
+        ("{{ x|nosuch }}", "jinja", "is malformed .line 1: No filter named 'nosuch'"),
+        ("a\n{{ x is nosuch }}", "jinja", "is malformed .line 2: No test named 'nosuch'"),
+        ("{{ " + "(" * 9000 + "1" + ")" * 9000 + " }}", "jinja", "is malformed .RecursionError"),
+        ("{{ " + "[" * 9000 + "]" * 9000 + " }}", "jinja", "is malformed .RecursionError"),
+        ("{{ " + "-" * 9000 + "1 }}", "jinja", "is malformed .RecursionError"),
+        ("{% for a in b %}" * 30 + "{% endfor %}" * 30, "jinja", "is malformed .SyntaxError: too many"),
+        ("{% block a %}{% endblock %}{% block a %}{% endblock %}", "jinja", "block 'a' defined twice"),
     ],
+    ids=lambda value: repr(value)[:40],
 )
 def test_bad_templates_fail_when_made(text, syntax, message):
     with pytest.raises(ValueError, match=message):
@@ -79,6 +100,135 @@ def test_a_jinja_template_that_fails_on_a_row_says_why(text, message):
 def test_a_value_that_a_format_cannot_show_is_an_error_of_the_row():
     with pytest.raises(ValueError, match="Unknown format code 'd'"):
         Template("{text:d}").fill(ROW)
+
+
+class Unwritable:
+    def __format__(self, spec):
+        raise AttributeError("no text")
+
+    def __str__(self):
+        raise KeyError("no text")
+
+
+@pytest.mark.parametrize(
+    ("text", "syntax", "row", "message"),
+    [
+        ("{a:c}", "format", {"a": 2**40}, r"with 'a' \(OverflowError: %c arg not in range"),
+        ("{a:c}", "format", {"a": -1}, r"with 'a' \(OverflowError"),
+        ("{a:.2f}", "format", {"a": "x"}, r"with 'a' \(ValueError: Unknown format code 'f'"),
+        ("{a:99999}", "format", {"a": [1]}, r"with 'a' \(TypeError: unsupported format string"),
+        ("{a}", "format", {"a": Unwritable()}, r"with 'a' \(AttributeError: no text"),
+        ("{a!s}", "format", {"a": Unwritable()}, r"with 'a' \(KeyError: 'no text'"),
+        ("{{ a }}", "jinja", {"a": Unwritable()}, r"filled \(KeyError: 'no text'"),
+        ("{{ a.b.c }}", "jinja", {"a": 1}, r"filled \(UndefinedError"),
+        ("{{ a ** 0.5 < 1 }}", "jinja", {"a": "x"}, r"filled \(TypeError"),
+        ("{{ '%c' % a }}", "jinja", {"a": 2**40}, r"filled \(OverflowError"),
+        ("{{ range(a) }}", "jinja", {"a": 10**9}, r"filled \(OverflowError: Range too big"),
+        ("{% include a %}", "jinja", {"a": "x"}, r"filled \(TypeError: no loader"),
+        ("x {a}", "format", {"a": "b\ud83d"}, r"'a' is not valid Unicode: '\\ud83d' at character 1 is half"),
+        ("{b} {a!s}", "format", {"a": "\udc00", "b": "b"}, "'a' is not valid Unicode"),
+        ("{{ b }} {{ a | upper }}", "jinja", {"a": "x\ud83d", "b": "b"}, "'a' is not valid Unicode"),
+        ("{{ a[0] }}", "jinja", {"a": ["\ud83d"]}, "the text is not valid Unicode"),
+    ],
+)
+def test_a_value_that_cannot_be_written_is_an_error_of_the_row(text, syntax, row, message):
+    with pytest.raises(RowError, match=message):
+        Template(text, syntax).fill(row)
+
+
+class Letter(str, enum.Enum):  # noqa: UP042  # its text is Letter.A, that of a StrEnum its value
+    A = "a"
+
+
+WRITTEN = [
+    (datetime.datetime(2020, 1, 2, 3, 4), "2020-01-02T03:04:00"),
+    (pd.Timestamp("2020-01-02"), "2020-01-02T00:00:00"),
+    (np.datetime64("2020-01-02T03:04", "ns"), "2020-01-02T03:04:00"),
+    (Letter.A, "a"),
+    (np.float32(0.1), "0.1"),
+    (np.array([0.1, 2], np.float32), "[0.1, 2.0]"),
+    ([np.float64(0.5)], "[0.5]"),
+    (Decimal("0.10"), "0.10"),
+    (True, "True"),
+    (datetime.timedelta(1), "1 day, 0:00:00"),  # no data: its own text
+]
+
+
+@pytest.mark.parametrize(("value", "text"), WRITTEN)
+def test_values_are_written_as_rows_hold_them(value, text):
+    for template in (Template("{a}{a!s}"), Template("{{ a }}{{ '' ~ a }}", "jinja")):
+        assert template.fill({"a": value}) == text * 2
+
+
+def test_a_format_specification_is_the_values_own():
+    row = {"day": datetime.date(2020, 1, 2), "price": Decimal("0.1"), "n": np.int64(3)}
+    assert Template("{day:%d %B} {price:.2f} {n:03d}").fill(row) == "02 January 0.10 003"
+    assert Template("{{ day.year }} {{ '%.1f' % price }}", "jinja").fill(row) == "2020 0.1"
+
+
+MISSING = [
+    None,
+    float("nan"),
+    np.float32("nan"),
+    np.float64("nan"),
+    pd.NA,
+    pd.NaT,
+    np.datetime64("NaT"),
+    Decimal("NaN"),
+]
+
+
+@pytest.mark.parametrize("value", MISSING, ids=repr)
+@pytest.mark.parametrize(
+    ("text", "syntax"),
+    [
+        ("{b} {a}", "format"),
+        ("{a!r}", "format"),
+        ("{a:>9}", "format"),
+        ("{{ a }}", "jinja"),
+        ("{% if b %}{{ a }}{% endif %}", "jinja"),
+        ("{{ 'x' ~ a }}", "jinja"),
+        ("{% set c = a %}{{ c }}", "jinja"),
+    ],
+)
+def test_missing_values_are_not_written(value, text, syntax):
+    with pytest.raises(
+        ValueError, match=r"the row has no value for 'a', got .*: fill it, or leave the row out"
+    ):
+        Template(text, syntax).fill({"a": value, "b": 1})
+
+
+@pytest.mark.parametrize("value", MISSING, ids=repr)
+def test_jinja_can_test_for_missing_values(value):
+    assert Template("{{ b }}{% if false %}{{ a }}{% endif %}", "jinja").fill({"a": value, "b": 1}) == "1"
+    if value is None:
+        text = "{{ 'none' if a is none else a }} {{ a | default('none', true) }}"
+        assert Template(text, "jinja").fill({"a": None}) == "none none"
+
+
+def test_all_missing_values_are_named_at_once():
+    with pytest.raises(ValueError, match="the row has no value for 'a', 'c': fill it"):
+        Template("{a} {b} {c}").fill({"a": None, "b": 1, "c": pd.NA})
+
+
+def test_a_computed_value_that_is_missing_is_not_written():
+    with pytest.raises(ValueError, match="the template writes a value that is missing"):
+        Template("{{ a.get('b') }}", "jinja").fill({"a": {}})
+
+
+@pytest.mark.parametrize(
+    ("text", "variables"),
+    [
+        ("Hi {name}", ("{name}",)),
+        ("{a} {b:.2f} {c!r} {a}", ("{a}", "{b:.2f}", "{c!r}")),
+        ("{größe}", ("{größe}",)),
+        ("{{{a}}}", ("{a}",)),
+        ('{"a": 1} {{b}} {} {0} {a b} {a.b} f(){ return x }', ()),
+        ('Hi {name}, answer {"a": 1}', ("{name}",)),
+    ],
+)
+def test_variables_between_other_braces(text, variables):
+    assert single_brace_variables(text) == variables
 
 
 @given(st.text())  # hypothesis makes no lone surrogates

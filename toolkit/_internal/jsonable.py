@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
@@ -11,6 +12,26 @@ from typing import Any
 import numpy as np
 
 _PLAIN_TYPES = frozenset((type(None), bool, int, float, str))
+_LARGEST_EXACT = 2**53
+"""Floats up to here hold every whole number."""
+
+
+def data_value(value: Any) -> Any:
+    """A value from outside (a row, an example, an axis, a label) as JSON data: the one conversion for all of them.
+    What JSON holds stays as it is, a tuple too, since its text may be in a prompt; for the rest see `library_value`.
+    Raises TypeError for what is no data."""
+    return value if _is_json(value) else to_plain(value, library_value)
+
+
+def _is_json(value: Any) -> bool:
+    """Whether JSON holds a value as it is: there is no library's number and no member of an Enum in it."""
+    if type(value) in _PLAIN_TYPES:
+        return True
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(type(name) in _PLAIN_TYPES and _is_json(item) for name, item in value.items())
+    return isinstance(value, str | int | float) and not isinstance(value, Enum | np.generic)
 
 
 def to_plain(value: Any, fallback: Callable[[Any], Any]) -> Any:
@@ -20,24 +41,32 @@ def to_plain(value: Any, fallback: Callable[[Any], Any]) -> Any:
         return value
     if isinstance(value, int | float | str):  # of a subclass
         if isinstance(value, Enum):
-            return value.value
+            return to_plain(value.value, fallback)
         return value.item() if isinstance(value, np.generic) else value
     if isinstance(value, list | tuple):
         return [to_plain(item, fallback) for item in value]
     if isinstance(value, dict | Mapping):
-        return {str(name): to_plain(item, fallback) for name, item in value.items()}
+        return {_key(name): to_plain(item, fallback) for name, item in value.items()}
     return fallback(value)
 
 
+def _key(name: Any) -> str:
+    """The name of an item; a text or number that is a member of an Enum, as such a value is written."""
+    return str(name.value if isinstance(name, Enum) and isinstance(name, str | int | float) else name)
+
+
 def library_value(value: Any) -> Any:
-    """A value of NumPy, pandas or the standard library as JSON data: arrays and columns as lists, what is missing as
-    None, dates and times as ISO 8601 text, decimal numbers and paths as text, a member of an Enum as its value.
+    """A value of NumPy, pandas or the standard library as JSON data: arrays and columns as lists, narrow floats by
+    their shortest text (0.1, not 0.10000000149011612), what is missing as None, dates and times as ISO 8601 text,
+    decimal numbers and paths as text, a member of an Enum as its value.
 
     Raises TypeError for what is no data: functions, classes, sets, objects.
     """
     if not isinstance(value, type):
-        if hasattr(value, "tolist"):  # also a NumPy scalar has it
-            return to_plain(value.tolist(), library_value)
+        if isinstance(value, np.generic):
+            return _scalar_data(value)
+        if hasattr(value, "tolist"):
+            return _array_data(value)
         if isinstance(value, Enum):
             return to_plain(value.value, library_value)
         if is_missing(value):
@@ -47,6 +76,64 @@ def library_value(value: Any) -> Any:
         if isinstance(value, Decimal | PurePath):
             return str(value)
     raise TypeError(f"a value of type {type(value).__name__} is not data, got {value!r}")
+
+
+def exact_float(value: Any) -> float:
+    """A number as a float: one of fewer bits (float32) as the number that its own text names."""
+    return float(str(value)) if isinstance(value, np.floating) else float(value)
+
+
+def _scalar_data(value: np.generic) -> Any:
+    if isinstance(value, np.floating):
+        return exact_float(value)
+    if is_missing(value):
+        return None
+    if isinstance(value, np.datetime64):
+        return _iso_text(value)
+    if isinstance(value, np.timedelta64):  # tolist() may give a number without its unit
+        raise TypeError(f"a value of type timedelta64 is not data, got {value!r}")
+    return to_plain(value.tolist(), library_value)
+
+
+def _iso_text(value: np.datetime64) -> str:
+    moment = value.tolist()
+    if not isinstance(moment, date) and value == (rounded := value.astype("datetime64[us]")):
+        moment = rounded.tolist()  # of nanoseconds, tolist() gives a number
+    return moment.isoformat() if isinstance(moment, date) else str(value)
+
+
+def _array_data(value: Any) -> Any:
+    if hasattr(value, "to_numpy"):
+        return [to_plain(item, library_value) for item in column_values(value)]
+    try:
+        array = None if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # as of a tensor on another device
+        array = None
+    if array is None:
+        return to_plain(value.tolist(), library_value)
+    if array.ndim == 0:
+        return to_plain(array[()], library_value)
+    if array.dtype.kind in "biu" or array.dtype == np.float64:
+        return array.tolist()
+    return [to_plain(item, library_value) for item in array]
+
+
+def column_values(column: Any) -> list[Any]:
+    """The values of a pandas column, in the type that they had before they came into it: whole numbers that a gap
+    made floats are whole again, and narrow floats are NumPy's."""
+    values = list(column)
+    dtype = getattr(column.dtype, "numpy_dtype", column.dtype)  # pandas' nullable types name NumPy's
+    if getattr(dtype, "kind", "") != "f":
+        return values
+    if dtype == column.dtype and any(map(is_missing, values)) and all(map(_is_whole_or_missing, values)):
+        return [value if is_missing(value) else int(value) for value in values]
+    if dtype != np.float64:  # pandas gives the nearest float64
+        return [value if is_missing(value) else dtype.type(value) for value in values]
+    return values
+
+
+def _is_whole_or_missing(value: float) -> bool:
+    return is_missing(value) or (abs(value) <= _LARGEST_EXACT and value == int(value))
 
 
 def name_or_text(value: Any) -> Any:
@@ -59,7 +146,9 @@ def name_or_text(value: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """None, NaN or pandas' NA; a string never is."""
+    """None, NaN, NaT or pandas' NA; a text, a list or an object never is."""
+    if value is None or type(value) in _PLAIN_TYPES:
+        return value is None or value != value  # NaN is not equal to itself
     import pandas as pd
 
-    return value is None or (not isinstance(value, (str, tuple)) and bool(pd.isna(value)))
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))

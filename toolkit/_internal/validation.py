@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from toolkit._internal.jsonable import exact_float
+
 T = TypeVar("T")
 
 
@@ -76,7 +78,7 @@ def finite_or_none(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return None
     try:
-        number = float(value)
+        number = exact_float(value)
     except OverflowError:
         return None
     return number if math.isfinite(number) else None

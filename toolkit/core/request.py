@@ -52,6 +52,7 @@ class Request:
     def __post_init__(self) -> None:
         if (self.messages is None) == (self.prompt is None):
             raise ValueError("a request has either messages or a prompt: give exactly one of them")
+        object.__setattr__(self, "messages", _plain_messages(self.messages))
         for name in ("prompt", "prefix"):
             object.__setattr__(self, name, _text_or_ids(name, getattr(self, name)))
         if self.prompt is not None and not self.prompt:
@@ -245,6 +246,13 @@ class ResolvedRequest(Request):
     def resolve(self, defaults: Mapping[str, Any]) -> ResolvedRequest:
         """The request itself: no parameter is left to the defaults."""
         return self
+
+
+def _plain_messages(given: Any) -> Messages | None:
+    """Messages as a tuple of dicts. Dicts stay as they are: what is wrong with one fails when it is run, so that its
+    batch goes on without it."""
+    is_plain = isinstance(given, list | tuple) and all(type(message) is dict for message in given)
+    return given if given is None else tuple(given) if is_plain else messages(given)
 
 
 def _text_or_ids(name: str, value: Any) -> str | tuple[int, ...] | None:

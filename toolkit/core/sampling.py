@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit._internal.validation import Real, Whole, named_fields_only
+from toolkit._internal.jsonable import data_value
+from toolkit._internal.validation import Real, Whole, encodable, named_fields_only
 
 DEFAULT_MAX_TOKENS = 256
 """The default of max_tokens; OpenAI's (the rest of the context window) lets a small model that never stops run
@@ -24,7 +25,7 @@ def _strings(name: str, value: object) -> tuple[str, ...]:
     items = (value,) if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)) or not all(isinstance(s, str) and s for s in items):
         raise ValueError(f"{name} must be a non-empty string or a list of them, got {value!r}")
-    return tuple(items)
+    return tuple(encodable(name, data_value(item)) for item in items)
 
 
 _token_id = Whole(0, None, "token ids are whole numbers from 0 up")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from toolkit.core.choice import ARRAYS, Choice, mode_of_prompt
 from toolkit.core.request import Request
 from toolkit.core.sampling import Sampling
-from toolkit.prompts.messages import Message
+from toolkit.prompts.messages import Message, is_message
 from toolkit.prompts.prompt import Rendered
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ def to_score(prompt: Text | Rendered | Sequence[Message], text: Text, top_logpro
     """The request that gives the log probabilities of a text after a prompt."""
     # vLLM must generate something; what it is does not matter.
     sampling = Sampling(temperature=0, max_tokens=1, top_logprobs=top_logprobs, prompt_logprobs=top_logprobs)
-    if isinstance(prompt, Rendered) or (
-        isinstance(prompt, (list, tuple)) and any(isinstance(message, Mapping) for message in prompt)
-    ):
+    if isinstance(prompt, Rendered) or (isinstance(prompt, (list, tuple)) and any(map(is_message, prompt))):
         return Request.chat(prompt, prefix=text, **sampling.given())
     return Request(prompt=prompt, prefix=text, sampling=sampling)  # type: ignore[arg-type]  # ids become tuples
 

@@ -13,5 +13,6 @@ __all__ = [
     "run",
     "schema_cost",
     "sweep",
+    "unsendable",
     "workload",
 ]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.jsonable import data_value, is_missing
+from toolkit._internal.validation import encodable
 from toolkit.analysis.calibration import Calibration, calibration
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.display.html import html_table
@@ -20,9 +22,9 @@ from toolkit.engines.scoring import prefix_choice, to_score
 from toolkit.experiments.plan import STORE
 from toolkit.experiments.run import completions
 from toolkit.experiments.sweep import as_rows
+from toolkit.experiments.unsendable import render_row
 from toolkit.experiments.workload import Workload
 from toolkit.prompts.prompt import Prompt
-from toolkit.prompts.rows import data_value
 from toolkit.results.dtypes import exact_column
 from toolkit.store.store import Store
 
@@ -61,7 +63,8 @@ def classify(
     texts = _label_texts(engine, labels)
     items = as_rows(rows)
     blanks = [dict.fromkeys(template.variables, text) for text in content_free]
-    prompts = [template.render(row) for row in (*items, *blanks)]
+    prompts = [render_row(template.render, i, row) for i, row in enumerate(items)]
+    prompts += [template.render(blank) for blank in blanks]
 
     def requests(defaults: Mapping[str, Any]) -> Iterator[tuple[ResolvedRequest, dict[str, Any]]]:
         for number, rendered in enumerate(prompts):
@@ -99,6 +102,9 @@ def _label_texts(engine: Engine, labels: Sequence[str] | Mapping[str, str]) -> d
     for name, text in texts.items():
         if not isinstance(text, str) or not text:
             raise ValueError(f"label {name!r} must be text that is not empty, got {text!r}")
+        if is_missing(name):
+            raise ValueError(f"the label {text!r} has no name, got {name!r}: give it one")
+        encodable(f"label {name!r}", text)
     ids = {name: engine.encode(Request(prompt=(0,), prefix=text))[1:] for name, text in texts.items()}
     for name, tokens in ids.items():
         for other, other_tokens in ids.items():
@@ -168,7 +174,7 @@ class Classification:
         if any("expected" in row for row in self.rows):
             expected = [row.get("expected") for row in self.rows]
             pairs = zip(predicted, expected, strict=True)
-            correct = [None if p is None or e is None else p == e for p, e in pairs]
+            correct = [None if p is None or is_missing(e) else p == e for p, e in pairs]
             table["correct"] = pd.array(correct, "boolean")
         if any(self.errors):
             table["error"] = list(self.errors)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from toolkit._internal.jsonable import data_value, is_missing
 from toolkit._internal.validation import unknown
 from toolkit.core.sampling import FIELDS, Sampling
+from toolkit.prompts.messages import is_message
 from toolkit.prompts.selectors import FEW_SHOT_AXES
 from toolkit.structured.response_format import response_format
 
@@ -52,9 +54,12 @@ def _values(name: str, values: Any) -> list[Any]:
     # A selector or a response format may be a dict, and a conversation is a list that is one prompt.
     single = isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable)
     single = single or (name == "prompt" and _is_conversation(values))
-    axis_values = [values] if single else list(values)
+    # NumPy's array of a column has its values in their own type, where iteration makes them Python's.
+    axis_values = [values] if single else list(values.to_numpy() if hasattr(values, "to_numpy") else values)
     if not axis_values:
         raise ValueError(f"axis {name!r} is empty: give at least one value, or leave the axis out")
+    if name in FIELDS or name in FEW_SHOT_AXES:
+        axis_values = [_data_or_object(value) for value in axis_values]
     for value in axis_values:
         if name in FIELDS and value is not None:
             Sampling(**{name: value})
@@ -65,8 +70,17 @@ def _values(name: str, values: Any) -> list[Any]:
     return axis_values
 
 
+def _data_or_object(value: Any) -> Any:
+    """A value as rows hold it. One that is no data, such as a selector, stays as it is; so does one that is missing,
+    since only None leaves an axis unset."""
+    try:
+        return value if is_missing(value) else data_value(value)
+    except TypeError:
+        return value
+
+
 def _is_conversation(values: Any) -> bool:
-    return isinstance(values, (list, tuple)) and bool(values) and isinstance(values[0], Mapping)
+    return isinstance(values, (list, tuple)) and bool(values) and is_message(values[0])
 
 
 def grid(**axes: Any) -> Cells:
@@ -107,7 +121,6 @@ def cases(*settings: Mapping[str, Any], **named: Mapping[str, Any]) -> Cells:
     for name, setting in [*((None, s) for s in settings), *named.items()]:
         if not isinstance(setting, Mapping):
             raise TypeError(f"a case must be a dict of axis → value, got {setting!r}")
-        for axis, value in setting.items():
-            _values(axis, [value])
-        combinations.append({**({"case": name} if name else {}), **setting})
+        values = {axis: _values(axis, [value])[0] for axis, value in setting.items()}
+        combinations.append({**({"case": name} if name else {}), **values})
     return Cells(combinations)

@@ -20,6 +20,7 @@ from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
 from toolkit.engines.base import Engine, reported_window, request_errors
 from toolkit.errors import NotTold
+from toolkit.experiments.unsendable import prompt_counter
 from toolkit.experiments.workload import Workload
 from toolkit.pricing.machine_time import machine_seconds
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
@@ -133,8 +134,8 @@ class Plan:
 
     @property
     def refused(self) -> tuple[ResolvedRequest, ...]:
-        """Missing requests that do not fit the context window, or that cannot be prepared, mostly since the chat
-        template refuses them: each will be a row with an `error`."""
+        """Missing requests that do not fit the context window, whose row cannot be filled in, or that cannot be
+        prepared, mostly since the chat template refuses them: each will be a row with an `error`."""
         return tuple(request for (request, _), fits in zip(self.missing, self._fits, strict=True) if not fits)
 
     @property
@@ -294,7 +295,7 @@ def _plan(workload: Workload, engine: Engine, store: Store) -> Plan:
         combinations,
         _missing(requests, cells, store.stored(fingerprint)),
         workload.body,
-        engine.count,
+        prompt_counter(engine),
         reported_window(engine),
         _rate(store, store.ids_of_system(fingerprint)),
     )

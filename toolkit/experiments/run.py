@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from toolkit.core.request import ResolvedRequest
 from toolkit.engines.base import Engine
 from toolkit.experiments.completion_writer import CompletionWriter
 from toolkit.experiments.plan import STORE, Plan, plan
+from toolkit.experiments.unsendable import Generate, sendable_only
 from toolkit.experiments.workload import Workload
 from toolkit.pricing.budget import NO_BUDGET, Budget, Spent
 from toolkit.results.results import Results
@@ -23,8 +24,6 @@ _logger = logging.getLogger(__name__)
 
 Pairs = tuple[tuple[ResolvedRequest, int], ...]
 """Requests, each with one of its repeats."""
-Generate = Callable[[Sequence[ResolvedRequest]], Iterator[Completion]]
-"""A generator of the completions of requests, in any order; a request occurs once for each of its repeats."""
 
 
 def run(
@@ -50,7 +49,7 @@ def run(
         writer = CompletionWriter(
             opened_store, run_number, engine, title, current_plan.total, current_plan.stored
         )
-        _run_missing(current_plan, limits, generate or engine.generate, writer)
+        _run_missing(current_plan, limits, sendable_only(engine, generate), writer)
     return Results.of(opened_store, sweep=current_plan.sweep, fingerprint=current_plan.fingerprint)
 
 
@@ -61,7 +60,9 @@ def completions(workload: Workload, engine: Engine, store: Store | str | Path = 
     return [by_key[request.key] for request, _ in workload.requests(engine.defaults)]
 
 
-def _run_missing(plan: Plan, limits: Budget, generate: Generate, writer: CompletionWriter) -> None:
+def _run_missing(
+    plan: Plan, limits: Budget, generate: Callable[..., Iterator[Completion]], writer: CompletionWriter
+) -> None:
     """Generates completions of the missing requests, as far as the limits allow, and stores them."""
     if note := plan.note():
         _logger.info(note)

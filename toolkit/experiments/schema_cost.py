@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from toolkit.experiments.grid import Cells
 from toolkit.experiments.plan import STORE
 from toolkit.experiments.run import completions
 from toolkit.experiments.sweep import Sweep, as_rows
+from toolkit.experiments.unsendable import render_row
 from toolkit.prompts.prompt import Prompt, Rendered
 from toolkit.store.store import Store
 from toolkit.structured.response_format import ResponseFormat, response_format
@@ -61,7 +62,7 @@ def price_of_schema(
     if not isinstance(template, Prompt):
         raise TypeError(f"prompt must be text or a Prompt, got {prompt!r}")
     items = as_rows(rows) or ({},)
-    rendered = [template.render(row) for row in items]
+    rendered = [render_row(template.render, i, row) for i, row in enumerate(items)]
     options = Sampling(**{"top_logprobs": 0, **sampling}).given()
     instructed = [_with_text(r, _instruction(schema)) for r in rendered]
     thinking = _completions(engine, [_with_text(r, _THINK) for r in rendered], None, options, store)
@@ -183,14 +184,14 @@ def _instruction(schema: ResponseFormat) -> str:
 def _with_text(rendered: Rendered, text: str) -> Rendered:
     """The prompt with a text appended to its last message."""
     *before, last = rendered.messages
-    return Rendered((*before, {**last, "content": f"{last['content']}\n\n{text}"}), rendered.examples)
+    return replace(rendered, messages=(*before, {**last, "content": f"{last['content']}\n\n{text}"}))
 
 
 def _follow_up(rendered: Rendered, thinking: str, text: str) -> Rendered:
     """The prompt, the model's thinking about it, and a text as the next user message."""
     messages = _with_text(rendered, _THINK).messages
     replies = ({"role": "assistant", "content": thinking}, {"role": "user", "content": text})
-    return Rendered((*messages, *replies), rendered.examples)
+    return replace(rendered, messages=(*messages, *replies))
 
 
 def _completions(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +19,15 @@ from toolkit.engines.variant import Variant
 from toolkit.experiments.grid import Cells
 from toolkit.experiments.plan import STORE, Plan, plan
 from toolkit.experiments.run import run
+from toolkit.experiments.unsendable import render_row
 from toolkit.experiments.workload import Workload
 from toolkit.pricing.budget import Budget
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
-from toolkit.prompts.messages import Message, messages
+from toolkit.prompts.messages import Message, messages, plain_text
 from toolkit.prompts.prompt import Prompt, Rendered
-from toolkit.prompts.rows import as_data, as_dicts
+from toolkit.prompts.rows import as_data
 from toolkit.prompts.selectors import FEW_SHOT_AXES
-from toolkit.prompts.template import Template
+from toolkit.prompts.template import Template, single_brace_variables
 from toolkit.results.results import Results
 from toolkit.store.store import Store, open_store
 from toolkit.structured.response_format import response_format
@@ -56,8 +56,6 @@ class Sweep:
     def __post_init__(self) -> None:
         if isinstance(self.repeats, bool) or not isinstance(self.repeats, int) or self.repeats < 1:
             raise ValueError(f"repeats must be a whole number from 1 up, got {self.repeats!r}")
-        prompts = (_with_data(p) if isinstance(p, Prompt) else p for p in self.prompts)
-        object.__setattr__(self, "prompts", tuple(prompts))
         self._conversations  # noqa: B018  # a bad row or prompt fails here, before anything runs
 
     def __repr__(self) -> str:
@@ -65,38 +63,38 @@ class Sweep:
         return f"Sweep({len(self.prompts)} prompt(s) × {rows}{self.cells!r} × {self.repeats} repeat(s))"
 
     @cached_property
-    def _settings(self) -> list[tuple[int | None, FewShotAxes, dict[str, Any]]]:
-        """Each setting as (index of its own prompt, or None for all prompts; its few-shot axes; its other axes)."""
+    def _settings(self) -> list[tuple[int | None, int, FewShotAxes, dict[str, Any]]]:
+        """Each setting as (index of its own prompt, or None for all prompts; the number of its few-shot axes, and
+        these; its other axes). Numbers, since the text of a selector with a function is another in each process."""
         identities = _identities(self.cells)
         indices = {_identity(prompt): p for p, prompt in enumerate(self.prompts)} if identities else {}
         settings = []
+        numbers: dict[str, int] = {}
         for setting in self.cells:
             index = indices[identities[id(setting.pop("prompt"))]] if "prompt" in setting else None
             # Looked up by name here: another process that runs the sweep may lack the file of a user's selector.
             shots = tuple((name, _shot(name, setting.pop(name))) for name in FEW_SHOT_AXES if name in setting)
-            settings.append((index, shots, setting))
+            settings.append((index, numbers.setdefault(repr(shots), len(numbers)), shots, setting))
         return settings
 
     @cached_property
-    def _conversations(self) -> dict[tuple[int, int | None, str], Rendered]:
-        """(prompt, row, few-shot axes) → messages, and notes on how they were made."""
-        conversations: dict[tuple[int, int | None, str], Rendered] = {}
-        for index, shots in {(index, repr(s)): (index, s) for index, s, _ in self._settings}.values():
+    def _conversations(self) -> dict[tuple[int, int | None, int], Rendered]:
+        """(prompt, row, number of the few-shot axes) → messages, and notes on how they were made."""
+        conversations: dict[tuple[int, int | None, int], Rendered] = {}
+        for (index, number), shots in {(index, n): shots for index, n, shots, _ in self._settings}.items():
             for p in range(len(self.prompts)) if index is None else [index]:
                 prompt = _with_shots(self.prompts[p], dict(shots))
-                for r, row in enumerate(self.rows) if self.rows else [(None, {})]:
-                    try:
-                        conversations[p, r, repr(shots)] = _render(prompt, row, bool(self.rows))
-                    except ValueError as error:
-                        location = "" if r is None else f"row {r}: "
-                        raise ValueError(f"{location}{error}") from None
+                for r, row in enumerate(self.rows):
+                    conversations[p, r, number] = render_row(partial(_render_row, prompt), r, row)
+                if not self.rows:
+                    conversations[p, None, number] = _render(prompt)
         return conversations
 
     def requests(self, defaults: Mapping[str, Any]) -> Iterator[tuple[ResolvedRequest, dict[str, Any]]]:
         """Each request, and its labels (prompt, row, case, examples)."""
         resolved = []
         names = _DisplayNames()
-        for index, shots, setting in self._settings:
+        for index, number, shots, setting in self._settings:
             axes = {k: v for k, v in setting.items() if k not in ("case", "response_format")}
             format_ = response_format(setting.get("response_format"))
             base_labels = {"case": setting["case"]} if "case" in setting else {}
@@ -106,16 +104,17 @@ class Sweep:
                 else {}
             )
             sampling = Sampling(**axes).resolve(defaults)
-            resolved.append((index, repr(shots), _shot_labels(shots, names), base_labels, sampling, format_))
+            resolved.append((index, number, _shot_labels(shots, names), base_labels, sampling, format_))
         for p in range(len(self.prompts)):
             for r in range(len(self.rows)) if self.rows else [None]:
-                for index, shots_key, shot_labels, base_labels, sampling, format_ in resolved:
+                for index, number, shot_labels, base_labels, sampling, format_ in resolved:
                     if index not in (None, p):
                         continue
-                    prompt = self._conversations[p, r, shots_key]
+                    prompt = self._conversations[p, r, number]
                     labels: dict[str, Any] = {"prompt": p} if len(self.prompts) > 1 else {}
                     labels |= {} if r is None else {"row": r}
-                    labels |= base_labels | _effective_labels(shot_labels, prompt) | prompt.notes
+                    labels |= base_labels | _effective_labels(shot_labels, prompt)
+                    labels |= {name: note for name, note in prompt.notes.items() if name != "error"}
                     request = ResolvedRequest(
                         prompt.messages, None, sampling, response_format=format_, notes=prompt.notes
                     )
@@ -206,6 +205,10 @@ def sweep(
     prompts are an axis of `cells`. rows: dicts, or a DataFrame. repeats: completions of each request.
     The examples of a `Prompt` may vary too: axes `k`, `selector` and `order_seed`.
 
+    Raises ValueError, which names row and column, for a variable that is not there or whose value is missing, for a
+    value that is no data, and for a variable in a text without rows. A value that the prompt cannot write (half of a
+    surrogate pair, a text as `{n:.2f}`) is an error of its row, and the other rows are run.
+
     >>> sweep("Write a haiku.", grid(temperature=[0, 0.7], seed=range(3)))  # doctest: +SKIP
     """
     if isinstance(rows, Cells):
@@ -225,20 +228,10 @@ def sweep(
 def as_rows(data: Any) -> tuple[Mapping[str, Any], ...]:
     if data is None:
         return ()
-    rows = as_dicts("rows", data)
+    rows = as_data("rows", data)
     if not rows:
         raise ValueError("rows is empty: give at least one row, or leave rows out")
-    return as_data("rows", rows)
-
-
-def _with_data(prompt: Prompt) -> Prompt:
-    """The prompt with examples and documents that a store can keep, converted as rows are."""
-    try:
-        json.dumps([prompt.examples, prompt.documents])
-    except (TypeError, ValueError):
-        pools = {name: as_data(name, getattr(prompt, name)) for name in ("examples", "documents")}
-        return prompt.with_(**pools)
-    return prompt
+    return rows
 
 
 def _shot(name: str, value: Any) -> Any:
@@ -287,33 +280,57 @@ def _effective_labels(labels: dict[str, Any], rendered: Rendered) -> dict[str, A
     return {name: v for name, v in labels.items() if name != "order_seed" or number > 1}
 
 
-def _render(prompt: Promptlike, row: Mapping[str, Any], has_rows: bool) -> Rendered:
+def _render(prompt: Promptlike) -> Rendered:
+    """The prompt of a sweep without rows. Nothing is filled in, so braces in a text are just braces; what looks like
+    a variable is refused, since its rows may have been forgotten."""
+    if isinstance(prompt, Rendered):
+        return prompt
+    if isinstance(prompt, Prompt):
+        return prompt.render()
+    turns = messages(prompt)
+    for variable in single_brace_variables("\n".join(map(plain_text, turns))):
+        raise ValueError(
+            f"the prompt has the variable {variable}, and there are no rows to fill it: give rows; or, to send the "
+            f"braces as they are, rows=[{{}}] with each brace of the text doubled, {{{variable}}}"
+        )
+    return Rendered(turns)
+
+
+def _render_row(prompt: Promptlike, row: Mapping[str, Any]) -> Rendered:
     if isinstance(prompt, Rendered):
         return prompt
     if isinstance(prompt, Prompt):
         return prompt.render(row)
-    turns = messages(prompt)
-    # Without rows nothing is filled in, so braces in the text are just braces.
-    return Rendered(tuple(_fill_message(turn, row) for turn in turns) if has_rows else turns)
+    return Rendered(tuple(_fill_message(turn, row) for turn in messages(prompt)))
 
 
 def _fill_message(turn: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    def fill(text: str) -> str:
-        return Template(text).fill(row) if text else text
-
     content = turn["content"]
     if isinstance(content, str):
-        return {**turn, "content": fill(content)}
-    parts = [{**part, "text": fill(part["text"])} if part["type"] == "text" else part for part in content]
+        return {**turn, "content": _fill(content, row)}
+    parts = [
+        {**part, "text": _fill(part["text"], row)} if part["type"] == "text" else part for part in content
+    ]
     return {**turn, "content": parts}
+
+
+def _fill(text: str, row: Mapping[str, Any]) -> str:
+    return _template(text).fill(row) if text else text
+
+
+@lru_cache
+def _template(text: str) -> Template:
+    return Template(text)
 
 
 def _storable_prompt(prompt: Promptlike) -> Any:
     """A prompt as the store keeps it."""
     if isinstance(prompt, Prompt):
         # A selector that holds a function is stored by its name: the examples it chose are in each cell.
-        return {**replace(_with_data(prompt), selector="first").to_dict(), "selector": str(prompt.selector)}
-    return list(prompt.messages) if isinstance(prompt, Rendered) else prompt
+        return {**replace(prompt, selector="first").to_dict(), "selector": str(prompt.selector)}
+    if isinstance(prompt, Rendered):
+        return list(prompt.messages)
+    return prompt if isinstance(prompt, str) else list(messages(prompt))
 
 
 def _identities(cells: Cells) -> dict[int, str]:

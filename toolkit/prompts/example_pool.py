@@ -13,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import regex
 
+from toolkit._internal.jsonable import is_missing
+from toolkit.prompts.template import written_value
+
 Floats = npt.NDArray[np.float32]
 Embed = Callable[[list[str]], Any]
 """Texts to vectors: an array (texts, dimensions)."""
@@ -36,8 +39,8 @@ def normalised(text: str) -> str:
 def row_id(row: Mapping[str, Any]) -> str | None:
     """The id of a row as text; None where there is none or it is missing. (In a data frame with a missing id, the
     others become floats: 1.0 is 1.)"""
-    value = row.get("id")
-    if value is None or value != value:  # NaN is not equal to itself
+    value = written_value(row.get("id"))
+    if is_missing(value):
         return None
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
@@ -98,7 +101,11 @@ class Pool:
                 f"examples[{position}] has no {by!r} to balance by: give it, or leave `by` out "
                 "to balance by the answer"
             )
-        return str(self.rows[position][by])
+        if is_missing(value := self.rows[position][by]):
+            raise ValueError(
+                f"examples[{position}] has no value for {by!r} to balance by, got {value!r}: fill it"
+            )
+        return str(value)
 
     @cached_property
     def _bm25(self) -> Any:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from toolkit._internal.jsonable import data_value, is_missing, library_value, to_plain
 from toolkit._internal.validation import encodable, unknown
 from toolkit.prompts.images import image_part
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 Message = Mapping[str, Any]
 Messages = tuple[dict[str, Any], ...]
-_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal", "annotations", "audio")
+_KEYS = (
+    "role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning", "reasoning_content",
+    "annotations", "audio",
+)  # fmt: skip
+_ANSWERS = ("tool_calls", "refusal", "reasoning", "reasoning_content", "audio")
+"""Fields that a response may have instead of content."""
+_DERIVED = ("parsed",)
+"""Fields that OpenAI's client adds to a response: the content in another form."""
 _MAY_BE_EMPTY = ("assistant", "tool")
 """Roles whose text may be empty: a model may stop at once, and a tool may return nothing."""
 _DETAILS = ("auto", "low", "high")
@@ -20,9 +30,9 @@ _DETAILS = ("auto", "low", "high")
 def messages(given: str | Sequence[Message]) -> Messages:
     """A conversation as a tuple of {"role", "content"}; a string is one user message.
 
-    Content is text or OpenAI's parts: texts are joined by line breaks, images stay parts, with their data: or https:
-    URLs (`image` makes one of a file). The other fields of a response (`tool_calls`, …) are kept unless they are
-    empty.
+    A message is a dict, or an object of OpenAI's client. Content is text or OpenAI's parts: texts are joined by line
+    breaks, images stay parts, with their data: or https: URLs (`image` makes one of a file). The other fields of a
+    response (`tool_calls`, `name`, …) are kept unless they are empty; a refusal without content becomes the content.
 
     Raises ValueError for an empty conversation, an unknown role or a message without content.
     """
@@ -36,23 +46,63 @@ def messages(given: str | Sequence[Message]) -> Messages:
     return tuple(_message(f"messages[{i}]", m) for i, m in enumerate(conversation))
 
 
-def _message(where: str, message: Message) -> dict[str, Any]:
+def is_message(value: Any) -> bool:
+    """Whether a value is a dict or an object of OpenAI's client, as a conversation holds them."""
+    return isinstance(value, Mapping) or hasattr(value, "model_dump")
+
+
+def _message(where: str, source: Message) -> dict[str, Any]:
+    message = _as_mapping(source)
     if (
         not isinstance(message, Mapping)
         or "role" not in message
-        or not {"content", "tool_calls"} & message.keys()
+        or not {"content", *_ANSWERS} & message.keys()
     ):
-        raise ValueError(f"{where} must have 'role' and 'content', got {message!r}")
+        raise ValueError(f"{where} must have 'role' and 'content', got {source!r}")
     role = message["role"]
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise ValueError(f"{where} has the unknown role {role!r}: use one of {', '.join(ROLES)}")
-    for name in message.keys() - set(_KEYS):
-        raise ValueError(f"{where} has an {unknown('key', str(name), _KEYS)}")
+    other = _other_fields(where, message)
     content = message.get("content")
-    other = {n: v for n, v in message.items() if n not in ("role", "content") and v}
-    if not content and (other.get("tool_calls") or (role in _MAY_BE_EMPTY and content == "")):
-        return {"role": role, "content": "", **other}
-    return {"role": role, "content": _content(where, content), **other}
+    if is_missing(content) and role == "assistant" and not other.keys().isdisjoint(_ANSWERS):
+        content = other.pop("refusal", "")
+    is_empty = is_missing(content) or (isinstance(content, (str, list, tuple)) and not content)
+    may_be_empty = "tool_calls" in other or (role in _MAY_BE_EMPTY and isinstance(content, str))
+    text = "" if is_empty and may_be_empty else _content(where, content)
+    return {"role": data_value(role), "content": text, **other}
+
+
+def _as_mapping(value: Any) -> Any:
+    """An object of OpenAI's client as a dict; any other value as it is."""
+    is_object = hasattr(value, "model_dump") and not isinstance(value, Mapping)
+    return value.model_dump(exclude_none=True) if is_object else value
+
+
+def _other_fields(where: str, message: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields beside role and content that are not empty, as JSON data."""
+    fields: dict[str, Any] = {}
+    for name, value in message.items():
+        if name in ("role", "content", *_DERIVED) or is_missing(value):
+            continue
+        try:
+            data = to_plain(value, _response_value)
+        except (TypeError, RecursionError):
+            raise ValueError(
+                f"{where} has {name!r} of type {type(value).__name__}, which is no data"
+            ) from None
+        if data and name not in _KEYS:
+            raise ValueError(f"{where} has an {unknown('key', str(name), _KEYS)}")
+        if data:
+            encodable(f"{where}, {name}", json.dumps(data, ensure_ascii=False))
+            fields[name] = data
+    return fields
+
+
+def _response_value(value: Any) -> Any:
+    """A part of a response, such as a tool call, as JSON data."""
+    if hasattr(value, "to_openai"):
+        return value.to_openai()
+    return value.model_dump(exclude_none=True) if hasattr(value, "model_dump") else library_value(value)
 
 
 def _content(where: str, content: Any) -> str | list[dict[str, Any]]:
@@ -63,13 +113,14 @@ def _content(where: str, content: Any) -> str | list[dict[str, Any]]:
         content = "\n".join(part["text"] for part in parts)  # as vLLM joins them
     if not isinstance(content, str) or not content:
         raise ValueError(f"{where} has no text, got {content!r}: content is a non-empty string")
-    return encodable(where, content)
+    return encodable(where, data_value(content))
 
 
-def _part(where: str, part: Any) -> dict[str, Any]:
+def _part(where: str, source: Any) -> dict[str, Any]:
+    part = _as_mapping(source)
     kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind == "text" and isinstance(part.get("text"), str):
-        return {"type": "text", "text": encodable(where, part["text"])}
+    if kind in ("text", "refusal") and isinstance(part.get(kind), str):
+        return {"type": "text", "text": encodable(where, data_value(part[kind]))}
     if kind == "image_url":
         source = part.get("image_url")
         source = {"url": source} if isinstance(source, str) else source
@@ -104,12 +155,8 @@ def fold_system(given: str | Sequence[Message]) -> Messages:
 
 
 def copy_messages(turns: Sequence[Message]) -> Messages:
-    """Copies of messages and of their content parts, which may be changed without changing the originals."""
-    return tuple({**m, "content": _copy_content(m["content"])} for m in turns)
-
-
-def _copy_content(content: Any) -> Any:
-    return content if isinstance(content, str) else [dict(part) for part in content]
+    """Copies of messages, which may be changed at any depth without changing the originals."""
+    return tuple({n: v if isinstance(v, str) else copy.deepcopy(v) for n, v in m.items()} for m in turns)
 
 
 def plain_text(turn: Message) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -10,24 +9,26 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from toolkit._internal.jsonable import library_value, to_plain
+from toolkit._internal.files import write_atomically
+from toolkit._internal.jsonable import is_missing, library_value, to_plain
 from toolkit._internal.validation import named_fields_only
 from toolkit.prompts.context_window import TokenCounter, fit
 from toolkit.prompts.example_pool import Item, Pool, row_id
 from toolkit.prompts.messages import Message, Messages, copy_messages, fold_system, messages
 from toolkit.prompts.messages_html import caption, view
-from toolkit.prompts.prompt_files import file_format, read_mapping, with_files_read
+from toolkit.prompts.prompt_files import file_text, read_mapping, with_files_read
 from toolkit.prompts.rows import (
     BlankValue,
     JoinedTexts,
-    as_dicts,
+    as_data,
     as_documents,
     as_row,
     compared_text,
+    document_texts,
     split_exchanges,
 )
 from toolkit.prompts.selectors import FEW_SHOT_AXES, Selector, ordered
-from toolkit.prompts.template import Template, missing_message
+from toolkit.prompts.template import RowError, Template, gaps_message, lacking_message
 
 LAYOUTS = ("turns", "flat")
 _DEFAULT_TEMPLATES = {"answer": "{answer}", "block": "{question}\n{answer}", "document": "[{number}] {text}"}
@@ -48,12 +49,15 @@ class Rendered:
     """What `fit` left out: turns, examples, and characters of documents."""
     prompt_tokens: int | None = None
     """As counted by `fit`; else None."""
+    error: str | None = None
+    """Why the row could not be filled in; the messages then say so, and are never sent."""
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What is recorded about the rendering: its examples, and what was left out."""
-        examples = {} if self.examples is None else {"examples": list(self.examples)}
-        return {**examples, **({"dropped": dict(self.dropped)} if self.dropped else {})}
+        """What is recorded about the rendering: its examples, what was left out, and why it failed."""
+        examples = None if self.examples is None else list(self.examples)
+        notes = {"examples": examples, "dropped": dict(self.dropped) or None, "error": self.error}
+        return {name: value for name, value in notes.items() if value is not None}
 
     def _repr_html_(self) -> str:
         notes = "".join(f"; {name}: {_note_text(value)}" for name, value in self.notes.items())
@@ -120,9 +124,12 @@ class Prompt:
                 object.__setattr__(self, name, rule(name, getattr(self, name)))
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
-        object.__setattr__(self, "examples", as_dicts("examples", self.examples))
+        if not isinstance(self.fold_system, bool):
+            raise ValueError(f"fold_system must be True or False, got {self.fold_system!r}")
+        object.__setattr__(self, "examples", as_data("examples", self.examples))
         object.__setattr__(self, "documents", as_documents(self.documents))
-        object.__setattr__(self, "history", messages(self.history) if self.history else ())
+        empty = self.history is None or (isinstance(self.history, list | tuple) and not self.history)
+        object.__setattr__(self, "history", () if empty else messages(self.history))
         self._validate()
 
     def _validate(self) -> None:
@@ -136,20 +143,18 @@ class Prompt:
             )
         if unknown := [n for n in self._template("block").variables if n not in ("question", "answer")]:
             raise ValueError(f"block has the variables question and answer only, not {', '.join(unknown)}")
-        required = [*self._template("template").variables, *self._template("answer").variables]
         for i, row in enumerate(self.examples):
-            if missing := [n for n in self.example_variables if n not in row]:
-                raise ValueError(f"examples[{i}]: {missing_message(missing, row)}")
-            self._refuse_missing(f"examples[{i}]", row, required)
+            if lacking := [n for n in self.example_variables if n not in row]:
+                raise ValueError(f"examples[{i}]: {lacking_message(lacking, row)}")
+            self._refuse_gaps(f"examples[{i}]", row, ("template", "answer"))
 
-    def _refuse_missing(self, where: str, row: Mapping[str, Any], names: Sequence[str]) -> None:
-        """A data frame's missing values would be sent as the words nan and None. (Jinja2 can test for them.)"""
-        for name in names:
-            value = row.get(name, "")
-            if self.syntax == "format" and (value is None or (isinstance(value, float) and value != value)):
-                raise ValueError(
-                    f"{where} has no value for {name!r}, got {value!r}: fill it, or leave the row out"
-                )
+    def _refuse_gaps(self, where: str, row: Mapping[str, Any], templates: Sequence[str]) -> None:
+        """A missing value would be sent as the word nan or None."""
+        gaps = [name for template in templates for name in self._template(template).gaps(row)]
+        if self.syntax == "format" and "documents" in self._mentioned_variables:
+            gaps += [name for name in ("documents",) if is_missing(row.get(name, ()))]
+        if gaps:
+            raise ValueError(gaps_message(where, list(dict.fromkeys(gaps)), row))
 
     __hash__ = None  # type: ignore[assignment]  # examples are dicts
 
@@ -203,7 +208,7 @@ class Prompt:
     @cached_property
     def pool(self) -> Pool:
         """The examples, with the texts by which they are compared."""
-        answers = tuple(self._template("answer").fill(row) for row in self.examples)
+        answers = tuple(self._fill_example("answer", i, row) for i, row in enumerate(self.examples))
         texts = tuple(compared_text(row, self._compared_variables) for row in self.examples)
         return Pool(tuple(self.examples), texts, answers)
 
@@ -211,15 +216,21 @@ class Prompt:
     def _rendered_examples(self) -> tuple[Messages | str, ...]:
         """Each example of the pool, rendered."""
         return tuple(
-            self._render_example(row, text)
-            for row, text in zip(self.examples, self.pool.answers, strict=True)
+            self._render_example(i, row, text)
+            for i, (row, text) in enumerate(zip(self.examples, self.pool.answers, strict=True))
         )
 
-    def _render_example(self, row: Mapping[str, Any], answer: str) -> Messages | str:
+    def _fill_example(self, name: str, number: int, row: Mapping[str, Any]) -> str:
+        try:
+            return self._template(name).fill(row)
+        except ValueError as error:
+            raise ValueError(f"examples[{number}]: {error}") from None
+
+    def _render_example(self, number: int, row: Mapping[str, Any], answer: str) -> Messages | str:
         # The prompt's documents belong to the final question, not to each example.
         in_template = "documents" in self._template("template").mentions
         filled = self._with_documents({"documents": (), **row}) if in_template else row
-        question = self._template("template").fill(filled)
+        question = self._fill_example("template", number, filled)
         if in_template and "documents" not in row:
             question = question.strip()
         if self.layout == "flat":
@@ -238,10 +249,10 @@ class Prompt:
 
     def _validated_row(self, source: Any) -> Mapping[str, Any]:
         """The row, validated. Raises ValueError that names all missing variables at once."""
-        row = as_row(source)
-        if missing := [name for name in self.variables if name not in row]:
-            raise ValueError(missing_message(missing, row))
-        self._refuse_missing("the row", row, self.variables)
+        row = {} if source is None else as_row("a row", source)
+        if lacking := [name for name in self.variables if name not in row]:
+            raise ValueError(lacking_message(lacking, row))
+        self._refuse_gaps("the row", row, self._text_fields)
         return row
 
     def _example_ids(self, positions: Sequence[int]) -> tuple[Any, ...] | None:
@@ -288,6 +299,8 @@ class Prompt:
         if self.layout == "flat":
             question = "\n\n".join([*(str(block) for block in examples), question])
             examples = []
+        if not question:
+            raise RowError("the template is empty once it is filled")
         instructions = [{"role": role, "content": text} for role, text in texts.items() if text]
         head = messages(instructions) if instructions else ()
         turns = (*head, *(m for pair in examples for m in pair), *history, *messages(question))
@@ -298,9 +311,7 @@ class Prompt:
         documents = row.get("documents", self.documents)
         if isinstance(documents, (str, JoinedTexts)):
             return {**row, "documents": documents}
-        template = self._template("document")
-        texts = [template.fill({"number": i, **d}) for i, d in enumerate(as_documents(documents), 1)]
-        return {**row, "documents": JoinedTexts(texts)}
+        return {**row, "documents": document_texts(documents, self._template("document"))}
 
     def fit(
         self,
@@ -358,21 +369,13 @@ class Prompt:
     def save(self, path: str | Path) -> Path:
         """Writes the prompt as YAML (.yaml, .yml) or JSON (.json)."""
         path = Path(path)
-        data = to_plain(self.to_dict(), library_value)
-        if file_format(path) == "json":
-            text = json.dumps(data, ensure_ascii=False, indent=2) + "\n"
-        else:
-            import yaml
-
-            # YAML reads these line separators as plain line breaks, unless they are escaped.
-            escape = any(mark in json.dumps(data, ensure_ascii=False) for mark in "\x85\u2028\u2029")
-            text = yaml.safe_dump(data, allow_unicode=not escape, sort_keys=False, width=100)
-        path.write_text(text, encoding="utf-8")
+        write_atomically(path, file_text(path, to_plain(self.to_dict(), library_value)))
         return path
 
     @classmethod
     def load(cls, path: str | Path, *, allow_files: bool = False) -> Prompt:
-        """A prompt from a YAML or JSON file. Raises ValueError or TypeError that names the file.
+        """A prompt from a YAML or JSON file; YAML's texts need no quotes (see `read_mapping`). Raises ValueError or
+        TypeError that names the file.
 
         allow_files: whether images in its `history` may name files of this machine, which are then read and sent.
         """

@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from toolkit._internal.text import is_valid_unicode
 from toolkit.prompts.images import image
+
+_SETTINGS = frozenset({"k", "selector", "order_seed", "fold_system"})
+"""Fields of a prompt that are no texts."""
+_GUESSED = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "timestamp", "value"))
+
+_WHOLE = re.compile("0|-?[1-9][0-9]*")
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file."""
-    text = path.read_text(encoding="utf-8")
+    """The mapping in a YAML or JSON file. In YAML, what stands without quotes is a number or a truth value only where
+    `file_text` would write it so (8, 0.5, true); else it is text as it stands there: no, 12:30, 010, 2026-01-02.
+
+    Raises ValueError, which names the file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}): save it in this encoding") from None
     import yaml
 
     try:
-        data = json.loads(text) if file_format(path) == "json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+        data = json.loads(text) if file_format(path) == "json" else yaml.load(text, _text_loader())
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is not valid {file_format(path).upper()}: {error}") from None
     if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
         raise ValueError(f"{path} must hold the fields of a prompt, such as `template:`, got {data!r:.80}")
     return data
+
+
+def file_text(path: Path, data: dict[str, Any]) -> str:
+    """The text of a file that holds a mapping of JSON data."""
+    text = json.dumps(data, ensure_ascii=False, indent=2)
+    if file_format(path) == "json":
+        return (text if is_valid_unicode(text) else json.dumps(data, indent=2)) + "\n"
+    import yaml
+
+    # YAML reads these line separators as line breaks, unless they are escaped; so are halves of surrogate pairs.
+    escape = any(mark in text for mark in "\x85\u2028\u2029") or not is_valid_unicode(text)
+    return str(yaml.safe_dump(data, allow_unicode=not escape, sort_keys=False, width=100))
 
 
 def file_format(path: Path) -> str:
@@ -55,3 +83,47 @@ def _part_with_file(part: Any) -> Any:
     if not isinstance(source, Mapping) or not isinstance(source.get("url"), str):
         return part
     return {**part, "image_url": {**source, **image(source["url"])["image_url"]}}
+
+
+@cache
+def _text_loader() -> Any:
+    import yaml
+
+    class TextLoader(yaml.SafeLoader):
+        """YAML as it stands: see `read_mapping`."""
+
+        def __init__(self, stream: Any) -> None:
+            super().__init__(stream)
+            self._path: list[Any] = []
+            """Keys and positions of the node that is read."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self._path.append(getattr(index, "value", index))
+            try:
+                return super().compose_node(parent, index)
+            finally:
+                self._path.pop()
+
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            tag: Any = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+            guessed = kind is yaml.ScalarNode and tag in _GUESSED and not self._in_settings()
+            return "tag:yaml.org,2002:str" if guessed and not _is_canonical(value) else tag
+
+        def _in_settings(self) -> bool:
+            in_list = any(isinstance(key, int) for key in self._path)
+            return not in_list and any(isinstance(key, str) and key in _SETTINGS for key in self._path)
+
+    return TextLoader
+
+
+def _is_canonical(written: str) -> bool:
+    """Whether a number or a truth value is written as `file_text` writes it."""
+    if _WHOLE.fullmatch(written):
+        return True
+    import yaml
+
+    try:
+        value = yaml.safe_load(written)
+    except (ValueError, yaml.YAMLError):
+        return False
+    return isinstance(value, int | float) and yaml.safe_dump(value).split("\n")[0] == written

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import numpy as np
-
-from toolkit._internal.jsonable import library_value, to_plain
+from toolkit._internal.jsonable import column_values, data_value, is_missing
 from toolkit.prompts.messages import Message
+from toolkit.prompts.template import Template, written_value
 
 
 class JoinedTexts(list[str]):
@@ -32,66 +29,94 @@ class BlankValue(str):
         return str(self)
 
 
-def as_row(row: Any) -> Mapping[str, Any]:
+def as_row(name: str, row: Any) -> Mapping[str, Any]:
     """A row as a mapping, also from a row of a data frame. Raises TypeError for anything else."""
-    if row is None:
-        return {}
     if not isinstance(row, Mapping):
         if not hasattr(row, "to_dict"):
-            raise TypeError(f"a row must be a dict of variable → value, got {row!r}")
+            raise TypeError(f"{name} must be a dict of variable → value, got {row!r}")
         row = row.to_dict()
     return cast("Mapping[str, Any]", row)
 
 
-def as_dicts(name: str, given: Any) -> tuple[dict[str, Any], ...]:
-    """Rows of a list or a data frame as dicts. Raises TypeError for anything that is not a row."""
-    rows: Any = () if given is None else given
-    if hasattr(rows, "to_dict"):  # a DataFrame
-        rows = rows.to_dict("records")
-    for i, row in enumerate(rows := tuple(rows)):
-        if not isinstance(row, Mapping):
-            raise TypeError(f"{name}[{i}] must be a dict of variable → value, got {row!r}")
-    return tuple(dict(row) for row in rows)
+def as_data(name: str, rows: Any) -> tuple[dict[str, Any], ...]:
+    """Rows of a list or a data frame as a store keeps them: dicts of JSON data (see `data_value`). In a data frame,
+    whole numbers that a gap in their column made floats are whole again.
+
+    Raises TypeError for anything that is not a row, and ValueError, which names row and variable, for a value that is
+    no data.
+    """
+    if rows is None:
+        return ()
+    if not isinstance(rows, Iterable):
+        raise TypeError(f"{name} must be a list of dicts or a data frame, got {rows!r}")
+    items = _frame_rows(name, rows) if _is_frame(rows) else rows
+    return tuple(_row_data(f"{name}[{i}]", row) for i, row in enumerate(items))
 
 
-def as_data(name: str, rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """Rows as a store keeps them (see `data_value`). Raises ValueError, which names row and variable."""
-    return tuple(
-        {str(n): _named_value(f"{name}[{i}]", n, v) for n, v in row.items()} for i, row in enumerate(rows)
-    )
+def _row_data(where: str, row: Any) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for name, value in as_row(where, row).items():
+        if str(name) in data:
+            raise ValueError(f"{where} has two values for {str(name)!r}: rename one")
+        data[str(name)] = _named_value(where, str(name), value)
+    return data
 
 
-def _named_value(row: str, name: Any, value: Any) -> Any:
+def _named_value(where: str, name: str, value: Any) -> Any:
     try:
         return data_value(value)
     except (TypeError, ValueError, RecursionError):
         raise ValueError(
-            f"{row} has {name!r} of type {type(value).__name__}, which a store cannot keep: make it text, "
+            f"{where} has {name!r} of type {type(value).__name__}, which a store cannot keep: make it text, "
             "a number, a list or a dict"
         ) from None
 
 
-def data_value(value: Any) -> Any:
-    """A value that a person gave, as JSON data (see `library_value`). What JSON can hold stays as it is, a tuple too,
-    since its text may be in a prompt. Raises TypeError for what is no data."""
-    if not isinstance(value, np.generic):
-        with contextlib.suppress(TypeError, ValueError):
-            json.dumps(value)
-            return value
-    return to_plain(value, library_value)
+def _is_frame(value: Any) -> bool:
+    """Whether a value is a pandas DataFrame; pandas need not be imported to know."""
+    return hasattr(value, "iloc") and hasattr(value, "columns")
+
+
+def _frame_rows(name: str, frame: Any) -> Iterator[dict[str, Any]]:
+    names = [str(column) for column in frame.columns]
+    if repeated := [n for n in dict.fromkeys(names) if names.count(n) > 1]:
+        raise ValueError(f"{name} has several columns named {repeated[0]!r}: rename all but one")
+    columns = [column_values(frame.iloc[:, i]) for i in range(len(names))]
+    return (dict(zip(names, (c[i] for c in columns), strict=True)) for i in range(len(frame)))
 
 
 def as_documents(documents: Any) -> tuple[dict[str, Any], ...]:
-    """Documents as dicts; a text becomes {"text": …}."""
-    if hasattr(documents, "to_dict") or documents is None:
-        return as_dicts("documents", documents)
-    documents = (documents,) if isinstance(documents, (str, Mapping)) else documents
-    return as_dicts("documents", [{"text": d} if isinstance(d, str) else d for d in documents])
+    """Documents as dicts of JSON data; a text becomes {"text": …}. Raises TypeError and ValueError as `as_data` does,
+    and ValueError for a document that is missing."""
+    if documents is None or _is_frame(documents):
+        return as_data("documents", documents)
+    if not isinstance(documents, Iterable):
+        raise TypeError(f"documents must be a list of texts or dicts, got {documents!r}")
+    items = [documents] if isinstance(documents, str | Mapping) else list(documents)
+    for i, document in enumerate(items):
+        if is_missing(document):
+            raise ValueError(f"documents[{i}] is missing, got {document!r}: leave it out")
+    return as_data("documents", [{"text": d} if isinstance(d, str) else d for d in items])
+
+
+def document_texts(documents: Any, template: Template) -> JoinedTexts:
+    """Each document in the template, which may have its `number`, from 1. Raises ValueError that names a document."""
+    try:
+        items = as_documents(documents)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    texts = JoinedTexts()
+    for i, document in enumerate(items):
+        try:
+            texts.append(template.fill({"number": i + 1, **document}))
+        except ValueError as error:
+            raise type(error)(f"documents[{i}]: {error}") from None
+    return texts
 
 
 def compared_text(row: Mapping[str, Any], names: Sequence[str]) -> str:
     """The text by which rows are compared: the values of the template's variables."""
-    return "\n".join(str(row[name]) for name in names if name in row)
+    return "\n".join(str(written_value(row[name])) for name in names if name in row)
 
 
 def split_exchanges(turns: Sequence[Message]) -> tuple[Sequence[Message], tuple[tuple[Message, ...], ...]]:

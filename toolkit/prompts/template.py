@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
+from toolkit._internal.jsonable import data_value, is_missing
+from toolkit._internal.validation import encodable
+
 SYNTAXES = ("format", "jinja")
+_CONVERSIONS: dict[str, Callable[[Any], str]] = {"r": repr, "s": str, "a": ascii}
+_HUGE_WIDTH = re.compile(r"\d{6}")
+"""A field of so many characters would fill the memory."""
+_BRACES = re.compile(r"\{\{|\}\}|(\{[^\W\d]\w*(?:![rsa])?(?::[^\s{}]+)?\})")
+"""Doubled braces, or a variable (the group)."""
+_PRESENT = "toolkit_present_value"
+"""The name of a filter for our own use."""
+
+
+class RowError(ValueError):
+    """A value of a row that a template cannot write. Other rows are not affected."""
+
+
+class _MissingValue(ValueError):
+    """A Jinja2 template would write a missing value."""
 
 
 @dataclass(frozen=True)
 class Template:
     """Text with variables. In the syntax "format", `{name}` is a variable and `{{`, `}}` are braces; "jinja" is
-    Jinja2 (sandboxed), with its conditions, loops and filters.
+    Jinja2 (sandboxed), with its conditions, loops and filters. Values are written as rows hold them (see
+    `data_value`): dates in ISO 8601, a member of an Enum as its value.
 
     Raises ValueError, when created, for a malformed text.
 
@@ -30,6 +50,7 @@ class Template:
             raise ValueError(f"syntax must be one of {', '.join(SYNTAXES)}, got {self.syntax!r}")
         if not isinstance(self.text, str) or not self.text:
             raise ValueError(f"template must be a non-empty string, got {self.text!r}")
+        encodable("template", self.text)
         self.variables  # noqa: B018  # a malformed template fails here, not at the first row
 
     @cached_property
@@ -43,68 +64,162 @@ class Template:
         """All names, including optional ones."""
         return _jinja_names(self.text)[1] if self.syntax == "jinja" else self.variables
 
-    def fill(self, row: Mapping[str, Any]) -> str:
-        """The text with the variables of a row. Raises ValueError that names all missing ones at once."""
-        missing = [name for name in self.variables if name not in row]
-        if missing:
-            raise ValueError(missing_message(missing, row))
-        if self.syntax == "format":
-            try:
-                return self.text.format_map(row)
-            except TypeError as error:
-                raise ValueError(f"the template cannot be filled ({error})") from None
-        from jinja2 import TemplateError
+    def gaps(self, row: Mapping[str, Any]) -> list[str]:
+        """The variables whose values are missing (None, NaN). None in Jinja2, which can test for them: there `fill`
+        refuses to write one."""
+        return (
+            [] if self.syntax == "jinja" else [n for n in self.variables if n in row and is_missing(row[n])]
+        )
 
+    def fill(self, row: Mapping[str, Any]) -> str:
+        """The text with the variables of a row. Raises ValueError that names all that the row lacks at once, or a
+        variable whose value is missing; RowError for a value that cannot be written."""
+        if lacking := [name for name in self.variables if name not in row]:
+            raise ValueError(lacking_message(lacking, row))
+        if gaps := self.gaps(row):
+            raise ValueError(gaps_message("the row", gaps, row))
+        text = self._fill_jinja(row) if self.syntax == "jinja" else self._fill_format(row)
+        try:
+            return encodable("the text", text)
+        except ValueError as error:
+            raise RowError(self._surrogate_message(row) or str(error)) from None
+
+    def _fill_format(self, row: Mapping[str, Any]) -> str:
+        parts = []
+        for literal, name, spec, conversion in string.Formatter().parse(self.text):
+            parts.append(literal)
+            if name is None:
+                continue
+            try:
+                parts.append(_formatted(row[name], spec, conversion))
+            except Exception as error:  # noqa: BLE001  # a value's own code may raise anything
+                raise RowError(f"the template cannot be filled with {name!r} ({_described(error)})") from None
+        return "".join(parts)
+
+    def _fill_jinja(self, row: Mapping[str, Any]) -> str:
         try:
             return str(_compiled(self.text).render(row))
-        except (TemplateError, TypeError, ArithmeticError, LookupError) as error:
-            raise ValueError(f"the template cannot be filled ({type(error).__name__}: {error})") from None
+        except _MissingValue as error:
+            gaps = [name for name in self.mentions if is_missing(row.get(name, ""))]
+            raise ValueError(gaps_message("the row", gaps, row) if gaps else str(error)) from None
+        except Exception as error:  # noqa: BLE001  # a template's own code may raise anything
+            raise RowError(f"the template cannot be filled ({_described(error)})") from None
+
+    def _surrogate_message(self, row: Mapping[str, Any]) -> str | None:
+        """Names the variable with half of a surrogate pair."""
+        for name in self.mentions:
+            try:
+                encodable(repr(name), str(row.get(name)))
+            except ValueError as error:
+                return str(error)
+        return None
 
 
-def missing_message(missing: list[str], row: Mapping[str, Any]) -> str:
+def lacking_message(names: Sequence[str], row: Mapping[str, Any]) -> str:
     """The error message for a row without some variables."""
-    return f"the row lacks {', '.join(missing)} (it has {', '.join(map(str, row)) or 'nothing'})"
+    return f"the row lacks {', '.join(names)} (it has {', '.join(map(str, row)) or 'nothing'})"
+
+
+def gaps_message(where: str, names: Sequence[str], row: Mapping[str, Any]) -> str:
+    """The error message for a row with missing values, which would be sent as the words None and nan."""
+    values = f"{names[0]!r}, got {row[names[0]]!r}" if len(names) == 1 else ", ".join(map(repr, names))
+    return f"{where} has no value for {values}: fill it, or leave the row out"
+
+
+def single_brace_variables(text: str) -> tuple[str, ...]:
+    """The variables in a text that other braces may surround, as they stand there: `{name}`, but not `{{name}}`."""
+    return tuple(dict.fromkeys(filter(None, _BRACES.findall(text))))
+
+
+def written_value(value: Any) -> Any:
+    """The value that a prompt writes: as a row holds it; one that is no data as it is."""
+    try:
+        return data_value(value)
+    except (TypeError, ValueError, RecursionError):
+        return value
+
+
+def _formatted(value: Any, spec: str | None, conversion: str | None) -> str:
+    if conversion:
+        value = _CONVERSIONS[conversion](written_value(value))
+    return format(value, spec) if spec else format(written_value(value))
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _format_names(text: str) -> tuple[str, ...]:
     try:
-        fields = [(name, spec) for _, name, spec, _ in string.Formatter().parse(text) if name is not None]
+        parts = list(string.Formatter().parse(text))
     except ValueError as error:
-        raise ValueError(f"template {text!r} is malformed ({error}): write {{{{ for a brace") from None
-    for name, spec in fields:
-        if not name.isidentifier() or "{" in (spec or ""):
-            variable = f"{name}:{spec}" if spec else name
+        raise ValueError(f"template {text!r:.200} is malformed ({error}): write {{{{ for a brace") from None
+    names: dict[str, None] = {}
+    for _, name, spec, conversion in parts:
+        if name is None:
+            continue
+        if not name.isidentifier() or "{" in (spec or "") or (conversion and conversion not in _CONVERSIONS):
+            variable = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
             raise ValueError(
-                f"template has the variable {{{variable}}}: use a plain name, or {{{{ and }}}} for braces"
+                f"template has the variable {{{variable:.200}}}: use a plain name, or {{{{ and }}}} for braces"
             )
-    return tuple(dict.fromkeys(name for name, _ in fields))
+        if _HUGE_WIDTH.search(spec or ""):
+            raise ValueError(
+                f"template has the variable {{{name}:{spec:.200}}}: a field of that width is too long"
+            )
+        names[name] = None
+    return tuple(names)
 
 
+@cache
 def _environment() -> Any:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     # A template may come from an untrusted file.
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, keep_trailing_newline=True, finalize=_present_value
+    )
+    environment.filters[_PRESENT] = _present_value
+    return environment
+
+
+def _present_value(value: Any) -> Any:
+    """The value that a prompt writes. Raises _MissingValue for one that is missing."""
+    if is_missing(value):
+        raise _MissingValue("the template writes a value that is missing: test for it, or give it a default")
+    return written_value(value)
 
 
 @cache
 def _compiled(text: str) -> Any:
-    return _environment().from_string(text)
+    from jinja2 import nodes
+
+    tree = _environment().parse(text)
+    for joined in tree.find_all(nodes.Concat):  # a ~ b writes values, too
+        joined.nodes = [nodes.Filter(n, _PRESENT, [], [], None, None, lineno=n.lineno) for n in joined.nodes]
+    tree.set_environment(_environment())
+    return _environment().from_string(tree)
 
 
+@cache
 def _jinja_names(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The required names, and all names."""
     from jinja2 import TemplateSyntaxError, meta, nodes
 
     try:
         tree = _environment().parse(text)
+        names = meta.find_undeclared_variables(tree)
+        _compiled(text)
     except TemplateSyntaxError as error:
-        raise ValueError(f"template {text!r} is malformed (line {error.lineno}: {error.message})") from None
+        raise ValueError(
+            f"template {text!r:.200} is malformed (line {error.lineno}: {error.message})"
+        ) from None
+    except Exception as error:  # noqa: BLE001  # Python's compiler has limits of its own
+        raise ValueError(f"template {text!r:.200} is malformed ({_described(error)})") from None
     optional = {
         node.node.name
         for node in tree.find_all((nodes.Test, nodes.Filter))
         if node.name in ("defined", "undefined", "default", "d") and isinstance(node.node, nodes.Name)
     }
-    names = meta.find_undeclared_variables(tree)
     return tuple(sorted(names - optional)), tuple(sorted(names))

@@ -16,7 +16,7 @@ from toolkit.engines.base import Engine
 from toolkit.errors import EngineError
 from toolkit.prompts.context_window import STRATEGIES
 from toolkit.prompts.prompt import Prompt
-from toolkit.prompts.rows import as_dicts
+from toolkit.prompts.rows import as_data
 from toolkit.prompts.selectors import FEW_SHOT_AXES, SELECTORS, Selector, selector
 from toolkit.widgets.base import View, assets, command, escaped, plain, visible
 from toolkit.widgets.engine_labels import window_of
@@ -90,7 +90,7 @@ class Builder(View):
             raise TypeError(f"prompt must be a toolkit.Prompt, got {prompt!r}: Prompt(template, examples=…)")
         self._original = prompt
         self.examples = [Example(dict(row)) for row in prompt.examples]
-        self.rows = as_dicts("rows", rows) or ({},)
+        self.rows = as_data("rows", rows) or ({},)
         self._row = self._page = 0
         self._model = _FALLBACK_MODEL if model is None and loading._loaded is None else model
         self._counter = find_tokenizer(self._model).name

@@ -313,13 +313,10 @@ class ServerEngine(Engine):
     def _window_note(self, request: ResolvedRequest, response: ParsedResponse) -> dict[str, Any]:
         """A note where a server has lowered max_tokens to what the window leaves, as vLLM's does silently."""
         window, prompt_tokens = self._probed_server.components["max_model_len"], response.usage.prompt_tokens
-        if (
-            window is None
-            or prompt_tokens is None
-            or window - prompt_tokens >= (request.sampling.max_tokens or 0)
-        ):
+        left = None if window is None or prompt_tokens is None else window - prompt_tokens
+        if left is None or left >= (request.sampling.max_tokens or 0):
             return {}
-        return {"max_tokens": f"{window - prompt_tokens}, where the window ends"}
+        return {"max_tokens": f"{left}, where the window ends"}
 
     def _failed(self, request: ResolvedRequest, error: Exception, position: int) -> Completion:
         return Completion.failed(
