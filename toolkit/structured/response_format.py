@@ -13,6 +13,7 @@ from typing_extensions import is_typeddict
 
 from toolkit._internal.validation import unknown
 from toolkit.structured.json_schema import make_strict, pointer, subschemas
+from toolkit.structured.patterns import compiled
 
 KINDS = ("text", "json_object", "json_schema", "choice", "regex", "grammar")
 
@@ -181,7 +182,6 @@ def _from_type(type_: type) -> ResponseFormat:
 
 def check_schema(schema: Any) -> None:
     """Raises ValueError for an invalid JSON Schema (Draft 2020-12), naming the place."""
-    import regex
     from jsonschema import Draft202012Validator, FormatChecker, SchemaError
 
     try:
@@ -190,7 +190,7 @@ def check_schema(schema: Any) -> None:
         for path, part in subschemas(schema):
             for pattern in (part.get("pattern"), *(part.get("patternProperties") or ())):
                 if pattern is not None:
-                    _check_pattern(regex, pattern, path)
+                    _check_pattern(pattern, path)
     except SchemaError as error:
         where = pointer(error.absolute_path) or "the root"
         raise ValueError(f"no valid JSON Schema: {error.message} (at {where})") from None
@@ -198,10 +198,10 @@ def check_schema(schema: Any) -> None:
         raise ValueError("no valid JSON Schema: it is nested too deeply") from None
 
 
-def _check_pattern(regex: Any, pattern: str, path: Any) -> None:
+def _check_pattern(pattern: str, path: Any) -> None:
     try:
-        regex.compile(pattern)
-    except regex.error as error:
+        compiled(pattern)
+    except ValueError as error:
         where = pointer(path) or "the root"
         raise ValueError(
             f"no valid JSON Schema: the pattern {pattern!r} is no regex: {error} (at {where})"
