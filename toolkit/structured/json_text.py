@@ -17,8 +17,9 @@ _TAIL_LENGTH = 2000
 # Nothing in these patterns is tried again: their time is linear in the text.
 _FENCE = re.compile(r"```[\w-]*+[^\S\n]*+\n(.*?)(?:```|\Z)", re.DOTALL)
 OPEN_FENCE = re.compile(r"```[\w-]*+[^\S\n]*+\n((?:(?!```).)*+)\Z", re.DOTALL)
-JSON_BEGINNING = re.compile(r"\s*+(?:[{\[\"]|-?+[0-9]*+\.?+[0-9]*+\Z|(?:t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z)")
-"""How truncated JSON begins: an object, a list, a string, or the beginning of a number or a literal."""
+JSON_BEGINNING = re.compile(r"[{\[\"]|-?+[0-9]*+\.?+[0-9]*+\Z|(?:t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z")
+"""How truncated JSON begins, after white space: an object, a list, a string, or the beginning of a number or a
+literal."""
 
 
 def loads(text: str) -> Any:
@@ -59,6 +60,15 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"an object has the key {short_value(name)!r} twice")
     return value
+
+
+def is_complete(text: str) -> bool:
+    """Whether a text ends where its JSON does, also one that `loads` refuses for a key, a number or NaN."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def partial_json(text: str) -> Any:
