@@ -14,6 +14,7 @@ from typing_extensions import is_typeddict
 from toolkit._internal.validation import unknown
 from toolkit.structured.json_schema import make_strict, pointer, subschemas
 from toolkit.structured.patterns import compiled
+from toolkit.structured.references import check_references
 
 KINDS = ("text", "json_object", "json_schema", "choice", "regex", "grammar")
 
@@ -178,6 +179,25 @@ def _from_type(type_: type) -> ResponseFormat:
     except (PydanticUserError, NameError) as error:
         raise TypeError(f"{type_.__name__} has no JSON Schema: {error}") from error
     return ResponseFormat("json_schema", json.dumps(schema, ensure_ascii=False), type_.__name__, type_)
+
+
+def check_enforceable(form: ResponseFormat) -> None:
+    """Raises ValueError for a schema that constrains nothing, allows nothing or never ends: engines and servers fail
+    at it, each in its own way."""
+    if form.kind != "json_schema":
+        return
+    if isinstance(form.schema, bool):
+        allowed = "everything" if form.schema else "nothing"
+        raise ValueError(
+            f"response_format {str(form)!r} has the schema {form.schema}, which allows {allowed}: give one with a "
+            "type, {'type': 'json_object'} for any JSON object, or leave response_format out"
+        )
+    try:
+        check_references(form.schema)
+    except ValueError as error:
+        raise ValueError(f"response_format {str(form)!r} cannot be enforced: {error}") from None
+    except RecursionError:
+        raise ValueError(f"response_format {str(form)!r} has too long a chain of references") from None
 
 
 def check_schema(schema: Any) -> None:
