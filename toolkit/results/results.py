@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from toolkit.analysis.sensitivity import sensitivity
 from toolkit.core.completion import Completion
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.display.html import html_page, html_table
+from toolkit.display.markup import Markup, markup
 from toolkit.display.plots.style import DRAWS
 from toolkit.display.plots.sweep import plot_sweep
 from toolkit.pricing.costs import Costs, cost_per_row, costs
@@ -100,8 +100,8 @@ class Results:
     def __repr__(self) -> str:
         return f"Results({self._counts()})\n{self._overview().to_string(max_rows=20, max_colwidth=60)}"
 
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self._counts())}</p>" + html_table(self._overview(), rows=20)
+    def _repr_html_(self) -> Markup:
+        return markup("<p>{}</p>{}", self._counts(), html_table(self._overview(), rows=20))
 
     def _counts(self) -> str:
         failed = int((self._table["finish_reason"] == "error").sum())

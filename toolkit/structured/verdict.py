@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit.display.markup import Markup, markup
 from toolkit.structured.json_schema_check import Violation, quoted, type_adapter, violations
-from toolkit.structured.json_text import JSON_BEGINNING, OPEN_FENCE, fenced_json, loads, loops, partial_json
+from toolkit.structured.json_text import (
+    JSON_BEGINNING,
+    OPEN_FENCE,
+    fenced_json,
+    is_complete,
+    loads,
+    loops,
+    partial_json,
+)
 from toolkit.structured.patterns import matches
 from toolkit.structured.response_format import ResponseFormat, response_format
 from toolkit.structured.time_limit import TIME_LIMIT, OutOfTime, time_limit
 
 _REFUSAL = re.compile(
-    r"\s*+(?:(?:I['’]m|I am|We['’]re|we are)?\s*+(?:very |really |so )?(?:sorry|afraid|unfortunately)\b[^.!?]{0,40})?"
+    r"(?:(?:(?:I['’]m|I am|We['’]re|we are)\s*+)?(?:very |really |so )?(?:sorry|afraid|unfortunately)\b[^.!?]{0,40})?"
     r"(?:(?:\b(?:I|we) (?:can(?:no|['’])t|can not|could not|am (?:unable|not able) to|won['’]t|will not|must decline)"
     r"|I['’]m (?:unable|not able) to)"
     r"\s*+(?:to )?(?:help|assist|answer|provide|comply|do that|do this|fulfil|discuss|give|share|create|write"
@@ -49,8 +57,9 @@ class Verdict:
         details = [self.reason, *(f"{v.pointer or 'the root'}: {v.message}" for v in self.violations)]
         return f"{self.status}: {'; '.join(d for d in details if d)}" if any(details) else self.status
 
-    def _repr_html_(self) -> str:
-        return f"<p><b>{self.status}</b> {html.escape(str(self).removeprefix(self.status).removeprefix(': '))}</p>"
+    def _repr_html_(self) -> Markup:
+        details = str(self).removeprefix(self.status).removeprefix(": ")
+        return markup("<p><b>{}</b> {}</p>", self.status, details)
 
 
 def verdict(text: str, form: Any, finish_reason: str = "stop") -> Verdict:
@@ -90,7 +99,7 @@ def _text_verdict(text: str, expected_format: ResponseFormat, truncated: bool) -
         return Verdict("valid", text)
     if truncated and (kind == "grammar" or _is_prefix(text, expected_format)):
         return Verdict("loop" if loops(text) else "truncated", text)
-    if _REFUSAL.match(text):
+    if _REFUSAL.match(text.lstrip()):
         return Verdict("refused", reason=text.strip())
     message = f"{quoted(text)} is not what {kind} allows"
     return Verdict("wrong_schema", text, (Violation("", kind, expected, text, message),))
@@ -117,7 +126,7 @@ def _json_verdict(text: str, expected_format: ResponseFormat, truncated: bool) -
     try:
         value = loads(text)
     except ValueError as error:
-        return _invalid_json_verdict(text, str(error), truncated)
+        return _invalid_json_verdict(text, str(error), truncated and not is_complete(text))
     failures = violations(value, expected_format)
     return Verdict("wrong_schema" if failures else "valid", value, failures)
 
@@ -125,11 +134,11 @@ def _json_verdict(text: str, expected_format: ResponseFormat, truncated: bool) -
 def _invalid_json_verdict(text: str, reason: str, truncated: bool) -> Verdict:
     if truncated and loops(text):
         return Verdict("loop", partial_json(text), reason="the end repeats itself until max_tokens")
-    if truncated and JSON_BEGINNING.match(text):
+    if truncated and JSON_BEGINNING.match(text.lstrip()):
         return Verdict("truncated", partial_json(text), reason=reason)
     if truncated and (open_fence := OPEN_FENCE.search(text)):
         return Verdict("truncated", partial_json(open_fence[1]), reason="the fenced block does not end")
-    if _REFUSAL.match(text):
+    if _REFUSAL.match(text.lstrip()):
         return Verdict("refused", reason=text.strip())
     return Verdict("not_json", reason=reason, fenced=fenced_json(text))
 
