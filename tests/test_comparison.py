@@ -460,3 +460,13 @@ def test_axes_that_are_neither_rows_nor_columns_share_cells_and_there_may_be_no_
     assert len(comparison.cell(0, 0, comparison.find())) == 12
     with pytest.raises(KeyError, match="unknown column 'nothing'"):
         comparison.over(["nothing"], [])
+
+
+def test_an_answer_whose_check_was_stopped_is_neither_valid_nor_not(db, made, monkeypatch):
+    answers = [(0, {"temperature": 0.5}, ['{"a": 1}', "prose"])]
+    results = filled(db, made, answers, form=FORM)
+    assert results.costs().table["valid"].tolist() == [0.5]
+    monkeypatch.setattr("toolkit.structured.time_limit.TIME_LIMIT", 0.0)
+    stopped = tk.results(db)
+    assert sorted(stopped.verdicts()["verdict"]) == ["not_json", "timeout"]
+    assert stopped.costs().table["valid"].tolist() == [0]

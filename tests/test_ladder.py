@@ -1,8 +1,10 @@
 from dataclasses import replace
 
 import pytest
+from test_determinism import choice, stored, system
 
 import toolkit as tk
+from toolkit.analysis.determinism.report import determinism
 from toolkit.experiments.determinism_ladder import _batches, _report, _requests, _rungs, _workload
 from toolkit.experiments.ladder_report import Ladder, Rung
 from toolkit.store.rows import Cell, StoredCompletion
@@ -173,3 +175,83 @@ def test_the_first_condition_that_changes_an_answer(db, made, texts, first, said
     assert (found.first and found.first.name) == first
     for sentence in [*said, "what could not be tried"]:
         assert sentence in repr(found)
+
+
+def by_hand(asked, sampled=()):
+    """The ladder of {prompt: {rung: runs}} (see test_determinism.stored); rungs in the order of their names."""
+    results = stored(asked)
+    names = sorted({name for systems in asked.values() for name in systems})
+    ids = {system(name).id: name for name in names}
+    table = results._table.assign(rung=results._table["system_fingerprint"].map(ids))
+    order = table["rung"].map(names.index)
+    table = table.assign(_order=order).sort_values("_order", kind="stable", ignore_index=True)
+    report = determinism(table, results._store, across="rung", difference=lambda a, b: "")
+    return Ladder(report, tuple(Rung(name, "many at once", sampled=name in sampled) for name in names), ())
+
+
+def test_a_condition_whose_requests_all_failed_is_not_known():
+    found = by_hand({"q": {"a": ["x", "x"], "b": [None, None], "c": ["x", "y"]}})
+    assert found.table["requests"].tolist() == [1, 0, 1]
+    assert found.table["changed"].tolist() == [0, 0, 1]
+    assert found.table.loc["b", ["runs", "unique", "differ", "bound"]].tolist() == [0, 0, 0, 1]
+    assert found.table.loc["b", ["low", "high", "fork", "margin", "drift"]].isna().all()
+    assert found.first.name == "c"
+    assert "b: no answer that could be compared, so nothing is known" in repr(found)
+    assert found.table["system_fingerprint"].tolist() == [system(name).id for name in "abc"]
+    assert len(found.plot().axes) == 2
+    assert "<table>" in found._repr_html_()
+
+
+def test_without_an_answer_alone_nothing_is_compared_with_it():
+    found = by_hand({"q": {"a": [None, None], "b": ["x", "y"], "c": ["x", "y"]}}, sampled=("c",))
+    assert found.table["requests"].tolist() == [0, 0, 1]
+    assert found.first is None
+    assert "none changes more than 100 %" in repr(found)
+    assert "c (negative control), 1 request, 2 runs: 1 request gave several answers" in repr(found)
+
+
+def test_a_request_that_failed_alone_is_left_out_of_the_other_conditions():
+    found = by_hand({"q": {"a": [None], "b": ["x", "y"]}, "r": {"a": ["x"], "b": ["x", "x"]}})
+    assert found.table["requests"].tolist() == [1, 1]
+    assert found.table.loc["b", ["runs", "changed", "differ"]].tolist() == [2, 0, 0]
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_a_fork_whose_step_is_not_known_hides_no_other(order):
+    runs = [choice("x"), choice("xy")], [choice("x", ids=False), choice("y", ids=False)]
+    asked = {f"q{i}": {"a": [runs[i][0]] * 2, "b": [runs[i][1]] * 2} for i in order}
+    found = by_hand(asked)
+    assert found.table.loc["b", ["requests", "changed", "fork"]].tolist() == [2, 2, 1]
+    assert "first at token 1;" in repr(found)
+
+
+def test_forks_whose_steps_are_all_unknown_are_told_without_a_step():
+    found = by_hand({"q": {"a": [choice("x", ids=False)], "b": [choice("y", ids=False)]}})
+    assert "b, 1 request, 1 run: 1 request and 1 run differ from the answer alone; up to 1 different" in repr(
+        found
+    )
+    assert found.table.loc["b", ["fork", "margin", "drift"]].isna().all()
+
+
+def test_a_drift_that_is_not_known_hides_no_other():
+    known = {"a": [choice("xy")], "b": [choice("xy", shift=0.25)]}
+    unknown = {"a": [choice("xy", logprobs=False)], "b": [choice("xy", logprobs=False)]}
+    for asked in ({"q": known, "r": unknown}, {"q": unknown, "r": known}):
+        assert by_hand(asked).table.at["b", "drift"] == 0.25
+
+
+def test_a_size_given_twice_is_one_condition(tiny):
+    names = [rung.name for rung in _rungs(tiny, [4, 4, 2])]
+    assert len(names) == len(set(names))
+    assert [name for name in names if name.startswith("batch") and "shuffled" not in name] == [
+        "batch of 2",
+        "batch of 4",
+    ]
+
+
+def test_two_variants_of_one_name_are_refused(tiny, db):
+    same = [tk.Variant.of(tiny).with_("odd", max_num_seqs=n) for n in (8, 16)]
+    with pytest.raises(
+        ValueError, match="two conditions are called 'odd': give each variant a name of its own"
+    ):
+        tk.determinism_ladder(tiny, ["Hi"], n=2, sizes=[2], variants=same, store=db)

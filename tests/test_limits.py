@@ -72,6 +72,15 @@ def test_the_money_of_this_machine_is_its_time():
         ({"max_cost": math.nan, "price": PRICE}, "max_cost must be a number above 0, got nan"),
         ({"max_cost": 10**400, "price": PRICE}, "max_cost must be a number above 0, got 10"),
         ({"max_cost": 1}, "max_cost needs a price"),
+        (
+            {"max_cost": 1, "price": LocalPrice(per_kwh=0.3)},
+            "a price of energy needs to know the power before the run",
+        ),
+        ({"max_cost": 1, "price": LocalPrice(per_hour=1, per_kwh=0.3)}, "give LocalPrice.*watts=…"),
+        (
+            {"max_tokens": 9, "max_cost": 1, "price": LocalPrice(per_kwh=0.3)},
+            "max_cost with a price of energy",
+        ),
     ],
 )
 def test_bad_limits(options, message):
@@ -97,6 +106,19 @@ def test_limits_may_be_numbers_of_numpy(kind):
 )
 def test_limits_say_what_a_request_needs_at_most(limits, needed):
     assert limits.needed(10, 1000) == needed
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Budget(max_tokens=1, price=LocalPrice(per_kwh=0.3)),  # a price that limits nothing
+        Budget(max_cost=1, price=LocalPrice(per_kwh=0.3, watts=100)),
+        Budget(max_cost=1, price=LocalPrice(per_hour=1)),
+        Budget(max_cost=1, price=LocalPrice()),
+    ],
+)
+def test_a_price_that_is_known_before_the_run_is_taken(limits):
+    assert not limits.used_up(0)
 
 
 def test_limits_say_what_they_are():

@@ -1,9 +1,11 @@
+import string
 from fractions import Fraction
 from math import comb
 from typing import Literal
 
 import numpy as np
 import pytest
+from ngram_engine import NGramEngine
 from pydantic import BaseModel
 from scipy.special import log_softmax
 
@@ -165,3 +167,40 @@ def test_a_p_value_below_all_numbers_is_the_smallest_one():
     (row,) = two_arms(0, 1200).pairs().to_dict("records")
     assert float(exact_p(0, 1200)) == 0
     assert 0 < row["valid_p"] < 1e-320
+
+
+def test_a_failed_answer_is_an_error_and_not_an_answer_that_is_no_json(made):
+    found = _measured(made(error="too long"), response_format(Mood), ROWS[0], None)
+    assert (found["verdict"], found["valid"], found["correct"], found["error"]) == (
+        "error",
+        False,
+        False,
+        "too long",
+    )
+    assert _measured(made(text="{}"), response_format(Mood), {}, None)["error"] is None
+
+
+class Forgetful(NGramEngine):
+    """Fails at the thinking step of one row."""
+
+    def encode(self, request):
+        request = request if isinstance(request, tk.Request) else tk.Request.chat(request)
+        text = request.messages[-1]["content"] if request.messages else ""
+        if "Awful" in text and "step by step" in text:
+            raise ValueError("too long to think about")
+        return super().encode(request)
+
+
+def test_an_answer_is_not_asked_of_what_could_not_be_thought_about(tmp_path):
+    engine = Forgetful(string.printable, 2)
+    found = tk.price_of_schema(
+        engine, PROMPT, Mood, ROWS, store=tmp_path / "run.db", max_tokens=3, top_logprobs=0
+    )
+    reasoned = found.frame().query("arm == 'reasoned'")
+    assert len(reasoned) == 3
+    assert reasoned["error"].tolist()[1] == "too long to think about"
+    assert reasoned["error"].str.contains("does nothing else").tolist() == [True, False, True]
+    assert reasoned["valid"].tolist() == [False] * 3
+    turns = [[m["content"] for m in c.request.messages] for c in tk.results(tmp_path / "run.db")]
+    assert not any("Awful" in conversation[0] and len(conversation) > 1 for conversation in turns)
+    assert found.frame().query("arm == 'free'")["error"].isna().all()

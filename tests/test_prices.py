@@ -317,3 +317,15 @@ def test_nothing_is_fetched_and_nobody_elses_update_counts(monkeypatch):
 )
 def test_small_amounts_have_two_digits_that_tell_something(amount, told):
     assert dollars(amount) == told
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "$0"), (-0.0, "$0"), (1, "$1.00"), (1234.5, "$1,234.50"), (0.5, "$0.50"), (0.0000095, "$0.0000095"),
+        (-0.5, "-$0.50"), (-1234.5, "-$1,234.50"), (-0.0000095, "-$0.0000095"), (math.inf, "$inf"),
+        (-math.inf, "-$inf"), (math.nan, "not known"),
+    ],
+)  # fmt: skip
+def test_amounts_in_words(amount, text):
+    assert dollars(amount) == text

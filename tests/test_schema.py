@@ -6,8 +6,10 @@ import pytest
 from pydantic import BaseModel, Field
 
 import toolkit as tk
+from toolkit.engines.openai_api.dialect import Dialect
+from toolkit.engines.openai_api.request_body import check_supported
 from toolkit.structured.json_schema import make_strict, pointer
-from toolkit.structured.response_format import response_format
+from toolkit.structured.response_format import check_enforceable, response_format
 from toolkit.structured.strict_schema import strict_violations
 
 
@@ -166,16 +168,24 @@ def test_all_broken_rules_of_strict_mode_are_named_at_once(schema, broken):
     assert strict_violations(schema) == broken
 
 
-def nested(levels):
+def nested(levels, name="a"):
     schema = {"type": "string"}
     for _ in range(levels):
         schema = {
             "type": "object",
-            "properties": {"a": schema},
-            "required": ["a"],
+            "properties": {name: schema},
+            "required": [name],
             "additionalProperties": False,
         }
     return schema
+
+
+def of_lists(levels):
+    """An object whose property is a list of lists of …"""
+    schema = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return {"type": "object", "properties": {"a": schema}, "required": ["a"], "additionalProperties": False}
 
 
 def flat(count, **part):
@@ -189,6 +199,13 @@ def flat(count, **part):
     [
         (nested(9), []),
         (nested(10), ["at most 10 levels of nesting are allowed, got 11"]),
+        (nested(9, "items"), []),
+        (nested(9, "properties"), []),
+        (nested(9, "$defs"), []),
+        (nested(9, "anyOf"), []),
+        (nested(10, "items"), ["at most 10 levels of nesting are allowed, got 11"]),
+        (of_lists(8), []),
+        (of_lists(9), ["at most 10 levels of nesting are allowed, got 11"]),
         (flat(5000), []),
         (flat(5001), ["at most 5,000 properties are allowed, got 5,001"]),
         (flat(1, enum=list(range(1001))), ["at most 1,000 enum values are allowed, got 1,001"]),
@@ -224,3 +241,111 @@ def test_json_mode_is_refused_when_no_message_says_json():
         tk.Request.chat("Name a colour.", response_format={"type": "json_object"})
     assert tk.Request.chat("Name a colour, as json.", response_format={"type": "json_object"})
     assert tk.Request.chat("Name a colour.", response_format=CLOSED)
+
+
+LOOPS = {
+    "itself": {"$ref": "#"},
+    "a definition of itself": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
+    "two definitions": {
+        "$ref": "#/$defs/a",
+        "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"description": "b", "$ref": "#/$defs/a"}},
+    },
+    "all of itself": {"type": "object", "allOf": [{"$ref": "#"}]},
+    "null or itself": {"anyOf": [{"type": "null"}, {"$ref": "#"}]},
+    "not itself": {"not": {"$ref": "#"}},
+    "in a property": {"type": "object", "properties": {"a": {"$ref": "#/properties/a"}}},
+    "in an item": {"type": "array", "items": {"oneOf": [{"$ref": "#/items"}]}},
+    "an escaped name": {"$ref": "#/$defs/a~1b%20c", "$defs": {"a/b c": {"$ref": "#/$defs/a~1b%20c"}}},
+}
+ENDING = {
+    "a tree": {"type": "object", "properties": {"kids": {"type": "array", "items": {"$ref": "#"}}}},
+    "a list": {"type": "object", "properties": {"next": {"anyOf": [{"type": "null"}, {"$ref": "#"}]}}},
+    "a definition twice": {
+        "type": "array", "prefixItems": [{"$ref": "#/$defs/a"}] * 2, "$defs": {"a": {"type": "null"}}
+    },
+    "two ways": {"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "null"}}},
+    "an unused loop": {"type": "null", "$defs": {"a": {"$ref": "#/$defs/a"}}},
+    "an anchor": {"$ref": "#a", "$defs": {"x": {"$anchor": "a", "type": "null"}}},
+    "an address": {"$ref": "https://example.org/a.json"},
+    "a property of that name": {"type": "object", "properties": {"$ref": {"type": "string"}}},
+    "a part that allows all": {"type": "object", "properties": {"a": True}},
+    "everything, in braces": {},
+}  # fmt: skip
+
+
+def form_of(schema):
+    return response_format({"type": "json_schema", "json_schema": {"name": "odd", "schema": schema}})
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_reference_that_leads_back_to_itself_is_refused(name):
+    with pytest.raises(
+        ValueError, match=r"'odd' cannot be enforced: the reference '#.*' leads back to itself"
+    ):
+        check_enforceable(form_of(LOOPS[name]))
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_recursion_that_ends_is_none_of_these(name):
+    check_enforceable(form_of(ENDING[name]))
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (True, "'odd' has the schema True, which allows everything: give one with a type"),
+        (False, "'odd' has the schema False, which allows nothing"),
+        (
+            {"$ref": "#/$defs/b", "$defs": {"a": {}}},
+            "the reference '#/\\$defs/b' refers to nothing in the schema",
+        ),
+        ({"allOf": [{"$ref": "#/allOf/7"}]}, "the reference '#/allOf/7' refers to nothing"),
+        ({"items": {"$ref": "#/title/x"}, "title": "t"}, "the reference '#/title/x' refers to nothing"),
+    ],
+)
+def test_what_constrains_nothing_or_refers_to_nothing_is_refused(schema, message):
+    with pytest.raises(ValueError, match=message):
+        check_enforceable(form_of(schema))
+
+
+def test_only_schemas_are_looked_at():
+    for form in (
+        {"type": "json_object"},
+        {"type": "choice", "choice": ["a"]},
+        {"type": "regex", "regex": "a"},
+    ):
+        check_enforceable(response_format(form))
+
+
+BAD = [True, LOOPS["itself"], LOOPS["two definitions"]]
+
+
+@pytest.mark.parametrize("schema", BAD, ids=str)
+def test_an_engine_refuses_it_at_once_and_answers_the_others(tiny, schema):
+    requests = [tk.Request.chat("Hi", max_tokens=2, response_format=form_of(s)) for s in (schema, CLOSED)]
+    by_format = {c.request.response_format.value: c.error for c in tiny.generate(requests)}
+    assert by_format.pop(json.dumps(schema)).startswith("response_format 'odd'")
+    assert list(by_format.values()) == [None]
+
+
+@pytest.mark.parametrize("vllm", [True, False])
+@pytest.mark.parametrize("schema", BAD, ids=str)
+def test_a_server_is_not_asked_for_it(schema, vllm):
+    request = tk.Request.chat("Hi", response_format=form_of(schema)).resolve({})
+    with pytest.raises(ValueError, match=r"response_format 'odd' (cannot be enforced|has the schema True)"):
+        check_supported(request, Dialect(vllm=vllm))
+
+
+def test_a_forced_tool_whose_schema_never_ends_is_not_asked_for():
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"$ref": "#"}}}
+    request = tk.Request.chat("Hi", tools=[tool], tool_choice="f").resolve({})
+    with pytest.raises(ValueError, match="response_format 'f' cannot be enforced: the reference"):
+        check_supported(request, Dialect(vllm=True))
+
+
+def test_a_choice_that_is_the_name_of_a_special_token_is_named(tiny):
+    for form in ({"type": "choice", "choice": ["<|im_end|>"]}, {"enum": ["<|im_start|>"]}):
+        with pytest.raises(
+            tk.RequestError, match=r"'<\|im_.*\|>', the name of a special token of this model"
+        ):
+            tiny.chat("Hi", response_format=form, temperature=0)

@@ -1,4 +1,7 @@
+import contextlib
 import json
+import sys
+import time
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -6,6 +9,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 import toolkit as tk
+from toolkit.structured.time_limit import TIME_LIMIT, OutOfTime, interrupting, time_limit
 from toolkit.structured.tools import (
     ToolCall,
     calls_schema,
@@ -259,3 +263,35 @@ def test_a_described_tool_cannot_be_run():
     described = tool(tool(add).to_openai())
     text, ok = run_call(ToolCall("1", "add", '{"a": 1, "b": 2}'), [described])
     assert (ok, text) == (False, "error: TypeError: add is only described: there is no function to run")
+
+
+def test_code_that_does_not_look_at_the_time_is_ended_in_time(monkeypatch):
+    monkeypatch.setattr("toolkit.structured.time_limit.TIME_LIMIT", 0.1)
+    tracer = sys.gettrace()
+
+    def parse_for_ever():
+        while True:
+            try:
+                len("")
+            except Exception:  # noqa: BLE001  # as parsers do
+                continue
+
+    began = time.thread_time()
+    with pytest.raises(OutOfTime), time_limit(), interrupting():
+        parse_for_ever()
+    assert time.thread_time() - began < 1
+    assert sys.gettrace() is tracer
+
+
+@pytest.mark.parametrize("parser", ["hermes", "qwen3_coder", "glm45", "seed_oss", "llama3_json", "pythonic"])
+@pytest.mark.parametrize(
+    "piece", ["<tool_call>", "</tool_call>", "<tool_call>\n<function=", "{", "[f(", "<arg_key>"]
+)
+def test_vllms_parsers_end_in_time_whatever_the_text(tiny, parser, piece):
+    from toolkit.engines.vllm.tool_calls import parse_calls
+
+    parse_calls(tiny.tokenizer.hf, parser, "Hi", KNOWN)  # imports it
+    began = time.thread_time()
+    with contextlib.suppress(OutOfTime):
+        parse_calls(tiny.tokenizer.hf, parser, piece * 20_000, KNOWN)
+    assert time.thread_time() - began < 3 * TIME_LIMIT

@@ -16,10 +16,12 @@ def plural(number: int, noun: str) -> str:
 
 
 def dollars(amount: float) -> str:
-    """An amount with at least two significant digits: $0.0000095."""
+    """An amount with at least two significant digits: $0.0000095, -$1.50."""
     if math.isnan(amount):
         return "not known"
-    return f"${amount:,.{max(2, 1 - math.floor(math.log10(amount))) if amount else 0}f}"
+    sign, size = "-" if amount < 0 else "", abs(amount)
+    digits = max(2, 1 - math.floor(math.log10(size))) if 0 < size < math.inf else 0
+    return f"{sign}${size:,.{digits}f}"
 
 
 def percent(share: float) -> str:

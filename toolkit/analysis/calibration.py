@@ -14,6 +14,7 @@ import numpy.typing as npt
 from toolkit._internal.validation import Whole, unknown
 from toolkit.analysis.determinism.statistics import interval
 from toolkit.display.html import html_table
+from toolkit.display.markup import Markup, markup
 from toolkit.display.plots.calibration import plot_calibration
 
 if TYPE_CHECKING:
@@ -179,8 +180,8 @@ class Calibration:
             f"Brier {self.brier:.3f} ({brier}); {self.bins} bins of equal {self.equal}{in_use}"
         )
 
-    def _repr_html_(self) -> str:
-        return f"<p>{self!r}</p>{html_table(self.frame().round(3))}"
+    def _repr_html_(self) -> Markup:
+        return markup("<p>{}</p>{}", repr(self), html_table(self.frame().round(3)))
 
     @property
     def _residual(self) -> Floats:

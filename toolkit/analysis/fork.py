@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import html
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from toolkit._internal.text import shortened
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
 from toolkit.display.html import html_table, three_digits
+from toolkit.display.markup import Markup, joined, markup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,11 +196,11 @@ class Fork:
     def __repr__(self) -> str:
         return f"Fork({self.sentence()})"
 
-    def _repr_html_(self) -> str:
-        sentence = f"<p>{_escaped(self.sentence())}</p>"
+    def _repr_html_(self) -> Markup:
+        sentence = markup("<p>{}</p>", shortened(self.sentence(), _MAX_CHARACTERS))
         if self.at is None:
             return sentence
-        sides = "".join(
+        sides = joined(
             _row(name, *map(self._text, (ids[:1], ids[1:])))
             for name, ids in (("a", self.a.token_ids[self.at :]), ("b", self.b.token_ids[self.at :]))
         )
@@ -208,12 +208,10 @@ class Fork:
         table = self.candidates().assign(
             text=lambda frame: [shortened(text, _MAX_TOKEN_CHARACTERS) for text in frame["text"]]
         )
-        shared_row = (
-            f'<tr style="opacity:.65">{_NAME.format("both")}{_TEXT.format(_escaped(shared))}</tr>'
-            if shared
-            else ""
-        )
-        return f"<div>{sentence}<table>{shared_row}{sides}</table>{html_table(three_digits(table))}</div>"
+        both = joined([markup(_NAME, "both"), markup(_TEXT, shortened(shared, _MAX_CHARACTERS))])
+        shared_row = markup('<tr style="opacity:.65">{}</tr>', both) if shared else ""
+        candidates = html_table(three_digits(table))
+        return markup("<div>{}<table>{}{}</table>{}</div>", sentence, shared_row, sides, candidates)
 
 
 _NAME = '<td style="vertical-align:top;text-align:left">{}</td>'
@@ -225,13 +223,11 @@ _MAX_TOKEN_CHARACTERS = 200
 """Of a token in the table of candidates."""
 
 
-def _row(name: str, first: str, rest: str) -> str:
+def _row(name: str, first: str, rest: str) -> Markup:
     """A table row of an answer from the fork on, with its first token highlighted."""
-    return f"<tr>{_NAME.format(name)}{_TEXT.format(_MARK.format(_escaped(first or 'the end')) + _escaped(rest))}</tr>"
-
-
-def _escaped(text: str) -> str:
-    return html.escape(shortened(text, _MAX_CHARACTERS))
+    highlighted = markup(_MARK, shortened(first or "the end", _MAX_CHARACTERS))
+    text = joined([highlighted, shortened(rest, _MAX_CHARACTERS)])
+    return markup("<tr>{}{}</tr>", markup(_NAME, name), markup(_TEXT, text))
 
 
 def _token_logprobs(choice: Choice, step: int) -> dict[int, float]:

@@ -17,6 +17,7 @@ from toolkit.analysis.spans import spans
 from toolkit.core.choice import UNLIKELY, Choice, Floats, Ints
 from toolkit.core.completion import Completion
 from toolkit.display import colored_tokens
+from toolkit.display.markup import Markup
 from toolkit.display.plots.tokens import plot_tokens
 
 if TYPE_CHECKING:
@@ -351,7 +352,7 @@ class Logprobs:
         columns = (self.column(by), self.surprisal, self.entropy_low, self.entropy_high)
         return plot_tokens(choice.pieces, by, *(c[part] for c in columns))
 
-    def _html(self, by: str) -> str:
+    def _html(self, by: str) -> Markup:
         column, texts = self.column(by), []
         for number, choice in enumerate(self.choices[: colored_tokens.TEXTS]):
             first = self.starts[number]
@@ -374,7 +375,7 @@ class Logprobs:
         )
         return f"{head}\n{self.summary().to_string(max_rows=20, max_colwidth=40)}"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         return self._html("probability")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ from toolkit.analysis.truncation_bounds import TIE_TOLERANCE, Reals, Wholes, ent
 from toolkit.core.choice import ARRAYS, Choice
 from toolkit.core.completion import Completion
 from toolkit.core.sampling import NEUTRAL, Sampling
+from toolkit.display.markup import Markup, markup
 from toolkit.display.plots.tokens import plot_step
 
 if TYPE_CHECKING:
@@ -256,10 +256,10 @@ class Step:
     def __repr__(self) -> str:
         return f"{self._summary()}\n{self.frame().head(_ROWS_SHOWN).to_string(index=False)}"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         from toolkit.display.html import html_table
 
-        return f"<p>{html.escape(self._summary())}</p>{html_table(self.frame(), _ROWS_SHOWN)}"
+        return markup("<p>{}</p>{}", self._summary(), html_table(self.frame(), _ROWS_SHOWN))
 
     def _summary(self) -> str:
         return (

@@ -17,7 +17,10 @@ from toolkit.structured.json_schema import pointer
 _PATTERNS = {
     # \w of Python's re does not match combining marks, and would split words of Hindi or Tamil.
     "word": regex.compile(r"\w+(?:['’\-]\w+)*"),
-    "sentence": regex.compile(r"(?m)\S.*?(?:[.!?…]+[\"'”’»)]*(?=\s|$)|[。！？]+[」』”’）]*|$)"),
+    # Marks that end no sentence, as in "3.14", are passed at once: the time is linear in the text.
+    "sentence": regex.compile(
+        r"(?m)\S(?:[^\n.!?…。！？]++|[.!?…]++[\"'”’»)]*+(?!\s|$))*+(?:[.!?…]++[\"'”’»)]*+|[。！？]++[」』”’）]*+)?"
+    ),
 }
 _INVALID_BYTE = re.compile("[\udc80-\udcff]")
 """A byte that is not valid UTF-8, as `surrogateescape` decodes it: one character each."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from toolkit._internal.text import plural
 from toolkit._internal.validation import encodable
 from toolkit.analysis.tokenizer_lookup import find_tokenizer
 from toolkit.core.choice import Ints
+from toolkit.display.markup import Markup, joined, markup
 from toolkit.engines.base import Engine
 from toolkit.tokenizers.text_tokenizer import Longs, TextTokenizer
 
@@ -148,24 +148,24 @@ class Tokens:
     def __repr__(self) -> str:
         return "|".join(text for _, _, text in self.pieces[:_MAX_PIECES]) + self._omitted()
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         return self._html(np.zeros(len(self), np.bool_))
 
-    def beside(self, other: Tokens) -> str:
+    def beside(self, other: Tokens) -> Markup:
         """These tokens as HTML; those that the other lacks have a dotted underline. Raises as `same` does."""
         return self._html(~self.same(other))
 
-    def _html(self, dotted: npt.NDArray[np.bool_]) -> str:
-        marks = "".join(
+    def _html(self, dotted: npt.NDArray[np.bool_]) -> Markup:
+        marks = joined(
             self._mark(i, *piece, dotted[piece[0]]) for i, piece in enumerate(self.pieces[:_MAX_PIECES])
         )
         caption = f"{len(self):,} tokens, {len(self.text):,} characters; {self.tokenizer}"
         style = "white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;line-height:1.8"
-        return f'<div><div style="{style}">{marks}{self._omitted()}</div><small>{html.escape(caption)}</small></div>'
+        text = markup('<div style="{}">{}{}</div>', style, marks, self._omitted())
+        return markup("<div>{}<small>{}</small></div>", text, caption)
 
-    def _mark(self, number: int, first: int, end: int, text: str, dotted: bool) -> str:
+    def _mark(self, number: int, first: int, end: int, text: str, dotted: bool) -> Markup:
         tooltip = "; ".join(f"{self.ids[i]} {self.bytes[i]!r}" for i in range(first, end))
         dots = ";border-bottom:2px dotted currentColor" if dotted else ""
         style = f"background:rgba({_SHADES[number % 2]});border-radius:2px{dots}"
-        content = html.escape(text).replace("\n", "⏎\n")
-        return f'<span style="{style}" title="{html.escape(tooltip)}">{content}</span>'
+        return markup('<span style="{}" title="{}">{}</span>', style, tooltip, text.replace("\n", "⏎\n"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ import numpy as np
 from toolkit.analysis.logprobs import logprobs
 from toolkit.core.choice import Choice, Ints
 from toolkit.core.completion import Completion
+from toolkit.display.markup import Markup, markup
 from toolkit.display.plots.tree import plot_tree
 
 if TYPE_CHECKING:
@@ -204,10 +204,9 @@ class Tree:
     def __repr__(self) -> str:
         return "\n".join([f"Tree({self._headline()})", *self._lines()])
 
-    def _repr_html_(self) -> str:
-        lines = html.escape("\n".join(self._lines()))
-        style = "white-space:pre-wrap;font-family:monospace"
-        return f'<p>{html.escape(self._headline())}</p><pre style="{style}">{lines}</pre>'
+    def _repr_html_(self) -> Markup:
+        style, lines = "white-space:pre-wrap;font-family:monospace", "\n".join(self._lines())
+        return markup('<p>{}</p><pre style="{}">{}</pre>', self._headline(), style, lines)
 
 
 def _common_prefix(sequences: Sequence[Ints]) -> int:

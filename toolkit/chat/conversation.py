@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.core.completion import Completion, Delta, Usage
 from toolkit.core.request import Request
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS, Sampling
+from toolkit.display.markup import Markup
 from toolkit.engines.base import Engine
 from toolkit.errors import RequestError
 from toolkit.prompts.context_window import fit
@@ -235,5 +236,5 @@ class Conversation:
     def _summary(self) -> str:
         return f"{self.usage} in all"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         return view(self.messages, f"{len(self)} turns, {self._summary()}")

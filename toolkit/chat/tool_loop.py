@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolkit.core.completion import Completion, Usage
+from toolkit.display.markup import Markup
 from toolkit.engines.base import Engine
 from toolkit.errors import RequestError
 from toolkit.prompts.messages import Message, Messages, messages
@@ -69,7 +70,7 @@ class ToolRun:
         ]
         return pd.DataFrame(rows, columns=columns)
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         end = "" if self.finished else f"; not finished{': ' + self.error if self.error else ''}"
         return view(self.messages, f"{len(self.steps)} steps, {self.usage}{end}")
 

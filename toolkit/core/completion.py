@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from toolkit.core.choice import Choice, Floats, Ints, Token
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.openai_format import chat_choice, text_choice
 from toolkit.core.request import ResolvedRequest
+from toolkit.display.markup import Markup, joined, markup
 from toolkit.structured.tools import ToolCall
 from toolkit.structured.verdict import Verdict, parsed, verdict
 
@@ -232,15 +232,15 @@ class Completion:
         status = f", {self.schema_verdict.status}" if self.schema_verdict else ""
         return f"{self.finish_reason}{status}, {self.usage}{seconds}, {self.system_fingerprint}"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         if self.error is not None:
-            return f"<p><b>error</b> {html.escape(self.error)}</p>"
+            return markup("<p><b>error</b> {}</p>", self.error)
         style = (
             "white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;margin:0 0 4px 0;padding-left:8px;"
             "border-left:3px solid #0072b2"
         )
-        texts = "".join(f'<div style="{style}">{html.escape(_display_text(c))}</div>' for c in self.choices)
-        return f"<div>{texts}<small>{html.escape(self._summary())}</small></div>"
+        texts = joined(markup('<div style="{}">{}</div>', style, _display_text(c)) for c in self.choices)
+        return markup("<div>{}<small>{}</small></div>", texts, self._summary())
 
 
 def _display_text(choice: Choice) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from toolkit._internal.hashing import digest
+from toolkit.display.markup import Markup, joined, markup
 
 COMPONENTS = {
     "engine": "kind of engine",
@@ -128,9 +128,10 @@ class Fingerprint:
         lines = [f"  {name:<{width}}  {value}" for name, value in self.components.items()]
         return "\n".join([self.id, *lines])
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         rows = ((name, _DESCRIPTIONS.get(name, ""), value) for name, value in self.components.items())
-        return f"<table><caption><code>{self.id}</code></caption>{''.join(map(_row, rows))}</table>"
+        caption = markup("<caption><code>{}</code></caption>", self.id)
+        return markup("<table>{}{}</table>", caption, joined(map(_row, rows)))
 
 
 class Difference(dict[str, tuple[Any, Any]]):
@@ -156,12 +157,12 @@ class Difference(dict[str, tuple[Any, Any]]):
             for name, pair in self.items()
         ]
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         if not self:
-            return f"<p>{self.sentence()}</p>"
-        head = "<tr><th>component</th><th>what it is</th><th>here</th><th>there</th></tr>"
+            return markup("<p>{}</p>", self.sentence())
+        head = Markup("<tr><th>component</th><th>what it is</th><th>here</th><th>there</th></tr>")
         rows = ((name, _DESCRIPTIONS.get(name.partition(".")[0], ""), *pair) for name, pair in self.items())
-        return f"<table>{head}{''.join(map(_row, rows))}</table>"
+        return markup("<table>{}{}</table>", head, joined(map(_row, rows)))
 
 
 def leaves(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -211,5 +212,5 @@ def _value_text(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _row(values: tuple[Any, ...]) -> str:
-    return "<tr>" + "".join(f"<td>{html.escape(_value_text(value))}</td>" for value in values) + "</tr>"
+def _row(values: tuple[Any, ...]) -> Markup:
+    return markup("<tr>{}</tr>", joined(markup("<td>{}</td>", _value_text(value)) for value in values))

@@ -1,12 +1,13 @@
-"""Tokens coloured by a value, as HTML. All model text is escaped."""
+"""Tokens coloured by a value, as HTML."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from toolkit.display.markup import Markup, joined, markup
 
 Doubles = npt.NDArray[np.float64]
 TEXTS = 20
@@ -38,24 +39,24 @@ def strength(values: Doubles, by: str) -> Doubles:
     return np.asarray(np.clip(np.nan_to_num(strengths), 0, 1))
 
 
-def text(pieces: Sequence[tuple[str, Doubles, str]], by: str) -> str:
+def text(pieces: Sequence[tuple[str, Doubles, str]], by: str) -> Markup:
     """A text from (piece, its tokens' values, its tooltip)."""
-    marks = "".join(_mark(piece, values, title, by) for piece, values, title in pieces[:_MAX_PIECES])
+    marks = joined(_mark(piece, values, title, by) for piece, values, title in pieces[:_MAX_PIECES])
     omitted = sum(len(values) for _, values, _ in pieces[_MAX_PIECES:])
     rest = f" … and {omitted:,} more tokens" if omitted else ""
     style = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.8;margin:0 0 .6em 0"
-    return f'<div style="{style}">{marks}{rest}</div>'
+    return markup('<div style="{}">{}{}</div>', style, marks, rest)
 
 
-def _mark(piece: str, values: Doubles, title: str, by: str) -> str:
+def _mark(piece: str, values: Doubles, title: str, by: str) -> Markup:
     alpha = 0.75 * float(strength(values, by).max(initial=0))
     piece = piece if len(piece) <= _MAX_CHARACTERS else f"{piece[:_MAX_CHARACTERS]}…"
-    escaped = html.escape(piece).replace("\n", "⏎\n")
+    content = piece.replace("\n", "⏎\n")
     style = f"background:rgba({_COLOUR},{alpha:.2f});border-radius:2px;box-shadow:inset 0 -1px 0 #8884"
-    return f'<span style="{style}" title="{html.escape(f"{piece!r}: {title}")}">{escaped}</span>'
+    return markup('<span style="{}" title="{}">{}</span>', style, f"{piece!r}: {title}", content)
 
 
-def page(texts: Iterable[str], by: str, total: int) -> str:
+def page(texts: Iterable[Markup], by: str, total: int) -> Markup:
     """Texts one below the other, with a legend of the colour."""
-    rest = f"<p>… and {total - TEXTS:,} more texts</p>" if total > TEXTS else ""
-    return f"<div>{''.join(texts)}{rest}<small>colour by {by}: {_LEGEND[by]}</small></div>"
+    rest = markup("<p>… and {} more texts</p>", f"{total - TEXTS:,}") if total > TEXTS else ""
+    return markup("<div>{}{}<small>colour by {}: {}</small></div>", joined(texts), rest, by, _LEGEND[by])

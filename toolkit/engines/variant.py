@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from toolkit._internal.secrets import hide_secrets, is_secret
 from toolkit._internal.validation import Whole, unknown
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.engines.base import Engine
@@ -19,7 +20,7 @@ from toolkit.models import DEFAULT
 @dataclass(frozen=True)
 class Variant:
     """Arguments of `toolkit.load`, and what must be set before vLLM is loaded: its engine runs in a process of its
-    own."""
+    own. The repr hides tokens, passwords and keys."""
 
     model: str = DEFAULT
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -39,7 +40,8 @@ class Variant:
             Whole(1, None, "threads of the CPU")("threads", self.threads)
         for name, value in self.env.items():
             if not isinstance(name, str) or not isinstance(value, str | None):
-                raise TypeError(f"env must be a dict of strings (None: not set), got {name!r}: {value!r}")
+                text = repr(hide_secrets({name: value})[name])
+                raise TypeError(f"env must be a dict of strings (None: not set), got {name!r}: {text}")
 
     @classmethod
     def of(cls, engine: Variant | Engine | Fingerprint) -> Variant:
@@ -72,10 +74,10 @@ class Variant:
     def with_(self, name: str, **changes: Any) -> Variant:
         """A changed copy: threads, env (merged) and model by their names, all else engine arguments, None
         for vLLM's default."""
-        fields = {k: changes.pop(k) for k in ("threads", "model") if k in changes}
+        own = {k: changes.pop(k) for k in ("threads", "model") if k in changes}
         env = {**self.env, **changes.pop("env", {})}
         arguments = {k: v for k, v in {**self.arguments, **changes}.items() if v is not None}
-        return replace(self, name=name, env=env, arguments=arguments, **fields)
+        return replace(self, name=name, env=env, arguments=arguments, **own)
 
     def resolved(self) -> Variant:
         """A copy with everything that `toolkit.load` and the machine fill in."""
@@ -86,6 +88,10 @@ class Variant:
 
     def __str__(self) -> str:
         return self.name
+
+    def __repr__(self) -> str:
+        values = {f.name: hide_secrets(getattr(self, f.name)) for f in fields(self)}
+        return f"Variant({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
 def variants(
@@ -114,15 +120,18 @@ def variants(
             raise ValueError(f"{name} is empty: give at least one value, or leave it out")
     varying = [name for name, values in axes.items() if len(values) > 1]
     combined = []
-    for combination in itertools.product(*axes.values()):
-        chosen = dict(zip(axes, combination, strict=True))
-        label = ", ".join(_setting_label(name, chosen[name]) for name in varying) or "default"
-        fields = {name: chosen.pop(name) for name in ("model", "threads", "env")}
-        combined.append(Variant(arguments=chosen, name=label, **fields))
+    for numbered in itertools.product(*(enumerate(values, 1) for values in axes.values())):
+        chosen = {name: value for name, (_, value) in zip(axes, numbered, strict=True)}
+        numbers = {name: number for name, (number, _) in zip(axes, numbered, strict=True)}
+        label = ", ".join(_setting_label(name, chosen[name], numbers[name]) for name in varying) or "default"
+        own = {name: chosen.pop(name) for name in ("model", "threads", "env")}
+        combined.append(Variant(arguments=chosen, name=label, **own))
     return combined
 
 
-def _setting_label(name: str, value: Any) -> str:
+def _setting_label(name: str, value: Any, number: int) -> str:
+    """A setting in words; a secret by its number among the values of the axis."""
     if name == "env":
-        return ", ".join(f"{key}={text}" for key, text in value.items()) or "no env"
-    return f"{name}={value}"
+        return ", ".join(_setting_label(key, text, number) for key, text in value.items()) or "no env"
+    text = f"secret {number}" if is_secret(name) and isinstance(value, str) else hide_secrets(value)
+    return f"{name}={text}"

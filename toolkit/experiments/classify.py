@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from toolkit._internal.validation import encodable
 from toolkit.analysis.calibration import Calibration, calibration
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.display.html import html_table
+from toolkit.display.markup import Markup, markup
 from toolkit.engines.base import Engine
 from toolkit.engines.scoring import prefix_choice, to_score
 from toolkit.experiments.plan import STORE
@@ -221,8 +221,8 @@ class Classification:
     def __repr__(self) -> str:
         return f"Classification({self.sentence()})\n{self.frame().to_string(max_rows=20, max_colwidth=40)}"
 
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.sentence())}</p>{html_table(self.frame(), rows=20)}"
+    def _repr_html_(self) -> Markup:
+        return markup("<p>{}</p>{}", self.sentence(), html_table(self.frame(), rows=20))
 
 
 def _shares(logprobs: Doubles) -> Doubles:

@@ -58,7 +58,7 @@ def determinism_ladder(
     answer is stored, and the same call resumes where it was interrupted. On a GPU the engine is closed before the
     variants run; a variant that does not start is noted, not raised.
 
-    Raises ValueError for requests that no engine could repeat.
+    Raises ValueError for requests that no engine could repeat, and for two variants of one name.
 
     >>> tk.determinism_ladder(engine, ["Write a haiku."], n=5)  # doctest: +SKIP
     """
@@ -67,12 +67,22 @@ def determinism_ladder(
     path = str(Path(store).expanduser().resolve())
     variant_rungs, notes = _variants(engine, variants)
     rungs = [*_rungs(engine, sizes), *variant_rungs]
+    _check_names(rungs)
     fingerprint = engine.fingerprint.id
     workloads = {rung.name: _workload(rung, base_requests, n, fingerprint) for rung in rungs}
     completed = _run_rungs(engine, _groups(rungs), workloads, path, notes)
     names = [rung.name for rung in completed]
     sweeps = [str(workloads[name].reserved_sweep) for name in names]
     return Ladder(_report(Store(path), sweeps, names), tuple(completed), tuple(notes))
+
+
+def _check_names(rungs: Sequence[Rung]) -> None:
+    names = [rung.name for rung in rungs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"two conditions are called {name!r}: give each variant a name of its own, with variant.with_(name)"
+            )
 
 
 def _run_rungs(
@@ -133,7 +143,7 @@ def _rungs(engine: VLLMEngine, sizes: Sequence[int]) -> list[Rung]:
         Rung(
             f"batch of {size}", "how many requests are computed together: kernels add in another order", size
         )
-        for size in sorted(sizes)
+        for size in sorted(set(sizes))
     ]
     largest = max(sizes, default=_TRAFFIC)
     cached = engine.fingerprint.components["prefix_caching"]

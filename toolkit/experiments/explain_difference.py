@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit._internal.secrets import hide_secrets
 from toolkit.analysis.determinism.repeats import Repeats
 from toolkit.analysis.determinism.report import Determinism
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.display.html import html_table
+from toolkit.display.markup import Markup, markup
 from toolkit.engines.base import Engine
 from toolkit.engines.variant import Variant
 from toolkit.experiments.plan import STORE
@@ -96,42 +97,54 @@ class Explanation:
     @cached_property
     def table(self) -> pd.DataFrame:
         """A row for each setting, over the requests that a and b answer differently (by their commonest outputs):
-        value (b's), system_fingerprint, requests, changed (no longer answered as by a), as_b (answered as by b),
-        enough (all of them are answered as by b)."""
+        value (b's), system_fingerprint, requests (that this engine answered), changed (no longer answered as by a),
+        as_b (answered as by b), enough (all that a and b answer differently are answered as by b)."""
         import pandas as pd
 
         rows = {name: self._row(name, fingerprint) for name, fingerprint in self.tried.items()}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("setting")
 
     def _row(self, name: str, fingerprint: str) -> dict[str, Any]:
-        differing = [
-            r for r in self.report.runs if self._modal_output(r, self.a) != self._modal_output(r, self.b)
-        ]
-        outputs = [self._modal_output(r, fingerprint) for r in differing]
-        as_b = sum(
-            output == self._modal_output(r, self.b) for r, output in zip(differing, outputs, strict=True)
-        )
-        (value,) = self.changes[name].values()
+        outputs = {
+            r: output for r in self._differing if (output := self._modal_output(r, fingerprint)) is not None
+        }
+        as_b = sum(output == self._modal_output(r, self.b) for r, output in outputs.items())
+        (value,) = hide_secrets(self.changes[name]).values()
         return {
             "value": next(iter(value.values())) if isinstance(value, Mapping) else value,
             "system_fingerprint": fingerprint,
-            "requests": len(differing),
-            "changed": sum(
-                o != self._modal_output(r, self.a) for r, o in zip(differing, outputs, strict=True)
-            ),
+            "requests": len(outputs),
+            "changed": sum(output != self._modal_output(r, self.a) for r, output in outputs.items()),
             "as_b": as_b,
-            "enough": bool(differing) and as_b == len(differing),
+            "enough": bool(self._differing) and as_b == len(self._differing),
         }
 
-    def _modal_output(self, r: Repeats, fingerprint: str) -> int:
-        return int(r.output[r.modes[self.report.systems.index(fingerprint)]])
+    @cached_property
+    def _answered(self) -> list[Repeats]:
+        """The requests that both a and b answered."""
+        ends = self.a, self.b
+        return [r for r in self.report.runs if None not in [self._modal_output(r, end) for end in ends]]
+
+    @cached_property
+    def _differing(self) -> list[Repeats]:
+        """The requests that a and b answer differently."""
+        return [r for r in self._answered if self._modal_output(r, self.a) != self._modal_output(r, self.b)]
+
+    def _modal_output(self, r: Repeats, fingerprint: str) -> int | None:
+        """The commonest output of an engine; None where it answered nothing."""
+        if fingerprint not in self.report.systems:
+            return None
+        run = int(r.modes[self.report.systems.index(fingerprint)])
+        return int(r.output[run]) if run >= 0 else None
 
     def sentence(self) -> str:
         """The finding, in words."""
-        requests = len(self.report.runs)
-        if not self.table["requests"].iloc[0]:
+        requests = len(self._answered)
+        if not requests:
+            return "No request was answered by both: the errors in the results say why."
+        if not self._differing:
             return f"The two answer all of {requests} requests alike: ask others, or more of them."
-        differ = f"The two answer {self.table['requests'].iloc[0]} of {requests} requests differently. "
+        differ = f"The two answer {len(self._differing)} of {requests} requests differently. "
         enough = self.table[self.table["enough"]]
         if len(enough):
             settings = " and ".join(f"{name} ({value})" for name, value in enough["value"].items())
@@ -150,5 +163,5 @@ class Explanation:
     def __repr__(self) -> str:
         return f"{self.sentence()}\n{self.table.to_string()}"
 
-    def _repr_html_(self) -> str:
-        return f"<div><p>{html.escape(self.sentence())}</p>{html_table(self.table.reset_index())}</div>"
+    def _repr_html_(self) -> Markup:
+        return markup("<div><p>{}</p>{}</div>", self.sentence(), html_table(self.table.reset_index()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit._internal.text import percent, plural
+from toolkit.analysis.determinism.repeats import Repeats
 from toolkit.analysis.determinism.report import Determinism
 from toolkit.analysis.determinism.sentences import describe_drift
-from toolkit.analysis.determinism.statistics import bound, interval
+from toolkit.analysis.determinism.statistics import bound, interval, median
 from toolkit.display.html import html_table, three_digits
+from toolkit.display.markup import Markup, joined, markup
 from toolkit.display.plots.determinism import plot_ladder
 from toolkit.engines.variant import Variant
 
@@ -56,22 +57,36 @@ class Ladder:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """A row for each rung: system_fingerprint, requests, runs; unique (the most different answers of one
-        request); changed (requests of which some run is not what is answered alone), differ (such runs) with low and
-        high (95 % interval of their share) and bound (at 95 % no more than this share of such runs differs); fork
-        (the first step at which one differs), margin (median, alone, at those steps) and drift (the largest
-        difference of a log probability before). Requests that are sampled without a seed are compared with each
-        other."""
+        """A row for each rung: system_fingerprint; requests and runs (of requests that were also answered alone);
+        unique (the most different answers of one request); changed (requests of which some run is not what is
+        answered alone), differ (such runs) with low and high (95 % interval of their share) and bound (at 95 % no
+        more than this share of such runs differs); fork (the first step at which one differs), margin (median, alone,
+        at those steps) and drift (the largest difference of a log probability before). Requests that are sampled
+        without a seed are compared with each other."""
         import pandas as pd
 
-        rows = {rung.name: self._row(number, rung) for number, rung in enumerate(self.rungs)}
+        rows = {rung.name: self._row(rung) for rung in self.rungs}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rung")
 
-    def _row(self, number: int, rung: Rung) -> dict[str, Any]:
-        requests = [r for r in self.report.runs if r.counts[number].any()]
+    def _number(self, rung: Rung) -> int | None:
+        """The index of a rung in the report; None when none of its requests was answered."""
+        return self.report.systems.index(rung.name) if rung.name in self.report.systems else None
+
+    def _baselines(self, rung: Rung) -> list[tuple[Repeats, int, int]]:
+        """For each request that a rung and the one it is compared with answered: itself, and their indices. Requests
+        that are sampled without a seed are compared with each other."""
+        number = self._number(rung)
+        base = number if rung.sampled else self._number(self.rungs[0])
+        if number is None or base is None:
+            return []
+        answered = (r for r in self.report.runs if r.counts[number].any() and r.counts[base].any())
+        return [(r, number, base) for r in answered]
+
+    def _row(self, rung: Rung) -> dict[str, Any]:
+        compared = self._baselines(rung)
         steps, margins, drifts, differ = list[float](), list[float](), list[float](), list[int]()
-        for r in requests:
-            alone = int(r.modes[0 if r.counts[0].any() else number])
+        for r, number, base in compared:
+            alone = int(r.modes[base])
             runs = np.flatnonzero(r.system == number)
             differing = runs[r.output[runs] != r.output[alone]]
             fork_steps = r.fork[r.output[alone], r.output[differing]].tolist()
@@ -80,23 +95,24 @@ class Ladder:
             steps += fork_steps
             margins += [r.margin(alone, step) for step in fork_steps]
             drifts.append(float("nan") if comparison is None else comparison.largest_drift)
-        run_count = sum(int(r.counts[number].sum()) for r in requests)
+        run_count = sum(int(r.counts[number].sum()) for r, number, _ in compared)
         low, high = interval(sum(differ), run_count)
         rows = self.report.table
+        # Compared with itself, a condition has one run fewer per request that can differ.
+        trials = run_count - sum(number == base for _, number, base in compared)
         return {
-            "system_fingerprint": rows.loc[rows["rung"] == rung.name, "system_fingerprint"].iloc[0],
-            "requests": len(requests),
+            "system_fingerprint": next(iter(rows.loc[rows["rung"] == rung.name, "system_fingerprint"]), None),
+            "requests": len(compared),
             "runs": run_count,
-            "unique": max(int((r.counts[number] > 0).sum()) for r in requests),
+            "unique": max((int((r.counts[number] > 0).sum()) for r, number, _ in compared), default=0),
             "changed": sum(count > 0 for count in differ),
             "differ": sum(differ),
             "low": float(low),
             "high": float(high),
-            # Compared with itself, a condition has one run fewer per request that can differ.
-            "bound": bound(sum(differ), run_count - (len(requests) if rung.sampled or not number else 0)),
-            "fork": min(steps, default=np.nan),
-            "margin": np.median(margins) if margins else np.nan,
-            "drift": max(drifts),
+            "bound": bound(sum(differ), trials),
+            "fork": min((step for step in steps if not np.isnan(step)), default=np.nan),
+            "margin": median(margins),
+            "drift": max((drift for drift in drifts if not np.isnan(drift)), default=np.nan),
         }
 
     @property
@@ -122,6 +138,8 @@ class Ladder:
         )
 
     def _sentence(self, rung: Rung, row: pd.Series[Any]) -> str:
+        if not row["requests"]:
+            return f"{rung.name}: no answer that could be compared, so nothing is known (see the errors)."
         runs = f"{plural(row['requests'], 'request')}, {plural(row['runs'], 'run')}"
         if rung.sampled:
             expectation = (
@@ -133,11 +151,11 @@ class Ladder:
         if not row["changed"]:
             upper = percent(row["bound"])
             return f"{rung.name}, {runs}: all as alone{drift}. At 95 % confidence less than {upper} differ (3/N)."
+        first = "" if np.isnan(row["fork"]) else f", first at token {int(row['fork'])}"
         margin = "" if np.isnan(row["margin"]) else f", median margin there {row['margin']:.2g} nats"
         return (
             f"{rung.name}, {runs}: {plural(row['changed'], 'request')} and {plural(row['differ'], 'run')} differ "
-            f"from the answer alone, first at token {int(row['fork'])}{margin}{drift}; up to {row['unique']} "
-            "different answers to one request."
+            f"from the answer alone{first}{margin}{drift}; up to {row['unique']} different answers to one request."
         )
 
     def frame(self) -> pd.DataFrame:
@@ -150,8 +168,7 @@ class Ladder:
     def __repr__(self) -> str:
         return "\n".join(self.sentences())
 
-    def _repr_html_(self) -> str:
-        cause, *rest = (html.escape(s) for s in self.sentences())
-        notes = "".join(f"<li>{s}</li>" for s in rest[len(self.rungs) :])
-        table = self.table.reset_index()
-        return f"<div><p><b>{cause}</b></p>{html_table(three_digits(table))}<ul>{notes}</ul></div>"
+    def _repr_html_(self) -> Markup:
+        notes = joined(markup("<li>{}</li>", note) for note in self.notes)
+        table = html_table(three_digits(self.table.reset_index()))
+        return markup("<div><p><b>{}</b></p>{}<ul>{}</ul></div>", self._cause(), table, notes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from toolkit._internal.text import shortened
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
+from toolkit.display.markup import Markup, joined, markup
 from toolkit.engines.base import Engine, reported_window, request_errors
 from toolkit.errors import NotTold
 from toolkit.experiments.unsendable import prompt_counter
@@ -266,9 +266,9 @@ class Plan:
             ("fingerprint", self.fingerprint.id),
         ]
 
-    def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><td>{n}</td><td>{html.escape(v)}</td></tr>" for n, v in self._table_rows())
-        return f"<table>{rows}</table><p>{html.escape(self.note())}</p>"
+    def _repr_html_(self) -> Markup:
+        rows = joined(markup("<tr><td>{}</td><td>{}</td></tr>", *row) for row in self._table_rows())
+        return markup("<table>{}</table><p>{}</p>", rows, self.note())
 
 
 def _plan(workload: Workload, engine: Engine, store: Store) -> Plan:

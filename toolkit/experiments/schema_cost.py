@@ -15,6 +15,8 @@ import numpy.typing as npt
 from toolkit.analysis.determinism.statistics import holm, mcnemar
 from toolkit.core.completion import Completion, Usage
 from toolkit.core.sampling import Sampling
+from toolkit.display.html import html_table
+from toolkit.display.markup import Markup, markup
 from toolkit.engines.base import Engine
 from toolkit.engines.scoring import prefix_choice, to_score
 from toolkit.experiments.grid import Cells
@@ -25,7 +27,7 @@ from toolkit.experiments.unsendable import render_row
 from toolkit.prompts.prompt import Prompt, Rendered
 from toolkit.store.store import Store
 from toolkit.structured.response_format import ResponseFormat, response_format
-from toolkit.structured.verdict import parsed, verdict
+from toolkit.structured.verdict import Verdict, parsed, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +55,8 @@ def price_of_schema(
     valid but can be correct, prose is neither. sampling: for all arms. The completions go into the store; what is
     there already is not asked again.
 
-    Raises ValueError for a response format that is not JSON. A row that cannot be answered is not valid.
+    Raises ValueError for a response format that is not JSON. A row that cannot be answered is not valid, and its
+    `error` says why: in the arm "reasoned" also when it could not be thought about.
     """
     schema = response_format(form)
     if schema is None or not schema.is_json:
@@ -66,15 +69,13 @@ def price_of_schema(
     options = Sampling(**{"top_logprobs": 0, **sampling}).given()
     instructed = [_with_text(r, _instruction(schema)) for r in rendered]
     thinking = _completions(engine, [_with_text(r, _THINK) for r in rendered], None, options, store)
-    reasoned = [_follow_up(r, t.text, _instruction(schema)) for r, t in zip(rendered, thinking, strict=True)]
-    arms: dict[str, tuple[Sequence[Rendered], ResponseFormat | None]] = {
-        "free": (rendered, None),
-        "instructed": (instructed, None),
-        "reasoned": (reasoned, schema),
-        "constrained": (instructed, schema),
+    answers = {
+        "free": _completions(engine, rendered, None, options, store),
+        "instructed": _completions(engine, instructed, None, options, store),
+        "reasoned": _reasoned(engine, rendered, thinking, schema, options, store),
+        "constrained": _completions(engine, instructed, schema, options, store),
     }
-    answers = {arm: _completions(engine, *arm_input, options, store) for arm, arm_input in arms.items()}
-    masses = {arm: removed_mass(engine, answers[arm]) for arm, (_, constraint) in arms.items() if constraint}
+    masses = {arm: removed_mass(engine, answers[arm]) for arm in ("reasoned", "constrained")}
     table = [
         {
             **_measured(completion, schema, items[i], correct),
@@ -126,8 +127,9 @@ class Price:
     """Arm → for each row, (T,) the probability that the grammar took away at each token."""
 
     def frame(self) -> pd.DataFrame:
-        """A row for each arm and row: verdict, valid, correct, tokens and seconds (waiting in the batch included; of
-        the answer, and in all with the thinking), removed_mass (mean over the tokens)."""
+        """A row for each arm and row: verdict ("error" where there is no answer), valid, correct, tokens and seconds
+        (waiting in the batch included; of the answer, and in all with the thinking), removed_mass (mean over the
+        tokens), error."""
         import pandas as pd
 
         first = ["arm", "row", "text", "verdict", "valid", "correct"]
@@ -171,10 +173,8 @@ class Price:
     def __repr__(self) -> str:
         return f"Price of {self.form}\n{self.summary().to_string()}"
 
-    def _repr_html_(self) -> str:
-        from toolkit.display.html import html_table
-
-        return f"<p>Price of {self.form}</p>{html_table(self.summary().reset_index())}"
+    def _repr_html_(self) -> Markup:
+        return markup("<p>Price of {}</p>{}", self.form, html_table(self.summary().reset_index()))
 
 
 def _instruction(schema: ResponseFormat) -> str:
@@ -206,13 +206,32 @@ def _completions(
     return completions(Sweep(tuple(prompts), (), cells, 1).workload, engine, store)
 
 
+def _reasoned(
+    engine: Engine,
+    prompts: Sequence[Rendered],
+    thinking: Sequence[Completion],
+    schema: ResponseFormat,
+    options: Mapping[str, Any],
+    store: Store | str | Path,
+) -> list[Completion]:
+    """The answers after the thinking; of a prompt whose thinking failed, that failure."""
+    instruction = _instruction(schema)
+    pairs = zip(prompts, thinking, strict=True)
+    thought = [_follow_up(prompt, t.text, instruction) for prompt, t in pairs if t.error is None]
+    answers = iter(_completions(engine, thought, schema, options, store) if thought else ())
+    return [t if t.error is not None else next(answers) for t in thinking]
+
+
 def _measured(
     completion: Completion,
     schema: ResponseFormat,
     row: Mapping[str, Any],
     correct: Callable[..., bool] | None,
 ) -> dict[str, Any]:
-    text_verdict = verdict(completion.text, schema, completion.finish_reason)
+    if completion.error is not None:
+        text_verdict = Verdict("error", reason=completion.error)
+    else:
+        text_verdict = verdict(completion.text, schema, completion.finish_reason)
     # JSON in a fenced block does not follow the response format, but it can be correct.
     json_verdict = text_verdict if text_verdict.valid else verdict(json.dumps(text_verdict.fenced), schema)
     readable = text_verdict.valid or text_verdict.fenced is not None
@@ -229,6 +248,7 @@ def _measured(
         "completion_tokens": completion.usage.completion_tokens,
         "prompt_tokens": completion.usage.prompt_tokens,
         "seconds": completion.seconds,
+        "error": completion.error,
     }
 
 

@@ -56,7 +56,11 @@ class Budget:
         Real(0, math.inf, "US dollars", open_low=True)("max_cost", self.max_cost)
         if self.price is None:
             raise ValueError("max_cost needs a price: the name of a model, a ModelPrice or a LocalPrice")
-        self.used_up(0)  # a price of energy needs its watts before the run
+        if isinstance(self.price, LocalPrice) and self.price.per_kwh and self.price.watts is None:
+            raise ValueError(
+                "max_cost with a price of energy needs to know the power before the run: give LocalPrice(per_kwh=…, "
+                "watts=…), what the machine draws while it works"
+            )
 
     def affordable(self, prompt_tokens: Any, completion_tokens: Any, spent: Spent) -> int:
         """How many of the next M requests fit into the budget; (M,) the most tokens of each."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,8 @@ import numpy.typing as npt
 
 from toolkit._internal.jsonable import is_missing
 from toolkit._internal.text import plural
-from toolkit.display.html import html_table
+from toolkit.display.html import html_table, scrolling
+from toolkit.display.markup import Markup, joined, markup
 from toolkit.display.plots.costs import plot_costs
 from toolkit.display.plots.style import setting_labels
 from toolkit.pricing.machine_time import (
@@ -332,7 +332,7 @@ class Costs:
             ["Costs", rows, "all: " + _numbers_text(self.total), *self.sentences()[1:], *self.notes()]
         )
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         import pandas as pd
 
         table = pd.concat([self.table.astype(object), self.total.to_frame("all").T])
@@ -345,11 +345,14 @@ class Costs:
         else:
             table = table.set_axis(names, axis=0).reset_index(names=axes)
         sentences, notes = (
-            "".join(f"<li>{html.escape(t)}</li>" for t in ts) for ts in (self.sentences(), self.notes())
+            joined(markup("<li>{}</li>", text) for text in texts)
+            for texts in (self.sentences(), self.notes())
         )
-        return (
-            f'<div style="overflow-wrap:anywhere"><ul>{sentences}</ul>'
-            f'<div style="overflow-x:auto">{html_table(table)}</div><ul>{notes}</ul></div>'
+        return markup(
+            '<div style="overflow-wrap:anywhere"><ul>{}</ul>{}<ul>{}</ul></div>',
+            sentences,
+            scrolling(html_table(table)),
+            notes,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from toolkit._internal.files import data_folder
 from toolkit._internal.validation import unknown
+from toolkit.display.markup import Markup, joined, markup
 from toolkit.prompts.prompt import Prompt
 from toolkit.prompts.prompt_files import read_mapping
 
@@ -41,10 +41,10 @@ class Entry:
             kind = ValueError if isinstance(error, KeyError) else type(error)
             raise kind(f"{path}: {error}") from None
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         preview = self.prompt.render(self.rows[0])._repr_html_()
-        description = f"{html.escape(self.description)} <i>{html.escape(self._summary())}</i>"
-        return f"<p><b>{html.escape(self.title)}</b> {description}</p>{preview}"
+        texts = self.title, self.description, self._summary()
+        return markup("<p><b>{}</b> {} <i>{}</i></p>{}", *texts, preview)
 
     def _summary(self) -> str:
         return f"{self.kind}; {', '.join(self.tags)}; {len(self.rows)} rows"
@@ -100,17 +100,15 @@ class Gallery(Sequence[Entry]):
         width = max((len(e.name) for e in self._entries), default=0)
         return "\n".join(f"{e.name:<{width}}  {e.title} ({e._summary()})" for e in self._entries)
 
-    def _repr_html_(self) -> str:
-        cell = 'style="text-align:left"'
+    def _repr_html_(self) -> Markup:
         names = ("name", "title", "kind", "tags", "description")
-        head = "".join(f"<th {cell}>{name}</th>" for name in names)
-        rows = "".join(
-            "<tr>"
-            + "".join(f"<td {cell}>{html.escape(_cell_text(getattr(e, n)))}</td>" for n in names)
-            + "</tr>"
+        head = joined(markup('<th style="text-align:left">{}</th>', name) for name in names)
+        cell = '<td style="text-align:left">{}</td>'
+        rows = joined(
+            markup("<tr>{}</tr>", joined(markup(cell, _cell_text(getattr(e, n))) for n in names))
             for e in self._entries
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", head, rows)
 
 
 def gallery() -> Gallery:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from toolkit.display.markup import Markup, escape, joined, markup
 from toolkit.prompts.messages import Message, Messages
 
 counter: Callable[[Messages], int] | None = None
@@ -13,31 +13,31 @@ counter: Callable[[Messages], int] | None = None
 _COLOURS = {"system": "#777", "developer": "#777", "user": "#0072b2", "assistant": "#009e73"}
 
 
-def view(turns: Sequence[Message], caption: str = "") -> str:
-    """A conversation as escaped HTML: roles, texts, tool calls, images held as data: URLs, and the caption."""
-    rows = "".join(_message_html(m["role"], m["content"], m.get("tool_calls")) for m in turns)
-    return f"<div>{rows}<small>{html.escape(caption)}</small></div>"
+def view(turns: Sequence[Message], caption: str = "") -> Markup:
+    """A conversation as HTML: roles, texts, tool calls, images held as data: URLs, and the caption."""
+    rows = joined(_message_html(m["role"], m["content"], m.get("tool_calls")) for m in turns)
+    return markup("<div>{}<small>{}</small></div>", rows, caption)
 
 
-def _message_html(role: str, content: Any, calls: Any) -> str:
+def _message_html(role: str, content: Any, calls: Any) -> Markup:
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    body = "".join(_part_html(part) for part in parts)
-    for call in calls or ():
-        body += html.escape(f"→ {call['function']['name']}({call['function']['arguments']})\n")
+    functions = [call["function"] for call in calls or ()]
+    body = joined(_part_html(part) for part in parts)
+    body += joined(f"→ {function['name']}({function['arguments']})\n" for function in functions)
     style = (
         "white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;margin:0 0 6px 0;padding-left:8px;"
         f"border-left:3px solid {_COLOURS.get(role, '#cc79a7')}"
     )
-    return f'<div style="{style}"><small style="opacity:.7">{role}</small>\n{body}</div>'
+    return markup('<div style="{}"><small style="opacity:.7">{}</small>\n{}</div>', style, role, body)
 
 
-def _part_html(part: Mapping[str, Any]) -> str:
+def _part_html(part: Mapping[str, Any]) -> Markup:
     if part["type"] == "text":
-        return html.escape(part["text"])
+        return escape(part["text"])
     url = str(part["image_url"]["url"])
     if url.startswith("data:"):
-        return f'<img style="max-width:240px;display:block" src="{html.escape(url)}">'
-    return html.escape(f"[image {url}]")
+        return markup('<img style="max-width:240px;display:block" src="{}">', url)
+    return escape(f"[image {url}]")
 
 
 def caption(turns: Messages) -> str:

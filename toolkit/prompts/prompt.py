@@ -12,6 +12,7 @@ from typing import Any
 from toolkit._internal.files import write_atomically
 from toolkit._internal.jsonable import is_missing, library_value, to_plain
 from toolkit._internal.validation import named_fields_only
+from toolkit.display.markup import Markup
 from toolkit.prompts.context_window import TokenCounter, fit
 from toolkit.prompts.example_pool import Item, Pool, row_id
 from toolkit.prompts.messages import Message, Messages, copy_messages, fold_system, messages
@@ -59,7 +60,7 @@ class Rendered:
         notes = {"examples": examples, "dropped": dict(self.dropped) or None, "error": self.error}
         return {name: value for name, value in notes.items() if value is not None}
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         notes = "".join(f"; {name}: {_note_text(value)}" for name, value in self.notes.items())
         return view(self.messages, caption(self.messages) + notes)
 
@@ -386,7 +387,7 @@ class Prompt:
         except (ValueError, TypeError) as error:
             raise type(error)(f"{path}: {error}") from None
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         row = {name: BlankValue(f"{{{name}}}") for name in self.variables}
         try:
             rendered = self.render(row)

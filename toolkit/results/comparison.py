@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -14,6 +13,7 @@ from toolkit._internal.text import MISSING, dollars, plural, short_value
 from toolkit.analysis.text_diff import Diff, Piece, brief, diff, marked, words
 from toolkit.core.completion import Usage
 from toolkit.display.html import html_table
+from toolkit.display.markup import Markup, escape, joined, markup
 from toolkit.errors import StoreError
 from toolkit.results.columns import GRADED, LONG, Bools, Ints
 from toolkit.results.comparison_grid import ComparisonGrid
@@ -232,31 +232,29 @@ class Comparison(ComparisonGrid):
         omitted = [(len(matches.rows) - most, "rows"), (self.shape[1] - _STATIC_COLUMNS, "columns")]
         return [f"… and {n:,} more {what}" for n, what in omitted if n > 0]
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         if self.values == "text":
             return self.html()
-        return f"<p>{html.escape(self._counts(self.find()))}</p>{html_table(self.frame().reset_index(), rows=200)}"
+        table = html_table(self.frame().reset_index(), rows=200)
+        return markup("<p>{}</p>{}", self._counts(self.find()), table)
 
-    def html(self, escape: Callable[[str], str] = html.escape) -> str:
+    def html(self, escape: Callable[[str], Markup] = escape) -> Markup:
         """The texts as a table, each with its difference from the first column, its metadata and its grade; the first
         60 rows and 8 columns. escape: converts a text to HTML."""
         matches, grades, axes = self.find(), self.facts.grades(), self._row_axes()
         columns = range(min(self.shape[1], _STATIC_COLUMNS))
         names = [*axes, *(_label(self.column_values(column)) for column in columns)]
-        head = "".join(f'<th style="{_CELL};{_wrap(name)}">{escape(name)}</th>' for name in names)
+        head = joined(markup('<th style="{};{}">{}</th>', _CELL, _wrap(name), escape(name)) for name in names)
         lines = []
         for row in matches.rows[:_STATIC_ROWS].tolist():
             values = self.row_values(row)
             labels = [short_value(values[name], 300) for name in axes]
             cells = [self._cell_html(row, column, matches, grades, escape) for column in columns]
-            lines += ["<tr>"]
-            lines += [f'<td style="{_CELL};{_wrap(value)}">{escape(value)}</td>' for value in labels]
-            lines += [*(f'<td style="{_CELL}">{cell}</td>' for cell in cells), "</tr>"]
-        rest = "".join(f"<p>{line}</p>" for line in self._omitted(matches, _STATIC_ROWS))
-        return (
-            f"<div><p>{escape(self._counts(matches))}. <ins>Only here</ins>, <del>only in the first column</del>.</p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>{rest}</div>"
-        )
+            axis_cells = [markup('<td style="{};{}">{}</td>', _CELL, _wrap(v), escape(v)) for v in labels]
+            text_cells = [markup('<td style="{}">{}</td>', _CELL, cell) for cell in cells]
+            lines.append(markup("<tr>{}</tr>", joined([*axis_cells, *text_cells])))
+        rest = joined(markup("<p>{}</p>", line) for line in self._omitted(matches, _STATIC_ROWS))
+        return markup(_TABLE, escape(self._counts(matches)), head, joined(lines), rest)
 
     def _cell_html(
         self,
@@ -264,24 +262,25 @@ class Comparison(ComparisonGrid):
         column: int,
         matches: RowMatches,
         grades: Sequence[Grade | None],
-        escape: Callable[[str], str],
-    ) -> str:
+        escape: Callable[[str], Markup],
+    ) -> Markup:
         outputs = self.cell(row, column, matches)
         if not outputs:
-            return MISSING
+            return escape(MISSING)
         i = outputs[0]
         metadata, base = self.metadata(i), int(self.base(0)[self.row[i]])
         compared = None if base in (-1, i) else base
         if metadata["error"] is not None:
-            body = f"<b>error</b> {escape(metadata['error'])}"
+            body = markup("<b>error</b> {}", escape(metadata["error"]))
         else:
             pieces = self.in_brief(i, compared)
-            body = "".join(_MARKS.get(op, "{}").format(escape(text)) for op, text, _ in pieces)
+            body = joined(markup(_MARKS.get(op, "{}"), escape(text)) for op, text, _ in pieces)
         notes = [f"without {name}" for name in self.missing_axes(i, row)]
         if compared is not None and self.facts.output[i] == self.facts.output[compared]:
             notes.append("= as the first column")
         notes += [summary(metadata), opinion(grades[i]), f"+{len(outputs) - 1:,}" if len(outputs) > 1 else ""]
-        return f'<div style="{_BODY}">{body}</div><small>{escape(" · ".join(filter(None, notes)))}</small>'
+        note = escape(" · ".join(filter(None, notes)))
+        return markup('<div style="{}">{}</div><small>{}</small>', _BODY, body, note)
 
 
 def _wrap(text: str) -> str:
@@ -296,6 +295,10 @@ _MARKS = {
     "delete": '<del style="background:rgba(230,159,0,0.22)">{}</del>',
     "gap": "<small>{}</small>",
 }
+_TABLE = (
+    "<div><p>{}. <ins>Only here</ins>, <del>only in the first column</del>.</p>"
+    "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>{}</div>"
+)
 
 
 def summary(metadata: Mapping[str, Any]) -> str:

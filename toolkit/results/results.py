@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from toolkit.analysis.sensitivity import sensitivity
 from toolkit.core.completion import Completion
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.display.html import html_page, html_table
+from toolkit.display.markup import Markup, markup
 from toolkit.display.plots.style import DRAWS
 from toolkit.display.plots.sweep import plot_sweep
 from toolkit.pricing.costs import Costs, cost_per_row, costs
@@ -120,8 +120,8 @@ class Results:
             f"Results({counts_text(self._table)})\n{self._overview().to_string(max_rows=20, max_colwidth=60)}"
         )
 
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(counts_text(self._table))}</p>" + html_table(self._overview(), rows=20)
+    def _repr_html_(self) -> Markup:
+        return markup("<p>{}</p>{}", counts_text(self._table), html_table(self._overview(), rows=20))
 
     def _overview(self) -> pd.DataFrame:
         """The most important columns: the axes, the text, its finish reason and its length."""

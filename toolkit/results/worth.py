@@ -31,7 +31,7 @@ def with_worth(
     if formats.keys() & set(table["request"]):
         rows = zip(table["request"], table["text"], table["finish_reason"], strict=True)
         statuses = [row_verdict(formats.get(key), text, reason)[0] for key, text, reason in rows]
-        valid = [None if status is None else status == "valid" for status in statuses]
+        valid = [None if status in (None, "timeout") else status == "valid" for status in statuses]
         table = table.assign(valid=pd.Series(valid, dtype=object))
     return table if score is None else table.assign(correct=scores(score, table))
 

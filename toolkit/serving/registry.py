@@ -17,13 +17,13 @@ from toolkit.serving import process_group
 
 @dataclass(frozen=True)
 class ServerRecord:
-    """A server. The repr leaves out its API key and its environment."""
+    """A server. The repr leaves out its API key, its environment and its engine arguments."""
 
     id: str
     model: str
     path: str
     """The model's folder or hub id, as vLLM takes it."""
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(repr=False)
     """Engine arguments, ours included."""
     spec: str
     """The key of the engine's spec."""

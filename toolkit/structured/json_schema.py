@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 
 def pointer(path: Any) -> str:
     """A JSON Pointer (RFC 6901) from its steps."""
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def keywords(path: Sequence[Any]) -> Iterator[str]:
+    """The keywords on the path of a subschema (see `subschemas`), without the names and positions in them."""
+    steps = iter(path)
+    for keyword in steps:
+        yield keyword
+        if keyword in _MAP_KEYWORDS or keyword in _LIST_KEYWORDS:
+            next(steps, None)
 
 
 def make_strict(schema: Any) -> Any:
@@ -45,11 +54,18 @@ def subschemas(schema: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[
     if not isinstance(schema, dict):
         return
     yield path, schema
+    for steps, part in children(schema):
+        yield from subschemas(part, (*path, *steps))
+
+
+def children(schema: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The schemas directly in a schema, with their paths."""
     for name in _SINGLE_KEYWORDS:
-        yield from subschemas(schema.get(name), (*path, name))
+        if name in schema:
+            yield (name,), schema[name]
     for name in _LIST_KEYWORDS:
         for i, part in enumerate(schema.get(name) or ()):
-            yield from subschemas(part, (*path, name, i))
+            yield (name, i), part
     for name in _MAP_KEYWORDS:
         for key, part in (schema.get(name) or {}).items():
-            yield from subschemas(part, (*path, name, key))
+            yield (name, key), part

@@ -1,25 +1,21 @@
-"""Checks a value against a JSON Schema, with a time limit on patterns, and against the Python type behind it."""
+"""Checks a value against a JSON Schema, within the time limit of its text, and against the Python type behind it."""
 
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+from toolkit.structured.formats import format_checker
 from toolkit.structured.json_schema import pointer, subschemas
+from toolkit.structured.patterns import matches
 from toolkit.structured.response_format import ResponseFormat
+from toolkit.structured.time_limit import remaining_seconds
 
-PATTERN_TIMEOUT = 0.1
-"""Seconds that one pattern may take on one text before the text counts as not matching."""
-_BUDGET = 2.0
-"""Seconds that all patterns of one verdict may take in total."""
-_clock = threading.local()
 _MAX_VIOLATIONS = 100
 """The most violations that a verdict lists."""
 
@@ -40,8 +36,10 @@ class Violation:
 
 
 def violations(value: Any, expected_format: ResponseFormat) -> tuple[Violation, ...]:
-    """The violations of the schema in a JSON value; without any, those of the type that the schema was made from."""
-    _clock.remaining = _BUDGET
+    """The violations of the schema in a JSON value; without any, those of the type that the schema was made from.
+
+    Raises OutOfTime when the time limit of the text is used up.
+    """
     try:
         failures = tuple(_violation(e) for e in islice(_errors(value, expected_format), _MAX_VIOLATIONS))
     except RecursionError:
@@ -59,26 +57,59 @@ def _errors(value: Any, expected_format: ResponseFormat) -> Iterator[Any]:
 
 @lru_cache(maxsize=256)
 def _validator(schema: str) -> Any:
-    """A validator of Draft 2020-12 that checks formats. Remote references are not fetched (the registry has no
-    retriever), and patterns are matched with a time limit."""
+    """A validator of Draft 2020-12 that checks formats, each of whose keywords keeps to the time limit. Remote
+    references are not fetched (the registry has no retriever)."""
     from jsonschema import Draft202012Validator, validators
     from referencing import Registry
 
     extend: Any = validators.extend  # untyped in the library's stubs
-    limited = extend(
-        Draft202012Validator,
-        {
-            "pattern": _pattern,
-            "patternProperties": _pattern_properties,
-            "additionalProperties": _additional_properties,
-            "multipleOf": _multiple_of,
-        },
-    )
+    keywords = {
+        **Draft202012Validator.VALIDATORS,
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+        "multipleOf": _multiple_of,
+        "uniqueItems": _unique_items,
+    }
+    limited = extend(Draft202012Validator, {name: _limited(check) for name, check in keywords.items()})
     root = json.loads(schema)
     for _, part in subschemas(root):
         # A subschema with a dialect would be checked by the library's own validator, which has no time limit.
         part.pop("$schema", None)
-    return limited(root, format_checker=Draft202012Validator.FORMAT_CHECKER, registry=Registry())
+    return limited(root, format_checker=format_checker(), registry=Registry())
+
+
+def _limited(check: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+    """A keyword's check that ends when the time limit is used up."""
+
+    def limited_check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        remaining_seconds()
+        yield from check(validator, value, instance, schema) or ()
+
+    return limited_check
+
+
+def _unique_items(validator: Any, is_unique: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    """In linear time; the library compares each pair of items."""
+    from jsonschema import ValidationError
+
+    if not is_unique or not isinstance(instance, list):
+        return
+    seen = set()
+    for item in instance:
+        remaining_seconds()
+        seen.add(_hashable(item))
+    if len(seen) < len(instance):
+        yield ValidationError(f"{quoted(json.dumps(instance))} has non-unique elements")
+
+
+def _hashable(value: Any) -> Any:
+    """A JSON value as one that can be hashed, and equals those of all equal values: 1 equals 1.0, and not true."""
+    if isinstance(value, dict):
+        return "object", frozenset((name, _hashable(item)) for name, item in value.items())
+    if isinstance(value, list):
+        return "array", tuple(map(_hashable, value))
+    return ("boolean", value) if isinstance(value, bool) else value
 
 
 def _multiple_of(validator: Any, step: Any, instance: Any, schema: Any) -> Iterator[Any]:
@@ -99,7 +130,7 @@ def _multiple_of(validator: Any, step: Any, instance: Any, schema: Any) -> Itera
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
     from jsonschema import ValidationError
 
-    if isinstance(instance, str) and not pattern_matches(pattern, instance):
+    if isinstance(instance, str) and not matches(pattern, instance):
         yield ValidationError(f"{quoted(instance)} does not match {pattern!r}")
 
 
@@ -107,7 +138,7 @@ def _pattern_properties(validator: Any, patterns: Any, instance: Any, schema: An
     if isinstance(instance, dict):
         for pattern, part in patterns.items():
             for name, value in instance.items():
-                if pattern_matches(pattern, name):
+                if matches(pattern, name):
                     yield from validator.descend(value, part, path=name, schema_path=pattern)
 
 
@@ -117,29 +148,12 @@ def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: 
     if not isinstance(instance, dict):
         return
     named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-    additional = [n for n in instance if n not in named and not any(pattern_matches(p, n) for p in patterns)]
+    additional = [n for n in instance if n not in named and not any(matches(p, n) for p in patterns)]
     if allowed is False and additional:
         yield ValidationError(f"{', '.join(map(quoted, additional))} is not allowed here")
     elif isinstance(allowed, dict):
         for name in additional:
             yield from validator.descend(instance[name], allowed, path=name)
-
-
-def pattern_matches(pattern: str, text: str, full: bool = False) -> bool:
-    """Whether a pattern matches (the full text, or anywhere in it); False when its time is used up."""
-    import regex
-
-    remaining = getattr(_clock, "remaining", _BUDGET)
-    if remaining <= 0:
-        return False
-    start = time.monotonic()
-    try:
-        match = regex.fullmatch if full else regex.search
-        return bool(match(pattern, text, timeout=min(PATTERN_TIMEOUT, remaining)))
-    except (TimeoutError, regex.error):
-        return False
-    finally:
-        _clock.remaining = remaining - (time.monotonic() - start)
 
 
 def _violation(error: Any) -> Violation:
@@ -161,7 +175,7 @@ def _type_violations(value: Any, expected_format: ResponseFormat) -> tuple[Viola
     except ValidationError as error:
         return tuple(
             Violation(_value_pointer(value, e["loc"]), e["type"], type_name, e["input"], clipped(e["msg"]))
-            for e in error.errors()
+            for e in islice(error.errors(), _MAX_VIOLATIONS)
         )
     except Exception as error:  # noqa: BLE001  # user-defined validators may raise anything
         return (Violation("", "type", type_name, value, clipped(f"{type(error).__name__}: {error}")),)

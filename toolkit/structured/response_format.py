@@ -13,6 +13,8 @@ from typing_extensions import is_typeddict
 
 from toolkit._internal.validation import unknown
 from toolkit.structured.json_schema import make_strict, pointer, subschemas
+from toolkit.structured.patterns import compiled
+from toolkit.structured.references import check_references
 
 KINDS = ("text", "json_object", "json_schema", "choice", "regex", "grammar")
 
@@ -179,9 +181,27 @@ def _from_type(type_: type) -> ResponseFormat:
     return ResponseFormat("json_schema", json.dumps(schema, ensure_ascii=False), type_.__name__, type_)
 
 
+def check_enforceable(form: ResponseFormat) -> None:
+    """Raises ValueError for a schema that constrains nothing, allows nothing or never ends: engines and servers fail
+    at it, each in its own way."""
+    if form.kind != "json_schema":
+        return
+    if isinstance(form.schema, bool):
+        allowed = "everything" if form.schema else "nothing"
+        raise ValueError(
+            f"response_format {str(form)!r} has the schema {form.schema}, which allows {allowed}: give one with a "
+            "type, {'type': 'json_object'} for any JSON object, or leave response_format out"
+        )
+    try:
+        check_references(form.schema)
+    except ValueError as error:
+        raise ValueError(f"response_format {str(form)!r} cannot be enforced: {error}") from None
+    except RecursionError:
+        raise ValueError(f"response_format {str(form)!r} has too long a chain of references") from None
+
+
 def check_schema(schema: Any) -> None:
     """Raises ValueError for an invalid JSON Schema (Draft 2020-12), naming the place."""
-    import regex
     from jsonschema import Draft202012Validator, FormatChecker, SchemaError
 
     try:
@@ -190,7 +210,7 @@ def check_schema(schema: Any) -> None:
         for path, part in subschemas(schema):
             for pattern in (part.get("pattern"), *(part.get("patternProperties") or ())):
                 if pattern is not None:
-                    _check_pattern(regex, pattern, path)
+                    _check_pattern(pattern, path)
     except SchemaError as error:
         where = pointer(error.absolute_path) or "the root"
         raise ValueError(f"no valid JSON Schema: {error.message} (at {where})") from None
@@ -198,10 +218,10 @@ def check_schema(schema: Any) -> None:
         raise ValueError("no valid JSON Schema: it is nested too deeply") from None
 
 
-def _check_pattern(regex: Any, pattern: str, path: Any) -> None:
+def _check_pattern(pattern: str, path: Any) -> None:
     try:
-        regex.compile(pattern)
-    except regex.error as error:
+        compiled(pattern)
+    except ValueError as error:
         where = pointer(path) or "the root"
         raise ValueError(
             f"no valid JSON Schema: the pattern {pattern!r} is no regex: {error} (at {where})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from toolkit.structured.json_schema import pointer, subschemas
+from toolkit.structured.json_schema import keywords, pointer, subschemas
 from toolkit.structured.response_format import response_format
 
 MAX_DEPTH, MAX_PROPERTIES, MAX_ENUM, MAX_CHARACTERS = 10, 5000, 1000, 120_000
@@ -68,7 +68,7 @@ def _exceeded_limits(root: dict[str, Any]) -> Iterator[str]:
         for name in part.get(key, {})
     ]
     enums = [value for _, part in schemas for value in part.get("enum", ())]
-    levels = 1 + max(sum(step in ("properties", "items") for step in path) for path, _ in schemas)
+    levels = 1 + max(sum(name in ("properties", "items") for name in keywords(path)) for path, _ in schemas)
     characters = sum(map(len, names)) + sum(len(str(v)) for v in enums)
     properties = sum(len(part.get("properties", {})) for _, part in schemas)
     for what, count, limit in (

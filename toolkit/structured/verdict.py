@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.structured.json_schema_check import (
-    PATTERN_TIMEOUT,
-    Violation,
-    pattern_matches,
-    quoted,
-    type_adapter,
-    violations,
+from toolkit.display.markup import Markup, markup
+from toolkit.structured.json_schema_check import Violation, quoted, type_adapter, violations
+from toolkit.structured.json_text import (
+    JSON_BEGINNING,
+    OPEN_FENCE,
+    fenced_json,
+    is_complete,
+    loads,
+    loops,
+    partial_json,
 )
-from toolkit.structured.json_text import JSON_BEGINNING, OPEN_FENCE, fenced_json, loads, loops, partial_json
+from toolkit.structured.patterns import matches
 from toolkit.structured.response_format import ResponseFormat, response_format
+from toolkit.structured.time_limit import TIME_LIMIT, OutOfTime, time_limit
 
 _REFUSAL = re.compile(
-    r"\s*(?:(?:I['’]m|I am|We['’]re|we are)?\s*(?:very |really |so )?(?:sorry|afraid|unfortunately)\b[^.!?]{0,40})?"
+    r"(?:(?:(?:I['’]m|I am|We['’]re|we are)\s*+)?(?:very |really |so )?(?:sorry|afraid|unfortunately)\b[^.!?]{0,40})?"
     r"(?:(?:\b(?:I|we) (?:can(?:no|['’])t|can not|could not|am (?:unable|not able) to|won['’]t|will not|must decline)"
     r"|I['’]m (?:unable|not able) to)"
-    r"\s*(?:to )?(?:help|assist|answer|provide|comply|do that|do this|fulfil|discuss|give|share|create|write|generate"
-    r"|say|tell|[.!]|$)|as an ai\b)",
+    r"\s*+(?:to )?(?:help|assist|answer|provide|comply|do that|do this|fulfil|discuss|give|share|create|write"
+    r"|generate|say|tell|[.!]|$)|as an ai\b)",
     re.IGNORECASE,
 )
-"""How refusals begin: an apology or "cannot", and a verb of helping."""
+"""How refusals begin: an apology or "cannot", and a verb of helping. White space is not tried again, so that the time
+is linear in it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Verdict:
 
     status: str
     """valid; truncated (at max_tokens); loop (whitespace or the same words until max_tokens); not_json;
-    wrong_schema; refused (by the model)."""
+    wrong_schema; refused (by the model); timeout (the check was stopped at its time limit: it is not known)."""
     value: Any = None
     """The text as plain data; for a truncated one, what could be parsed."""
     violations: tuple[Violation, ...] = ()
@@ -53,15 +57,17 @@ class Verdict:
         details = [self.reason, *(f"{v.pointer or 'the root'}: {v.message}" for v in self.violations)]
         return f"{self.status}: {'; '.join(d for d in details if d)}" if any(details) else self.status
 
-    def _repr_html_(self) -> str:
-        return f"<p><b>{self.status}</b> {html.escape(str(self).removeprefix(self.status).removeprefix(': '))}</p>"
+    def _repr_html_(self) -> Markup:
+        details = str(self).removeprefix(self.status).removeprefix(": ")
+        return markup("<p><b>{}</b> {}</p>", self.status, details)
 
 
 def verdict(text: str, form: Any, finish_reason: str = "stop") -> Verdict:
     """Whether a text conforms to a response format (a schema, a type, a choice, a regex, …: see `response_format`).
 
-    finish_reason "length" distinguishes a truncated text from a wrong one. Raises ValueError or TypeError for an
-    invalid `form`, never for a text.
+    finish_reason "length" distinguishes a truncated text from a wrong one. All that is done to a text together has
+    1 second of computing; a check that needs more is stopped, and its status is "timeout". Raises ValueError or
+    TypeError for an invalid `form`, never for a text.
 
     >>> verdict('{"a": 1}', {"type": "object", "required": ["b"]}).violations[0].message
     "'b' is a required property"
@@ -73,7 +79,12 @@ def verdict(text: str, form: Any, finish_reason: str = "stop") -> Verdict:
         )
     truncated = finish_reason == "length"
     check = _json_verdict if expected_format.is_json else _text_verdict
-    return check(text, expected_format, truncated)
+    try:
+        with time_limit():
+            return check(text, expected_format, truncated)
+    except OutOfTime:
+        reason = f"the check was stopped after {TIME_LIMIT:g} s of computing: whether the text conforms is not known"
+        return Verdict("timeout", reason=reason)
 
 
 def _text_verdict(text: str, expected_format: ResponseFormat, truncated: bool) -> Verdict:
@@ -81,30 +92,33 @@ def _text_verdict(text: str, expected_format: ResponseFormat, truncated: bool) -
     kind = expected_format.kind
     expected: Any = list(expected_format.choices) if kind == "choice" else expected_format.value
     if kind == "choice":
-        matches = text in expected_format.choices
+        conforms = text in expected_format.choices
     else:
-        matches = (
-            not truncated if kind == "grammar" else pattern_matches(expected_format.value, text, full=True)
-        )
-    if matches:
+        conforms = not truncated if kind == "grammar" else _fits(expected_format.value, text)
+    if conforms:
         return Verdict("valid", text)
     if truncated and (kind == "grammar" or _is_prefix(text, expected_format)):
         return Verdict("loop" if loops(text) else "truncated", text)
-    if _REFUSAL.match(text):
+    if _REFUSAL.match(text.lstrip()):
         return Verdict("refused", reason=text.strip())
     message = f"{quoted(text)} is not what {kind} allows"
     return Verdict("wrong_schema", text, (Violation("", kind, expected, text, message),))
 
 
+def _fits(pattern: str, text: str) -> bool:
+    try:
+        return matches(pattern, text, full=True)
+    except ValueError:  # a regular expression that only the engine understands
+        return False
+
+
 def _is_prefix(text: str, expected_format: ResponseFormat) -> bool:
     """Whether the text is the beginning of one that the choice or the regex allows."""
-    import regex
-
     if expected_format.kind == "choice":
         return any(choice.startswith(text) for choice in expected_format.choices)
     try:
-        return bool(regex.fullmatch(expected_format.value, text, partial=True, timeout=PATTERN_TIMEOUT))
-    except (TimeoutError, regex.error):
+        return matches(expected_format.value, text, partial=True)
+    except ValueError:
         return True
 
 
@@ -112,7 +126,7 @@ def _json_verdict(text: str, expected_format: ResponseFormat, truncated: bool) -
     try:
         value = loads(text)
     except ValueError as error:
-        return _invalid_json_verdict(text, str(error), truncated)
+        return _invalid_json_verdict(text, str(error), truncated and not is_complete(text))
     failures = violations(value, expected_format)
     return Verdict("wrong_schema" if failures else "valid", value, failures)
 
@@ -120,11 +134,11 @@ def _json_verdict(text: str, expected_format: ResponseFormat, truncated: bool) -
 def _invalid_json_verdict(text: str, reason: str, truncated: bool) -> Verdict:
     if truncated and loops(text):
         return Verdict("loop", partial_json(text), reason="the end repeats itself until max_tokens")
-    if truncated and JSON_BEGINNING.match(text):
+    if truncated and JSON_BEGINNING.match(text.lstrip()):
         return Verdict("truncated", partial_json(text), reason=reason)
     if truncated and (open_fence := OPEN_FENCE.search(text)):
         return Verdict("truncated", partial_json(open_fence[1]), reason="the fenced block does not end")
-    if _REFUSAL.match(text):
+    if _REFUSAL.match(text.lstrip()):
         return Verdict("refused", reason=text.strip())
     return Verdict("not_json", reason=reason, fenced=fenced_json(text))
 

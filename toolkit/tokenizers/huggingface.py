@@ -215,6 +215,12 @@ class Tokenizer:
         start = [self.hf.bos_token_id] if self._encode_text("")[:1] == [self.hf.bos_token_id] else []
         return [*start, before_prefix, *prefix_ids, before_suffix, *suffix_ids, before_middle]
 
+    @cached_property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The names of the special tokens."""
+        added = self.hf.added_tokens_decoder.values()
+        return tuple(dict.fromkeys([*self.hf.all_special_tokens, *(t.content for t in added if t.special)]))
+
     def decode(self, token_ids: Sequence[int], special: bool = True) -> str:
         """The text of token IDs, special tokens by their names or omitted."""
         return str(self.hf.decode(list(token_ids), skip_special_tokens=not special))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ import anywidget
 import traitlets
 
 from toolkit._internal.jsonable import library_value, to_plain
+from toolkit.display.markup import Markup, escape, markup
 
 _STATIC = Path(__file__).parent / "static"
 _SHARED = ("base", "dom", "channel", "chart")
@@ -59,7 +59,7 @@ class View(anywidget.AnyWidget):
         def __init__(self, …): super().__init__(content={…})
         @command
         def page(self, number): …               the result of `await request("page", {number})` in the frontend
-        def html(self) -> str: …                escaped HTML, styles inline, no script
+        def html(self) -> str: …                escaped HTML (`display.markup`), styles inline, no script
         def text(self) -> str: …
 
     Messages are JSON: the frontend sends {id, command, arguments} and receives {reply_to, value} or
@@ -167,12 +167,17 @@ def _code_point(match: re.Match[str]) -> str:
     return f"⟨U+{ord(match[0]):04X}⟩"
 
 
-def escaped(text: Any, limit: int = _MAX_TEXT) -> str:
+def visible_html(page: Markup) -> Markup:
+    """HTML whose texts are safe to show (see `visible`); its markup has no such characters, and stays as it is."""
+    return Markup(visible(page, len(page)))
+
+
+def escaped(text: Any, limit: int = _MAX_TEXT) -> Markup:
     """A value as escaped HTML, made visible."""
-    return html.escape(visible(str(text), limit))
+    return escape(visible(str(text), limit))
 
 
-def model_text_html(text: Any, limit: int = _MAX_TEXT) -> str:
+def model_text_html(text: Any, limit: int = _MAX_TEXT) -> Markup:
     """A model's text as HTML that stays inside its box."""
     style = "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate"
-    return f'<div style="{style}">{escaped(text, limit)}</div>'
+    return markup('<div style="{}">{}</div>', style, escaped(text, limit))

@@ -14,6 +14,7 @@ from toolkit._internal.jsonable import is_missing
 from toolkit._internal.text import MISSING
 from toolkit.analysis.text_diff import Piece
 from toolkit.core.completion import Completion
+from toolkit.display.markup import Markup
 from toolkit.prompts.messages import plain_text
 from toolkit.results.comparison import Comparison
 from toolkit.results.comparison_search import RowMatches
@@ -259,7 +260,7 @@ class CompareView(View):
 
     # Without a kernel
 
-    def html(self) -> str:
+    def html(self) -> Markup:
         return self.comparison.html(escaped)
 
     def text(self) -> str:

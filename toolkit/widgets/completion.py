@@ -13,6 +13,7 @@ from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
 from toolkit.core.request import Request
 from toolkit.core.sampling import NEUTRAL
+from toolkit.display.markup import Markup, joined, markup
 from toolkit.prompts.messages_html import view
 from toolkit.structured.verdict import Verdict, verdict
 from toolkit.widgets.base import View, assets, command, escaped, model_text_html, visible
@@ -22,6 +23,7 @@ _MAX_IMAGE = 300_000
 """Characters of an image's data: URL that are sent to the frontend; a larger one is only named."""
 _SHOWN_ELSEWHERE = ("seed", "logprobs")
 """Settings left out of the list: the seed has its own entry, and logprobs goes with top_logprobs."""
+_DETAILS = "<details><summary>{}</summary>{}</details>"
 _BOX = "margin:0 0 6px 0;padding-left:8px;border-left:3px solid "
 _MAX_NOTE = 300
 """Characters of a verdict's message or of a fact."""
@@ -67,20 +69,23 @@ class CompletionView(View):
     def pieces(self, number: int, first: int) -> list[dict[str, Any]]:
         return self._texts.pieces(number, first)
 
-    def html(self) -> str:
+    def html(self) -> Markup:
         content, messages = self.content, self._completion.request.messages or ()
         rest = content["request"]["turns"][len(messages) :]
-        turns = boxed_html(view(messages)) + "".join(map(_turn_html, rest))
-        prompt = f"<details><summary>{escaped(content['request']['title'])}</summary>{turns}</details>"
-        choices = "".join(_choice_html(choice, len(content["choices"])) for choice in content["choices"])
+        turns = joined([boxed_html(view(messages)), *map(_turn_html, rest)])
+        prompt = markup(_DETAILS, escaped(content["request"]["title"]), turns)
+        choices = joined(_choice_html(choice, len(content["choices"])) for choice in content["choices"])
         if content["error"]:
-            choices = f"<p><b>error</b></p>{model_text_html(content['error'])}"
-        tokens = ""
+            choices = markup("<p><b>error</b></p>{}", model_text_html(content["error"]))
+        tokens = Markup()
         if self._logprobs:
-            tokens = f"<details><summary>tokens</summary>{boxed_html(self._logprobs._repr_html_())}</details>"
-        facts = " · ".join(f"{escaped(name)} {escaped(value)}" for name, value in content["facts"])
+            tokens = markup(_DETAILS, "tokens", boxed_html(self._logprobs._repr_html_()))
+        facts = joined(
+            (markup("{} {}", escaped(name), escaped(value)) for name, value in content["facts"]), " · "
+        )
+        parts = joined([prompt, choices, tokens])
         style = "text-align:left;overflow-wrap:anywhere"
-        return f'<div style="{style}">{prompt}{choices}{tokens}<small>{facts}</small></div>'
+        return markup('<div style="{}">{}<small>{}</small></div>', style, parts, facts)
 
     def text(self) -> str:
         content = self.content
@@ -225,20 +230,20 @@ def _verdict_text(badge: Mapping[str, Any]) -> str:
     return f"{badge['status']}: {badge['message']}" if badge["message"] else str(badge["status"])
 
 
-def _turn_html(turn: Mapping[str, Any]) -> str:
+def _turn_html(turn: Mapping[str, Any]) -> Markup:
     """A part of the request other than its messages, as HTML."""
-    return (
-        f'<div style="{_BOX}#777"><small>{escaped(turn["role"])}</small>{model_text_html(turn["text"])}</div>'
-    )
+    content = escaped(turn["role"]), model_text_html(turn["text"])
+    return markup('<div style="{}#777"><small>{}</small>{}</div>', _BOX, *content)
 
 
-def _choice_html(choice: Mapping[str, Any], count: int) -> str:
+def _choice_html(choice: Mapping[str, Any], count: int) -> Markup:
     """A choice as HTML."""
-    calls = "".join(
+    calls = joined(
         model_text_html(f"→ {call['name']}({call['arguments']}) {_verdict_text(call['verdict'])}")
         for call in choice["calls"]
     )
     badge = choice["verdict"]
-    outcome = f" · <b>{escaped(badge['status'])}</b> {escaped(badge['message'])}" if badge else ""
-    ending = f"<small>{escaped(_ending(choice, count))}{outcome}</small>"
-    return f'<div style="{_BOX}#0072b2">{model_text_html(_text(choice))}{calls}{ending}</div>'
+    outcome = markup(" · <b>{}</b> {}", escaped(badge["status"]), escaped(badge["message"])) if badge else ""
+    ending = markup("<small>{}{}</small>", escaped(_ending(choice, count)), outcome)
+    parts = joined([model_text_html(_text(choice)), calls, ending])
+    return markup('<div style="{}#0072b2">{}</div>', _BOX, parts)

@@ -7,10 +7,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from toolkit._internal.jsonable import is_missing
+from toolkit.display.markup import Markup
 from toolkit.display.plots.style import setting_labels
 from toolkit.pricing.costs import Costs
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price, model_prices
-from toolkit.widgets.base import View, assets, command, visible
+from toolkit.widgets.base import View, assets, command, visible, visible_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,9 +94,8 @@ class CostsView(View):
             "total": total,
         }
 
-    def html(self) -> str:
-        page = self.costs._repr_html_()
-        return visible(page, len(page))
+    def html(self) -> Markup:
+        return visible_html(self.costs._repr_html_())
 
     def text(self) -> str:
         return visible(repr(self.costs))

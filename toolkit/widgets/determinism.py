@@ -13,7 +13,8 @@ from toolkit.analysis.determinism.report import Determinism
 from toolkit.analysis.fork import Fork
 from toolkit.core.choice import Choice
 from toolkit.display.html import html_table, three_digits
-from toolkit.widgets.base import View, assets, command, escaped, model_text_html, visible
+from toolkit.display.markup import Markup, joined, markup
+from toolkit.widgets.base import View, assets, command, escaped, model_text_html, visible, visible_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,27 +142,25 @@ class DeterminismView(View):
         pieces = _pieces((fork.a, fork.b)[index], fork.shared, equal_steps[index])[part]
         return pieces[first : first + _PIECES]
 
-    def html(self) -> str:
-        # `visible` leaves the markup of a page as it is.
-        page = self.determinism._repr_html_()
-        forks = "".join(self._fork_html(row) for row in range(min(_ROWS, len(self.determinism.forks))))
-        return (
-            f'<div style="overflow-wrap:anywhere">{visible(page, len(page))}{self._cell_html()}{forks}</div>'
-        )
+    def html(self) -> Markup:
+        page = visible_html(self.determinism._repr_html_())
+        forks = [self._fork_html(row) for row in range(min(_ROWS, len(self.determinism.forks)))]
+        parts = joined([page, self._cell_html(), *forks])
+        return markup('<div style="overflow-wrap:anywhere">{}</div>', parts)
 
-    def _cell_html(self) -> str:
+    def _cell_html(self) -> Markup:
         """The initial cell: how the two systems differ, and how long pairs of their runs stay equal."""
         import pandas as pd
 
         cell, columns = self.content["opened"], ["component", "what it is", "here", "there"]
         parts = pd.DataFrame(cell["components"], columns=columns)
         curve = self._survival()
-        survival = f"<p>{_SURVIVAL_CAPTION}</p>{html_table(three_digits(curve))}" if len(curve) else ""
-        words = f"<p>{escaped(cell['words'])}</p>" if cell["words"] else ""
-        return (
-            f"<p><b>{escaped(self._cell_title())}</b></p>{words}"
-            f"{html_table(parts) if len(parts) else ''}{survival}"
-        )
+        title = markup("<p><b>{}</b></p>", escaped(self._cell_title()))
+        words = markup("<p>{}</p>", escaped(cell["words"])) if cell["words"] else ""
+        table = html_table(parts) if len(parts) else ""
+        rows = html_table(three_digits(curve))
+        survival = markup("<p>{}</p>{}", _SURVIVAL_CAPTION, rows) if len(curve) else ""
+        return joined([title, words, table, survival])
 
     def _cell_title(self) -> str:
         return _pair_title(*(str(self.determinism.systems[self.content["opened"][side]]) for side in "ab"))
@@ -177,18 +176,17 @@ class DeterminismView(View):
         curve = pd.DataFrame(kept, columns=["tokens", "still equal", "low", "high"], dtype=np.float64)
         return curve.astype({"tokens": int})
 
-    def _fork_html(self, row: int) -> str:
+    def _fork_html(self, row: int) -> Markup:
         """A fork in full: both answers from the fork on, and the candidate tokens of each."""
         fork = self.determinism.forks.loc[row]
         prompt = self.determinism.forked(fork["a"], fork["b"]).at[row, "prompt"]
         title = _pair_title(*(visible(str(fork[side]), _MAX_NAME) for side in "ab"))
-        head = f"<summary>{escaped(title)}: {escaped(prompt, _MAX_PROMPT)}</summary>"
+        head = markup("<summary>{}: {}</summary>", escaped(title), escaped(prompt, _MAX_PROMPT))
         try:
-            page = self.determinism.fork(row)._repr_html_()
-            body = visible(page, len(page))
+            body = visible_html(self.determinism.fork(row)._repr_html_())
         except ValueError:
-            body = "<hr>".join(map(model_text_html, self.determinism.texts(row)))
-        return f"<details>{head}{body}</details>"
+            body = joined(map(model_text_html, self.determinism.texts(row)), Markup("<hr>"))
+        return markup("<details>{}{}</details>", head, body)
 
     def text(self) -> str:
         matrix = self.determinism.matrix().round(3)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.analysis.token_counts import count_tokens
 from toolkit.analysis.tokenizer_lookup import find_tokenizer
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
+from toolkit.display.markup import Markup, joined, markup
 from toolkit.engines import loading
 from toolkit.engines.base import Engine
 from toolkit.errors import EngineError
@@ -24,7 +25,7 @@ from toolkit.widgets.few_shot_html import (
     HIDDEN,
     dropped_text,
     page_html,
-    piece_html,
+    prompt_html,
     prompt_pieces,
     text_rows,
 )
@@ -302,14 +303,14 @@ class Builder(View):
 
     # Static output
 
-    def html(self) -> str:
+    def html(self) -> Markup:
         c = self.content
-        errors = "".join(f'<p style="color:#b3261e">{escaped(e, 2000)}</p>' for e in c["errors"].values())
-        turns = "".join(piece_html(*piece) for piece in prompt_pieces(c))
-        head = f"<b>{c['included']} of {c['total']} examples</b> {escaped(self._choice_text())}{page_html(c)}"
-        tokens = f"<small>{escaped(self._tokens_text())}</small>"
-        below = f"<div>{escaped(self._row_text())}</div>{errors}{turns}{tokens}"
-        return f"<div style='overflow-wrap:anywhere;text-align:left'>{head}{below}</div>"
+        errors = [markup('<p style="color:#b3261e">{}</p>', escaped(e, 2000)) for e in c["errors"].values()]
+        included, choice = f"{c['included']} of {c['total']} examples", escaped(self._choice_text())
+        row, tokens = escaped(self._row_text()), escaped(self._tokens_text())
+        head = markup("<b>{}</b> {}{}<div>{}</div>", included, choice, page_html(c), row)
+        page = joined([head, *errors, prompt_html(c), markup("<small>{}</small>", tokens)])
+        return markup("<div style='overflow-wrap:anywhere;text-align:left'>{}</div>", page)
 
     def text(self) -> str:
         c = self.content

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from toolkit._internal.text import plural
+from toolkit.display.markup import Markup, joined, markup
 from toolkit.widgets.base import escaped, model_text_html
 
 MAX_VALUE = 200
@@ -28,9 +29,14 @@ def prompt_pieces(content: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     return [piece for piece in pieces if piece[1].strip()]
 
 
-def piece_html(label: str, text: str, of_example: bool) -> str:
+def prompt_html(content: Mapping[str, Any]) -> Markup:
+    return joined(_piece_html(*piece) for piece in prompt_pieces(content))
+
+
+def _piece_html(label: str, text: str, of_example: bool) -> Markup:
     style = f"margin:4px 0;padding:2px 8px;border-left:3px solid {'#e69f00' if of_example else '#0072b2'}"
-    return f'<div style="{style}"><small>{escaped(label)}</small>{model_text_html(text)}</div>'
+    content = escaped(label), model_text_html(text)
+    return markup('<div style="{}"><small>{}</small>{}</div>', style, *content)
 
 
 def example_marks(example: Mapping[str, Any]) -> list[str]:
@@ -39,22 +45,26 @@ def example_marks(example: Mapping[str, Any]) -> list[str]:
     return ["✓" if example["included"] else "–", str(example["place"]), position]
 
 
-def page_html(content: Mapping[str, Any]) -> str:
+def page_html(content: Mapping[str, Any]) -> Markup:
     """The examples as an HTML table."""
     if not content["examples"]:
-        return ""
+        return Markup()
     # Set on each cell: notebooks and their pages align text to the right.
-    side = 'style="text-align:left;vertical-align:top"'
-    names = "".join(f"<th {side}>{escaped(name)}</th>" for name in ("", "#", "", *content["columns"]))
-    rows = "".join(
-        f"<tr>{''.join(f'<td {side}>{cell}</td>' for cell in [*example_marks(e), *cells_html(e)])}</tr>"
+    style = "text-align:left;vertical-align:top"
+    columns = ("", "#", "", *content["columns"])
+    names = joined(markup('<th style="{}">{}</th>', style, escaped(name)) for name in columns)
+    rows = joined(
+        markup("<tr>{}</tr>", joined(markup('<td style="{}">{}</td>', style, cell) for cell in cells_html(e)))
         for e in content["examples"]
     )
-    return f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>{escaped(page_note(content))}"
+    table = markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", names, rows)
+    return joined([table, escaped(page_note(content))])
 
 
 def cells_html(example: Mapping[str, Any]) -> list[str]:
-    return [model_text_html(value["text"], MAX_VALUE) for value in example["values"]]
+    """The cells of an example's row."""
+    values = [model_text_html(value["text"], MAX_VALUE) for value in example["values"]]
+    return [*example_marks(example), *values]
 
 
 def text_rows(content: Mapping[str, Any]) -> list[str]:

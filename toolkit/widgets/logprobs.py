@@ -12,7 +12,8 @@ from toolkit.analysis.logprobs import BY, Logprobs
 from toolkit.core.choice import Choice
 from toolkit.display import colored_tokens
 from toolkit.display.html import html_table, scrolling, three_digits
-from toolkit.widgets.base import View, assets, command, escaped, visible
+from toolkit.display.markup import Markup, joined, markup
+from toolkit.widgets.base import View, assets, command, escaped, visible, visible_html
 
 _PAGE = 300
 """Pieces of a text that are sent at once."""
@@ -62,27 +63,25 @@ class LogprobsView(View):
     def pieces(self, number: int, first: int) -> list[dict[str, Any]]:
         return self._texts.pieces(number, first)
 
-    def html(self) -> str:
-        notice = f"<p>{escaped(self._texts.notice)}</p>" if self._texts.notice else ""
+    def html(self) -> Markup:
+        notice = markup("<p>{}</p>", escaped(self._texts.notice)) if self._texts.notice else ""
         summary = self._logprobs.summary().head(colored_tokens.TEXTS)
         numbered = summary.assign(text=range(1, len(summary) + 1))
         texts = scrolling(html_table(three_digits(numbered)))
         mode = f"{self._logprobs.logprobs_mode or 'mode unknown'}; surprisal and entropy in nats, means over tokens"
-        return notice + boxed_html(
-            f"{self._logprobs._repr_html_()}<p>{escaped(mode)}</p>{texts}{self._tokens()}"
-        )
+        tokens = self._logprobs._repr_html_(), markup("<p>{}</p>", escaped(mode)), texts, self._tokens()
+        return joined([notice, boxed_html(joined(tokens))])
 
-    def _tokens(self) -> str:
+    def _tokens(self) -> Markup:
         """The tokens of the first text as a table: what the tooltips of the live view show."""
         import pandas as pd
 
         text = self.content["text"]
         rows = [_row(token) for piece in text["pieces"] for token in piece["tokens"]][:_ROWS]
-        rest = (
-            f"<p>… and {text['tokens'] - len(rows):,} more tokens</p>" if text["tokens"] > len(rows) else ""
-        )
+        hidden = text["tokens"] - len(rows)
+        rest = markup("<p>… and {} more tokens</p>", f"{hidden:,}") if hidden > 0 else ""
         table = scrolling(html_table(three_digits(pd.DataFrame(rows))))
-        return f"<details><summary>tokens of the first text</summary>{table}{rest}</details>"
+        return markup("<details><summary>tokens of the first text</summary>{}{}</details>", table, rest)
 
     def text(self) -> str:
         text = "\n".join(filter(None, [repr(self._logprobs), self._texts.notice]))
@@ -114,10 +113,10 @@ def _candidate_text(candidate: dict[str, Any]) -> str:
     )
 
 
-def boxed_html(html: str) -> str:
+def boxed_html(page: Markup) -> Markup:
     """The HTML of an analysis object, its invisible characters made visible, in a box that its texts cannot leave."""
     style = "overflow-wrap:anywhere;unicode-bidi:isolate"
-    return f'<div style="{style}">{visible(html, len(html))}</div>'
+    return markup('<div style="{}">{}</div>', style, visible_html(page))
 
 
 class Texts:

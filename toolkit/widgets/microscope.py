@@ -13,6 +13,7 @@ from toolkit.analysis.microscope import FOLLOWED, REFUSED, Microscope, Step
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
 from toolkit.core.sampling import NEUTRAL
+from toolkit.display.markup import Markup, joined, markup
 from toolkit.engines.loading import loaded_engine
 from toolkit.widgets.base import View, assets, command, escaped, model_text_html, plain, visible
 
@@ -182,23 +183,30 @@ class MicroscopeView(View):
             "notes": [f"Counted anew from the fork on: {', '.join(restarted)}."] if restarted else [],
         }
 
-    def html(self) -> str:
-        notes = "".join(f"<p><small>{escaped(note)}</small></p>" for note in self._notes())
-        branches = "".join(_fork_html(fork) for fork in self.content["branches"])
+    def html(self) -> Markup:
+        notes = [markup("<p><small>{}</small></p>", escaped(note)) for note in self._notes()]
+        branches = [_fork_html(fork) for fork in self.content["branches"]]
         error = self.content["now"].get("error")
-        step = _table_html(self.displayed_step) if self.displayed_step else f"<p>{escaped(error)}</p>"
-        return f"<div>{self._text_html()}{notes}{step}{branches}</div>"
+        step = (
+            _table_html(self.displayed_step) if self.displayed_step else markup("<p>{}</p>", escaped(error))
+        )
+        return markup("<div>{}</div>", joined([self._text_html(), *notes, step, *branches]))
 
-    def _text_html(self) -> str:
+    def _text_html(self) -> Markup:
         step = self.content["step"] if self.displayed_step is None else self.displayed_step.step
         page = self.tokens(step)
         spans = [
-            f'<span style="{_CURRENT if i == step else _TOKEN}" title="step {i}">{escaped(text)}</span>'
+            markup(
+                '<span style="{}" title="step {}">{}</span>',
+                _CURRENT if i == step else _TOKEN,
+                i,
+                escaped(text),
+            )
             for i, text in enumerate(page["texts"], page["first"])
         ]
         hidden = len(self.microscope) - len(spans)
-        rest = f"<small> … {hidden:,} more tokens</small>" if hidden else ""
-        return f'<div style="{_STRIP}">{"".join(spans)}{rest}</div>'
+        rest = markup("<small> … {} more tokens</small>", f"{hidden:,}") if hidden else ""
+        return markup('<div style="{}">{}{}</div>', _STRIP, joined(spans), rest)
 
     def text(self) -> str:
         if self.displayed_step is None:
@@ -324,54 +332,63 @@ def _percent_range(low: float, high: float) -> str:
     return "0 %" if high == 0 else f"{_range_text(100 * low, 100 * high)} %"
 
 
-def _bar(low: float, high: float, solid: str, light: str) -> str:
+def _bar(low: float, high: float, solid: str, light: str) -> Markup:
     """A bar from 0 to 1: solid up to the lower bound, light from there to the upper one."""
     ends = round(_BAR_WIDTH * low), round(_BAR_WIDTH * high)
     parts = ((ends[0], solid), (ends[1] - ends[0], light))
-    spans = "".join(
-        f'<span style="{_PART};width:{w}px;background:{colour}"></span>' for w, colour in parts if w
-    )
-    return f'<span style="{_TRACK}">{spans}</span>'
+    part = '<span style="{};width:{}px;background:{}"></span>'
+    spans = joined(markup(part, _PART, width, colour) for width, colour in parts if width)
+    return markup('<span style="{}">{}</span>', _TRACK, spans)
 
 
-def _table_html(step: Step) -> str:
+def _table_html(step: Step) -> Markup:
     content = _step_content(step)
     settings = ", ".join(f"{name}={getattr(step.settings, name):g}" for name in SETTINGS)
     entropy, candidates = content["entropy"], content["candidates"]
-    head = "".join(
-        f'<th style="{_CELL}">{name}</th>' for name in ("token", "before", "", "after", "", "fate")
-    )
-    return (
-        f"<p>Step {step.step}, {escaped(settings)}. Entropy {_range_text(*entropy[0])} nats before, "
+    names = ("token", "before", "", "after", "", "fate")
+    head = joined(markup('<th style="{}">{}</th>', _CELL, name) for name in names)
+    summary = (
+        f"Step {step.step}, {visible(settings)}. Entropy {_range_text(*entropy[0])} nats before, "
         f"{_range_text(*entropy[1])} after; effective candidates {_range_text(*candidates[0])} before, "
-        f"{_range_text(*candidates[1])} after.</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_row_html, content['rows']))}</tbody></table>"
+        f"{_range_text(*candidates[1])} after."
+    )
+    return markup(
+        "<p>{}</p><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>"
         "<p><small>Bars from 0 to 100 %: solid is sure, light may be more. Bold: the token that was drawn.</small>"
-        "</p>"
+        "</p>",
+        summary,
+        head,
+        joined(map(_row_html, content["rows"])),
     )
 
 
-def _row_html(row: Mapping[str, Any]) -> str:
-    text = f"<del>{escaped(row['text'])}</del>" if row["fate"] == "cut" else escaped(row["text"])
+def _row_html(row: Mapping[str, Any]) -> Markup:
+    text = markup("<del>{}</del>" if row["fate"] == "cut" else "{}", escaped(row["text"]))
     before, low, high = row["before"], row["low"], row["high"]
     cells = (
-        f"<code>{f'<b>{text}</b>' if row.get('drawn') else text}</code>",
+        markup("<code><b>{}</b></code>" if row.get("drawn") else "<code>{}</code>", text),
         _bar(before, before, "rgba(128,128,128,0.7)", ""),
         _percent_range(before, before),
         _bar(low, high, "#0072b2", "rgba(86,180,233,0.5)"),
         _percent_range(low, high),
         escaped(row["explanation"]),
     )
-    return "<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>"
+    return markup("<tr>{}</tr>", joined(markup('<td style="{}">{}</td>', _CELL, cell) for cell in cells))
 
 
-def _fork_html(fork: Mapping[str, Any]) -> str:
-    sides = "".join(
-        f'<td style="text-align:left;vertical-align:top;white-space:normal;width:50%"><b>{escaped(side["name"])}</b>'
-        f"<br><code><b>{escaped(side['token'])}</b></code>{model_text_html(side['rest'])}</td>"
+def _fork_html(fork: Mapping[str, Any]) -> Markup:
+    side_cell = (
+        '<td style="text-align:left;vertical-align:top;white-space:normal;width:50%"><b>{}</b>'
+        "<br><code><b>{}</b></code>{}</td>"
+    )
+    sides = joined(
+        markup(side_cell, escaped(side["name"]), escaped(side["token"]), model_text_html(side["rest"]))
         for side in fork["sides"]
     )
-    return (
-        f"<p>Branch at step {fork['step']}: {escaped(fork['summary'])}</p>"
-        f'<table style="width:100%;table-layout:fixed"><tbody><tr>{sides}</tr></tbody></table>'
+    return markup(
+        "<p>Branch at step {}: {}</p>"
+        '<table style="width:100%;table-layout:fixed"><tbody><tr>{}</tr></tbody></table>',
+        fork["step"],
+        escaped(fork["summary"]),
+        sides,
     )

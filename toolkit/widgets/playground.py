@@ -13,6 +13,7 @@ from toolkit._internal.text import dollars, plural
 from toolkit.analysis.token_counts import Count, count_tokens
 from toolkit.core.completion import Completion
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS, Sampling
+from toolkit.display.markup import Markup, joined, markup
 from toolkit.engines.base import Engine
 from toolkit.engines.loading import load
 from toolkit.errors import EngineError, ModelError
@@ -322,24 +323,26 @@ class Playground(View):
 
     # Static output
 
-    def html(self) -> str:
-        head = f"<b>Playground</b> <small>{escaped(self._model)}</small>"
+    def html(self) -> Markup:
+        head = markup("<b>Playground</b> <small>{}</small>", escaped(self._model))
         turns = _messages_html(self.content["draft"]["messages"])
-        draft = (
-            "" if self._replies else f"{turns}<small>{escaped(settings_text(self._initial_settings))}</small>"
-        )
-        replies = "".join(map(self._reply_html, self._replies))
-        return f"<div style='overflow-wrap:anywhere'>{head}{draft}{replies}</div>"
+        draft = markup("{}<small>{}</small>", turns, escaped(settings_text(self._initial_settings)))
+        replies = [self._reply_html(reply) for reply in self._replies]
+        return markup("<div style='overflow-wrap:anywhere'>{}</div>", joined([head, *(replies or [draft])]))
 
-    def _reply_html(self, reply: Reply) -> str:
+    def _reply_html(self, reply: Reply) -> Markup:
         content = self._reply_content(reply)
-        facts = " · ".join(f"{escaped(name)} <b>{escaped(value)}</b>" for name, value in _facts(content))
-        texts = "".join(map(model_text_html, reply.texts))
-        error = f'<p style="color:#b3261e">{escaped(reply.error, 2000)}</p>' if reply.error else ""
+        facts = joined(
+            (markup("{} <b>{}</b>", escaped(name), escaped(value)) for name, value in _facts(content)), " · "
+        )
+        texts = joined(map(model_text_html, reply.texts))
+        error = markup('<p style="color:#b3261e">{}</p>', escaped(reply.error, 2000)) if reply.error else ""
         messages = _messages_html([self._drafts.message(turn) for turn in reply.request.messages or ()])
-        head = f"<b>#{reply.number}</b> {reply.state} <small>{escaped(content['settings'])}</small>"
-        answer = f'<div style="{_BOX}#009e73">{texts}{error}</div>'
-        return f'<div style="margin:10px 0">{head}{messages}{answer}<small>{facts}</small></div>'
+        settings = escaped(content["settings"])
+        head = markup("<b>#{}</b> {} <small>{}</small>", reply.number, reply.state, settings)
+        answer = markup('<div style="{}#009e73">{}{}</div>', _BOX, texts, error)
+        parts = joined([head, messages, answer])
+        return markup('<div style="margin:10px 0">{}<small>{}</small></div>', parts, facts)
 
     def text(self) -> str:
         head = f"Playground on {self._model}, {plural(len(self._replies), 'answer')}"
@@ -377,6 +380,8 @@ def _message_text(role: str, text: str) -> str:
     return f"{role}: {visible(text, MAX_TEXT)}"
 
 
-def _messages_html(turns: Sequence[Draft]) -> str:
-    rows = (f"<small>{escaped(turn['role'])}</small>{model_text_html(turn['text'])}" for turn in turns)
-    return f'<div style="{_BOX}#0072b2">{"".join(rows)}</div>'
+def _messages_html(turns: Sequence[Draft]) -> Markup:
+    rows = (
+        markup("<small>{}</small>{}", escaped(turn["role"]), model_text_html(turn["text"])) for turn in turns
+    )
+    return markup('<div style="{}#0072b2">{}</div>', _BOX, joined(rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit.analysis.tokens import Tokens
+from toolkit.display.markup import Markup, joined, markup
 from toolkit.widgets.base import View, assets, command, escaped, plain, visible
 from toolkit.widgets.logprobs import boxed_html
 
@@ -106,17 +107,18 @@ class TokensView(View):
         shared = f"{self._same[number].sum():,} of them are the other's too, the rest is dotted"
         return f"{difference}; {shared}" if number else shared
 
-    def html(self) -> str:
-        cell = "vertical-align:top;text-align:left;padding:0 1em 0 0;white-space:normal"
-        cells = "".join(f'<td style="{cell}">{self._side_html(i)}</td>' for i in range(len(self._sides)))
-        return f'<table style="width:100%;table-layout:fixed"><tr>{cells}</tr></table>'
+    def html(self) -> Markup:
+        style = "vertical-align:top;text-align:left;padding:0 1em 0 0;white-space:normal"
+        sides = map(self._side_html, range(len(self._sides)))
+        cells = joined(markup('<td style="{}">{}</td>', style, side) for side in sides)
+        return markup('<table style="width:100%;table-layout:fixed"><tr>{}</tr></table>', cells)
 
-    def _side_html(self, number: int) -> str:
+    def _side_html(self, number: int) -> Markup:
         side, comparison = self._sides[number], self._comparison(number)
         html = side.beside(self._sides[1 - number]) if comparison else side._repr_html_()
         # The HTML has the counts of tokens and characters already.
         note = "; ".join(filter(None, [", ".join(side.counts()[2:]), comparison]))
-        return f"{boxed_html(html)}<small>{escaped(note)}</small>"
+        return markup("{}<small>{}</small>", boxed_html(html), escaped(note))
 
     def text(self) -> str:
         text = "\n\n".join(map(self._side_text, range(len(self._sides))))

@@ -50,6 +50,7 @@ from toolkit.analysis.determinism.tables import (
     system_summary,
 )
 from toolkit.analysis.fork import Fork
+from toolkit.display.markup import Markup
 from toolkit.display.plots.determinism import plot_determinism
 from toolkit.display.plots.style import PALETTE
 from toolkit.store.store import Store
@@ -385,7 +386,7 @@ class Determinism:
     def __repr__(self) -> str:
         return "\n".join(self.sentences())
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         prompts = [self._fork_table.prompt(r.request) for _, r, *_ in self._fork_table.pairs[:FORKS_SHOWN]]
         table = self.within.reset_index()[
             [n for n in (self.across, *SYSTEM_COLUMNS) if n in (self.across, *self.within)]

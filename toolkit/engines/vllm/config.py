@@ -15,12 +15,12 @@ from toolkit import models
 from toolkit._internal.files import toolkit_home, write_atomically
 from toolkit._internal.hashing import digest
 from toolkit._internal.jsonable import name_or_text, to_plain
+from toolkit._internal.secrets import is_secret, secrets_of, without_secrets
 from toolkit._internal.validation import unknown
 from toolkit.core.fingerprint import COMPONENTS, Fingerprint, leaves
 from toolkit.engines.vllm.engine_args import (
     NEUTRAL_ARGUMENTS,
     RESOLVED_ARGUMENTS,
-    SECRET_ARGUMENTS,
     STRUCTURED_OUTPUTS,
     cpu_defaults,
     engine_arguments,
@@ -36,12 +36,12 @@ _RECORD_VERSION = 2
 
 @dataclass(frozen=True, eq=False)
 class Spec:
-    """A model, the arguments of its engine, and the machine."""
+    """A model, the arguments of its engine, and the machine. The repr hides tokens, passwords and keys."""
 
     model: str
     path: str
     """The model's folder or hub id, as vLLM takes it."""
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(repr=False)
     """All engine arguments that are set, this package's defaults included."""
     environment: Mapping[str, str] = field(default_factory=lambda: numeric_environment())
     """Environment variables that change numbers, read before vLLM loads, which sets others."""
@@ -101,7 +101,7 @@ class Spec:
     def options(self) -> dict[str, Any]:
         """The set arguments that change outputs and that no other component records, by dotted name."""
         recorded = RESOLVED_ARGUMENTS | NEUTRAL_ARGUMENTS
-        values = leaves(to_plain(self.arguments, name_or_text))
+        values = leaves(without_secrets(to_plain(self.arguments, name_or_text)))
         return {
             name: value
             for name, value in values
@@ -111,11 +111,13 @@ class Spec:
     @property
     def arguments_without_secrets(self) -> dict[str, Any]:
         """The arguments as plain data, for the record, without secrets."""
-        return {
-            name: to_plain(value, name_or_text)
-            for name, value in self.arguments.items()
-            if name not in SECRET_ARGUMENTS
-        }
+        plain = {name: to_plain(value, name_or_text) for name, value in self.arguments.items()}
+        return {name: value for name, value in without_secrets(plain).items() if not is_secret(name)}
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The secrets among the arguments."""
+        return frozenset(secrets_of(self.arguments))
 
     @property
     def _cache_file(self) -> Path:

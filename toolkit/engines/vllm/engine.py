@@ -23,7 +23,7 @@ from toolkit.engines.vllm.sampling_params import check_grammar
 from toolkit.errors import EngineError, RequestError
 from toolkit.prompts.messages import Message
 from toolkit.prompts.prompt import Rendered
-from toolkit.structured.response_format import ResponseFormat
+from toolkit.structured.response_format import ResponseFormat, check_enforceable
 from toolkit.tokenizers.huggingface import Tokenizer
 
 T = TypeVar("T")
@@ -191,6 +191,7 @@ class VLLMEngine(Engine):
         """Raises ValueError, with the response format's name, when the grammar backend cannot enforce it."""
         if response_format is None:
             return
+        check_enforceable(response_format)
         if response_format not in self._grammar_errors:
             try:
                 self.call(lambda llm: check_grammar(llm, response_format))

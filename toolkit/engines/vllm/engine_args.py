@@ -43,7 +43,6 @@ NEUTRAL_ARGUMENTS = frozenset((
     "data_parallel_address", "data_parallel_rpc_port",
 ))  # fmt: skip
 """Engine arguments that change no output: memory sizes, paths, logs. Any that is not listed counts."""
-SECRET_ARGUMENTS = ("hf_token",)
 STRUCTURED_OUTPUTS = {"structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True}}
 """How completions are constrained to a schema. llguidance enforces what it accepts and refuses the rest; with vLLM's
 "auto" the first request decides which backend runs for all later ones, and xgrammar drops `not`, `if`, overlapping

@@ -28,6 +28,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from toolkit._internal.secrets import redact
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.display.progress import status
@@ -35,6 +36,7 @@ from toolkit.engines.vllm.config import Spec
 from toolkit.engines.vllm.environment import track_env_changes
 from toolkit.engines.vllm.fingerprint import engine_fingerprint
 from toolkit.engines.vllm.hardware import device
+from toolkit.engines.vllm.logs import keep_out_of_log
 from toolkit.engines.vllm.sampling_params import vllm_sampling_params
 from toolkit.errors import EngineError
 
@@ -191,7 +193,7 @@ class EngineThread:
             self._step_loop()
         except BaseException as error:  # noqa: BLE001  # whatever ends vLLM must reach those who wait
             doing = "died" if self._ready.is_set() else "did not start"
-            self._fail(f"vLLM {doing}: {type(error).__name__}: {error}")
+            self._fail(redact(f"vLLM {doing}: {type(error).__name__}: {error}", self.spec.secrets))
         finally:
             self._ready.set()
             self._unload()
@@ -306,6 +308,7 @@ def _create_llm(spec: Spec) -> Any:
     # Without a seed of its own a request is sampled anew, in every process: vLLM's fixed engine seed would
     # give a run that is extended later the same "random" texts again.
     arguments = {"seed": secrets.randbits(31), "disable_log_stats": False, "use_tqdm_on_load": False}
+    keep_out_of_log(spec.secrets)
     try:
         with track_env_changes():
             from vllm import LLM

@@ -6,14 +6,18 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 from toolkit._internal.files import oldest_first, toolkit_home
+from toolkit._internal.secrets import redact
 from toolkit.engines.vllm.environment import THREADS, track_env_changes
 from toolkit.engines.vllm.hardware import device
 from toolkit.engines.vllm.plugin import MARK
 
 _LOGS_KEPT = 20
+_secrets: set[str] = set()
+"""Kept out of the log, which begins with the engine's arguments."""
 
 
 def prepare_process() -> Path:
@@ -41,6 +45,18 @@ def prepare_process() -> Path:
     return log
 
 
+def keep_out_of_log(secrets: Iterable[str]) -> None:
+    """From now on vLLM's log has `***` in place of these."""
+    _secrets.update(secrets)
+
+
+class SecretFormatter(logging.Formatter):
+    """A formatter of log lines and tracebacks that leaves out secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record), _secrets)
+
+
 def _log_file() -> Path:
     """vLLM's log of this process; deletes the oldest logs of processes that have ended."""
     folder = toolkit_home() / "logs"
@@ -57,7 +73,12 @@ def _log_config(log: Path) -> Path:
     config = {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+        "formatters": {
+            "plain": {
+                "()": f"{__name__}.{SecretFormatter.__name__}",
+                "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+            }
+        },
         "handlers": {"file": handler},
         "loggers": {"vllm": {"handlers": ["file"], "level": "INFO", "propagate": False}},
     }

@@ -16,6 +16,8 @@ from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.engines.vllm.engine_thread import PreparedRequest
 from toolkit.engines.vllm.tool_calls import parse_calls
+from toolkit.structured.response_format import ResponseFormat
+from toolkit.structured.time_limit import TIME_LIMIT, OutOfTime
 from toolkit.structured.tools import required_calls
 from toolkit.tokenizers.huggingface import Tokenizer
 
@@ -40,11 +42,13 @@ class OutputReader:
         if any(part.finish_reason == "error" for part in output.outputs):
             tokens = sum(len(part.token_ids) for part in output.outputs)
             usage = Usage(len(prepared.token_ids), tokens, output.num_cached_tokens or 0)
-            return self.failure(request, ValueError(_NO_TOKEN_ALLOWED), prepared.position, usage)
+            error = ValueError(self._no_token_reason(request.constraint))
+            return self.failure(request, error, prepared.position, usage)
         prompt_choice, prefix = self._prompt_and_prefix(prepared, output)
         prompt_text = prompt_choice.text if prompt_choice and request.echo else ""
         parsed = (self._choice(part, prefix, prompt_text, prepared) for part in output.outputs)
-        choices = tuple(self._with_tool_calls(request, choice) for choice in parsed)
+        notes = {**request.notes, **self._tokenizer.notes(request)}
+        choices = tuple(self._with_tool_calls(request, choice, notes) for choice in parsed)
         mode = request.logprobs_mode(self._logprobs_mode)
         tokens = sum(len(c.token_ids) - c.prefix_tokens for c in choices)
         stats = output.metrics
@@ -64,7 +68,18 @@ class OutputReader:
             ),
             position=prepared.position,
             prompt=prompt_choice,
-            notes={**request.notes, **self._tokenizer.notes(request)},
+            notes=notes,
+        )
+
+    def _no_token_reason(self, constraint: ResponseFormat | None) -> str:
+        """Why no token was allowed: a grammar's text cannot contain a special token, though its name is text."""
+        value = constraint.value if constraint else ""
+        names = [repr(name) for name in self._tokenizer.special_tokens if name in value]
+        if not names:
+            return _NO_TOKEN_ALLOWED
+        return (
+            f"the response_format has {', '.join(names)}, the name of a special token of this model, which a "
+            "constrained answer cannot contain: write the choice, value or pattern differently"
         )
 
     @property
@@ -86,14 +101,19 @@ class OutputReader:
             **{name: array[:end] for name, array in arrays.items()},
         )
 
-    def _with_tool_calls(self, request: Request, choice: Choice) -> Choice:
-        """The choice with the tool calls parsed from its text."""
+    def _with_tool_calls(self, request: Request, choice: Choice, notes: dict[str, Any]) -> Choice:
+        """The choice with the tool calls parsed from its text; a note if they could not be."""
         if not request.tools or request.tool_choice == "none":
             return choice
         if request.tool_choice == "auto":
-            calls, text = parse_calls(
-                self._tokenizer.hf, self._tokenizer.tool_format, choice.text, request.tools
-            )
+            tokenizer = self._tokenizer
+            try:
+                calls, text = parse_calls(tokenizer.hf, tokenizer.tool_format, choice.text, request.tools)
+            except OutOfTime:
+                notes["tool calls"] = (
+                    f"not looked for: vLLM's parser took more than {TIME_LIMIT:g} s of computing"
+                )
+                return choice
         else:
             # Required calls are the whole text; a truncated one is none.
             required = (
