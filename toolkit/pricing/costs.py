@@ -95,7 +95,7 @@ def costs(
 ) -> Costs:
     """See `Results.costs`. table: the rows of results, with `own` (whether a run of its sweep generated it) and,
     where known, `valid` and `correct`; ran: all completions of these engines (`engine_completions`); failures: failed
-    attempts, by sweep and completion, with their tokens; None when not known."""
+    attempts, by sweep and completion, with their tokens, and lost ones; None when not known."""
     import pandas as pd
 
     timed = _with_machine_seconds(ran)
@@ -110,6 +110,9 @@ def costs(
     rows = {value: cost_row(part, completions[value]) for value, part in parts.items()}
     together = _completions_of(table, timed)
     total = cost_row(table, together)
+    if "lost_attempts" in total and failures is not None:
+        of_no_row = failures[(failures["pending"] > 0) & failures["sweep"].isin(table["sweep"])]
+        total["lost_attempts"] += int(of_no_row["lost"].sum())
     frame = pd.DataFrame([total, *rows.values()])[1:]  # a table without rows has all columns too
     frame.index = (
         pd.MultiIndex.from_tuples(rows, names=by)
@@ -159,6 +162,7 @@ def _cost_row(
         "tokens_per_second": once["completion_tokens"].sum() / seconds if seconds else np.nan,
         "cut": len(done[done["finish_reason"] == "length"].drop_duplicates(COMPLETION_KEY)),
         "failed_attempts": np.nan if failed is None else int(failed["attempts"].sum()),
+        **_lost(failures, failed),
         **_kwh(once, price),
     }
     if price is not None:
@@ -166,6 +170,13 @@ def _cost_row(
         columns |= _cost_per(columns["cost"] + np.nan_to_num(columns["spent_on_failures"]), len(once), done)
     columns |= {name: float(done[name].astype(float).mean()) for name in _QUALITIES if name in part}
     return {**columns, **{name: float(priced(once, offer).sum()) for name, offer in at.items()}}
+
+
+def _lost(failures: pd.DataFrame | None, failed: pd.DataFrame | None) -> dict[str, int]:
+    """The lost attempts among some failures; empty where there is none among all."""
+    if failures is None or failed is None or not failures["lost"].any():
+        return {}
+    return {"lost_attempts": int(failed["lost"].sum())}
 
 
 def _with_machine_seconds(ran: pd.DataFrame) -> pd.DataFrame:
@@ -216,7 +227,9 @@ def _money(
         "cost": float(each.sum()),
         "spent": float((each * generated).sum()),
         "saved": float((each * (1 - generated)).sum()),
-        "spent_on_failures": np.nan if failed is None else float(priced(failed, price).sum()),
+        "spent_on_failures": np.nan
+        if failed is None
+        else float(priced(failed[failed["attempts"] > 0], price).sum()),
     }
 
 
@@ -303,7 +316,21 @@ class Costs:
         if not is_missing(total["failed_attempts"]):
             paid = f" (US$ {total['spent_on_failures']:.4g})" if "spent_on_failures" in total else ""
             lost.append(f"{plural(total['failed_attempts'], 'failed attempt')}{paid}")
-        return [*sentences, f"Lost: {', '.join(lost)}.", *self._pareto_sentences()]
+        return [
+            *sentences,
+            f"Lost: {', '.join(lost)}.",
+            *self._unknown_sentences(),
+            *self._pareto_sentences(),
+        ]
+
+    def _unknown_sentences(self) -> list[str]:
+        if not self.total.get("lost_attempts"):
+            return []
+        requests = plural(self.total["lost_attempts"], "request")
+        return [
+            f"Not known, and in no sum: what {requests} at most had spent when the runs that asked them were killed "
+            "or interrupted."
+        ]
 
     def _pareto_sentences(self) -> list[str]:
         front = self.front()

@@ -11,6 +11,7 @@ import numpy as np
 
 from toolkit.core.completion import Completion
 from toolkit.core.sampling import FIELDS
+from toolkit.errors import StoreError
 from toolkit.prompts.messages import plain_text
 from toolkit.prompts.selectors import FEW_SHOT_AXES
 from toolkit.store.rows import PLACE
@@ -82,6 +83,16 @@ def completions_table(store: Store, sweep: str | None, fingerprint: str | None) 
     return with_integer_dtypes(
         joined.reindex(columns=[*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *PROMPT_COLUMNS, *_KEYS])
     )
+
+
+def readable_table(store: Store, sweep: str | None, fingerprint: str | None) -> pd.DataFrame:
+    """The table of `completions_table`; of a damaged store, of what can be read in it."""
+    try:
+        return completions_table(store, sweep, fingerprint)
+    except (KeyError, ValueError, StoreError):
+        if not store.find_damage():
+            raise
+        return completions_table(store, sweep, fingerprint)
 
 
 def with_grades(table: pd.DataFrame, store: Store) -> pd.DataFrame:
