@@ -207,6 +207,7 @@ class ServerEngine(Engine):
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         self._probe_once()
+        made: dict[int, Completion] = {}
         done: queue.SimpleQueue[Future[Completion]] = queue.SimpleQueue()
         open_: set[Future[Completion]] = set()
         source, has_more = enumerate(requests), True
@@ -216,21 +217,25 @@ class ServerEngine(Engine):
                 # What is finished goes out before the next request is made, which may take its time.
                 while has_more and failure is None and len(open_) < self._max_open and done.empty():
                     try:
-                        has_more = self._open_next(source, open_, done)
+                        has_more = self._open_next(source, open_, done, made)
                     except Exception as error:  # noqa: BLE001  # the caller's own, too: what is open ends first
                         failure = error
                 if not open_:
                     break
                 future = done.get()
                 open_.remove(future)
-                try:
-                    completion = future.result()
-                except (EngineError, CancelledError) as error:
-                    # Nothing more is sent, but what is finished already is yielded.
-                    failure = failure or (error if isinstance(error, EngineError) else closed_error())
-                    _cancel(open_)
-                    continue
+                completion = future.result()
+                # No call from here to the yield: Python would look for an interrupt there, after which the completion
+                # would be in neither place.
+                del made[completion.position or 0]
                 yield completion
+        except (EngineError, CancelledError, KeyboardInterrupt) as error:
+            # Nothing more is sent, but what is finished already is yielded.
+            _cancel(open_)
+            with contextlib.suppress(EngineError):
+                self._client.wait(asyncio.sleep(0))  # the loop is now in the middle of none of them
+            yield from [made.pop(position) for position in sorted(made)]
+            raise failure or (closed_error() if isinstance(error, CancelledError) else error) from None
         finally:
             _cancel(open_)
         if failure is not None:
@@ -241,15 +246,22 @@ class ServerEngine(Engine):
         source: Iterator[tuple[int, Request]],
         open_: set[Future[Completion]],
         done: queue.SimpleQueue[Future[Completion]],
+        made: dict[int, Completion],
     ) -> bool:
-        """Sends the next request; False when there is none."""
+        """Sends the next request, whose completion will be in `made`; False when there is none."""
         item = next(source, None)
         if item is None:
             return False
-        future = self._client.start(self._complete(*item))
+        future = self._client.start(self._complete_into(made, *item))
         open_.add(future)
         future.add_done_callback(done.put)
         return True
+
+    async def _complete_into(
+        self, made: dict[int, Completion], position: int, request: Request
+    ) -> Completion:
+        made[position] = completion = await self._complete(position, request)
+        return completion
 
     @property
     def _max_open(self) -> int:
