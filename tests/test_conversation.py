@@ -1,10 +1,15 @@
 import json
+import os
+from types import SimpleNamespace
 
 import pytest
 
 import toolkit as tk
+from toolkit.chat.conversation import Exchange
 from toolkit.core.completion import Usage
 
+TINY = SimpleNamespace(model="m")
+"""Stands for an engine that nobody asks."""
 OPTIONS = {"temperature": 0, "max_tokens": 6}
 
 
@@ -144,3 +149,40 @@ def test_a_conversation_shows_itself_escaped(engine):
 def test_bad_options_are_refused(engine, options, error, message):
     with pytest.raises(error, match=message):
         tk.Conversation(engine, **options)
+
+
+def spoken(answer):
+    talk = tk.Conversation(TINY, "Be brief.")
+    said = {"role": "user", "content": "Hé?"}
+    talk._exchanges = (Exchange(said, answer, "stop", Usage(3, 2), "fp_0"),)
+    return talk
+
+
+def test_a_conversation_is_saved_whole_into_a_new_folder_or_not_at_all(tmp_path):
+    path = spoken("Oui, é.").save(tmp_path / "new" / "talk.json")
+    again = tk.Conversation.load(TINY, path)
+    assert (again.messages, again.usage) == (spoken("Oui, é.").messages, Usage(3, 2))
+    before = path.read_bytes()
+    with pytest.raises(
+        ValueError, match=r"talk\.json: nothing was written, since the text cannot be encoded"
+    ):
+        spoken("half \ud83d").save(path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == ["talk.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"talk\.json is no conversation that was saved here"),
+        ("[]", r"talk\.json is no conversation that was saved here"),
+        ("null", r"talk\.json is no conversation that was saved here"),
+        ('{"before": []}', r"talk\.json is no conversation that was saved here: KeyError\('strategy'\)"),
+        ("{}é", r"talk\.json is not UTF-8 text \(byte 0xe9 at 2\): save it as UTF-8"),
+    ],
+)
+def test_another_file_is_named(tmp_path, content, message):
+    path = tmp_path / "talk.json"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(ValueError, match=message):
+        tk.Conversation.load(TINY, path)

@@ -9,8 +9,9 @@ import toolkit as tk
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Usage
 from toolkit.core.fingerprint import Fingerprint
-from toolkit.pricing.costs import cost_per_row, pareto, priced
+from toolkit.pricing.costs import cost_per_row, priced
 from toolkit.pricing.machine_time import machine_seconds, per_completion
+from toolkit.pricing.pareto import pareto
 from toolkit.pricing.prices import LocalPrice, ModelPrice, Tier, model_price
 from toolkit.store.rows import Cell, StoredCompletion
 from toolkit.store.store import Store

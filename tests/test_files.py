@@ -3,7 +3,19 @@
 import os
 import threading
 
-from toolkit._internal.files import create_private, data_folder, oldest_first, toolkit_home, write_atomically
+import pytest
+
+from toolkit._internal.files import (
+    create_private,
+    data_folder,
+    delete_unused,
+    oldest_first,
+    read_cache,
+    read_text,
+    toolkit_home,
+    whole_file,
+    write_atomically,
+)
 
 
 def test_home_follows_the_environment(monkeypatch, tmp_path):
@@ -50,3 +62,110 @@ def test_a_private_file_is_its_owners_and_stays_what_it_was(tmp_path):
     (tmp_path / "log").write_text("old")
     create_private(tmp_path / "log")
     assert (tmp_path / "log").read_text() == "old"
+
+
+def test_the_folders_of_a_file_are_made_and_a_path_may_begin_with_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert write_atomically("~/new/folder/a.txt", "é") == tmp_path / "new" / "folder" / "a.txt"
+    assert (tmp_path / "new" / "folder" / "a.txt").read_bytes() == "é".encode()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file: write_atomically(file, "half \ud83d"),
+        lambda file: _interrupted(file, KeyboardInterrupt),
+        lambda file: _interrupted(file, OSError(28, "No space left on device")),
+    ],
+    ids=["not to be encoded", "interrupted", "disk full"],
+)
+@pytest.mark.parametrize("before", [None, "as it was"])
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, write, before):
+    file = tmp_path / "a.json"
+    if before is not None:
+        file.write_text(before)
+    with pytest.raises((ValueError, KeyboardInterrupt, OSError)) as caught:
+        write(file)
+    assert str(file) in str(caught.value) or caught.type is KeyboardInterrupt
+    assert os.listdir(tmp_path) == ([] if before is None else ["a.json"])
+    assert before is None or file.read_text() == before
+
+
+def _interrupted(file, error):
+    with whole_file(file) as draft:
+        draft.write_text("the first half")
+        raise error
+
+
+def test_half_of_a_surrogate_pair_is_named_with_its_file_and_place(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.txt: nothing was written, .*'\\ud83d' at character 5 is half"):
+        write_atomically(tmp_path / "a.txt", "half \ud83d")
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        (lambda folder: folder, IsADirectoryError, "is a folder: name a file in it"),
+        (lambda folder: folder / "file" / "a.txt", OSError, r"a\.txt"),
+        (lambda folder: folder / ("x" * 300), OSError, "xxx"),
+    ],
+)
+def test_errors_of_writing_name_the_file_and_not_its_draft(tmp_path, path, error, message):
+    (tmp_path / "file").touch()
+    with pytest.raises(error, match=message) as caught:
+        write_atomically(path(tmp_path), "text")
+    assert "draft" not in str(caught.value)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_links_pipes_and_permissions_stay(tmp_path):
+    file, link, pipe = (tmp_path / name for name in ("file", "link", "pipe"))
+    file.write_text("old")
+    file.chmod(0o640)
+    link.symlink_to(file)
+    write_atomically(link, "new")
+    assert link.is_symlink()
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", 0o640)
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    read = []
+    reader.start()
+    write_atomically(pipe, "through the pipe")
+    reader.join(10)
+    assert read == ["through the pipe"]
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [(b"a\xc3\xa9", "aé"), (b"\xef\xbb\xbfa", "a"), (b"", "")],
+)
+def test_text_is_utf_8_with_or_without_a_mark(tmp_path, data, text):
+    file = tmp_path / "a.txt"
+    file.write_bytes(data)
+    assert read_text(file) == text
+
+
+def test_another_encoding_is_named_with_its_file(tmp_path):
+    file = tmp_path / "latin.yaml"
+    file.write_bytes("template: café".encode("latin-1"))
+    with pytest.raises(
+        ValueError, match=r"latin\.yaml is not UTF-8 text \(byte 0xe9 at 13\): save it as UTF-8"
+    ):
+        read_text(file)
+
+
+@pytest.mark.parametrize("data", [b"", b'"abc', b"\xff", None])
+def test_a_cache_that_cannot_be_read_is_none(tmp_path, data):
+    file = tmp_path / "a.json"
+    if data is not None:
+        file.write_bytes(data)
+    assert read_cache(file) is None
+
+
+def test_what_changed_today_is_not_deleted(tmp_path):
+    new, old = tmp_path / "new", tmp_path / "old"
+    new.touch(), old.touch()
+    os.utime(old, (0, 0))
+    for file in (new, old, tmp_path / "gone"):
+        delete_unused(file)
+    assert os.listdir(tmp_path) == ["new"]

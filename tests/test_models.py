@@ -43,6 +43,17 @@ def test_weights_hash_follows_the_bytes(monkeypatch, tmp_path):
     assert models.weights_hash(tmp_path) != first
 
 
+@pytest.mark.parametrize("content", ["", '"abc', "[1]", "\x00"])
+def test_a_hash_that_was_cut_short_is_made_again(monkeypatch, tmp_path, content):
+    monkeypatch.setenv("TOOLKIT_HOME", str(tmp_path / "home"))
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    first = models.weights_hash(tmp_path)
+    (cache,) = (tmp_path / "home" / "hashes").iterdir()
+    cache.write_text(content)
+    assert models.weights_hash(tmp_path) == first
+    assert cache.read_text() == f'"{first}"'
+
+
 FETCH = "from toolkit import models; print(models.path())"
 
 

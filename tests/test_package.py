@@ -1,6 +1,7 @@
 """The house itself: import budget, public names, what the README promises. `make lint` sees that imports go down."""
 
 import ast
+import importlib
 import json
 import os
 import subprocess
@@ -139,6 +140,14 @@ def test_a_module_does_not_take_the_place_of_a_public_name():
         "print(tk.results.__name__, tk.serve.__name__)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "results serve\n"
+
+
+def test_a_folder_that_names_its_modules_names_all():
+    for file in (ROOT / "toolkit").rglob("__init__.py"):
+        folder = importlib.import_module(".".join(file.parent.relative_to(ROOT).parts))
+        names = set(getattr(folder, "__all__", ()))
+        modules = {path.stem for path in file.parent.glob("*.py")} - {"__init__"}
+        assert not names & modules or modules <= names, file
 
 
 def test_every_folder_is_in_the_wheel():

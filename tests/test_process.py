@@ -1,11 +1,13 @@
+import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from toolkit.engines.vllm import environment
 from toolkit.engines.vllm.environment import THREADS, original_env, track_env_changes
-from toolkit.engines.vllm.logs import prepare_process
+from toolkit.engines.vllm.logs import _log_config, prepare_process
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +130,30 @@ def test_logs_of_processes_that_run_are_kept_however_old(logs):
     kept = [os.getppid(), *range(beyond + 10, beyond + 30)]
     names = {f"vllm-{pid}.{suffix}" for pid in kept for suffix in ("log", "json")}
     assert {p.name for p in logs.iterdir()} == names | {f"vllm-{os.getpid()}.json"}
+
+
+def test_logs_of_today_are_kept_since_another_container_may_be_writing_them(logs):
+    beyond = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
+    for pid in range(beyond, beyond + 30):
+        (logs / f"vllm-{pid}.log").touch()
+        (logs / f"vllm-{pid}.json").touch()
+    prepare_process()
+    assert len(list(logs.iterdir())) == 61
+
+
+def test_the_configuration_of_the_log_is_whole_whenever_it_is_read(logs):
+    """A process of vLLM's may read it while another engine is made."""
+    path = _log_config(logs / "vllm-1.log")
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            _log_config(logs / "vllm-1.log")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert all(json.loads(path.read_text())["version"] == 1 for _ in range(300))
+    finally:
+        stop.set()
+        writer.join()

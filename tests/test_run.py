@@ -1,11 +1,15 @@
 """Workloads on an engine of canned answers: what is run, what is stored, and in which order."""
 
+import os
+import signal
+import threading
 from dataclasses import replace
 
 import pytest
 
 import toolkit as tk
 from toolkit.core.request import Request
+from toolkit.errors import StoreError
 from toolkit.experiments.determinism_ladder import _interleaved
 from toolkit.experiments.plan import plan
 from toolkit.experiments.run import completions, run
@@ -99,3 +103,140 @@ def test_requests_become_completions_as_the_caller_says(made, db):
 def test_repeats_of_one_request_are_spread(texts, turns):
     requests = [Request.chat(text) for text in texts]
     assert [r.messages[0]["content"] for r in _interleaved(requests)] == list(turns)
+
+
+# Interrupts
+
+
+class InterruptedEngine(CannedEngine):
+    """Interrupts this process, so many times, when it has answered so many requests; after an interrupt it gives what
+    it has finished, as engines do."""
+
+    def __init__(self, made, after, times):
+        super().__init__(made)
+        self.after, self.times, self.closed = after, times, False
+
+    def generate(self, requests):
+        finished = []
+        try:
+            for completion in super().generate(requests):
+                finished.append(completion)
+                if len(self.answered) == self.after:
+                    for _ in range(self.times):
+                        os.kill(os.getpid(), signal.SIGINT)
+                if len(finished) == 2:
+                    yield from [finished.pop(0), finished.pop(0)]
+        except KeyboardInterrupt:
+            yield from finished
+            raise
+        finally:
+            self.closed = True
+
+
+def texts_of(db):
+    with Store(db) as store:
+        return sorted(text for (text,) in store.query("SELECT text FROM completions")[1])
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("after", [1, 2, 5])
+def test_an_interrupt_stores_what_is_finished_and_later_ones_do_not_prevent_it(made, db, after, times):
+    engine = InterruptedEngine(made, after, times)
+    letters = "abcdefgh"
+    with pytest.raises(KeyboardInterrupt):
+        run(workload(*letters), engine, db)
+    assert texts_of(db) == list(letters[:after])
+    assert engine.closed
+    assert not [t for t in threading.enumerate() if t.name == "toolkit-completion-writer"]
+    assert os.listdir(db.parent) == ["run.db"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    again = CannedEngine(made)
+    assert len(run(workload(*letters), again, db)) == 8
+    assert [r.messages[0]["content"] for r in again.answered] == list(letters[after:])
+
+
+def test_interrupts_while_completions_are_stored_come_after_it(made, db, monkeypatch):
+    add = Store.add
+
+    def interrupted_add(self, *arguments, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        add(self, *arguments, **options)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Store, "add", interrupted_add)
+    with pytest.raises(KeyboardInterrupt):
+        run(workload("a", "b"), CannedEngine(made), db)
+    assert texts_of(db) == ["a", "b"]
+
+
+def test_an_interrupt_says_how_far_the_run_is(made, db, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        run(workload(*"abcd"), InterruptedEngine(made, 3, 2), db)
+    assert f"interrupted: 3 of 4 completions are in {db}; run again to go on" in capsys.readouterr().err
+
+
+def test_requests_that_were_with_the_engine_are_counted_as_lost(made, db):
+    with pytest.raises(KeyboardInterrupt):
+        run(workload(*"abcd"), InterruptedEngine(made, 3, 1), db)
+    with Store(db) as store:
+        # The engine takes a request when it answers it: none was lost.
+        assert len(store.lost_attempts()) == 0
+
+    class Batch(InterruptedEngine):
+        def generate(self, requests):
+            yield from super().generate(list(requests))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(workload(*"efgh"), Batch(made, 3, 1), db)
+    with Store(db) as store:
+        assert store.lost_attempts()["lost"].tolist() == [1]
+    results = run(workload(*"efgh"), CannedEngine(made), db)
+    assert results.costs().total["lost_attempts"] == 1
+
+
+def test_a_run_waits_for_what_another_one_asks_and_takes_over_when_that_ends(made, db, capsys):
+    work = workload("a", "b")
+    engine = CannedEngine(made)
+    planned = plan(work, engine, db)
+    other = Store(db)
+    engine.start()
+    number = other.begin_run(planned.sweep, engine.fingerprint, [])
+    other.lease(number, [(request.key, repeat) for request, repeat in planned.missing[:1]])
+    threading.Timer(1.0, lambda: other.end_run(number, 1.0, None)).start()
+    assert len(run(work, engine, db)) == 2
+    assert [r.messages[0]["content"] for r in engine.answered] == ["b", "a"]
+    assert f"another run on {db} asks 1 completion: waiting for them" in capsys.readouterr().out
+
+
+def test_waiting_is_interrupted(made, db):
+    work, engine = workload("a"), CannedEngine(made)
+    planned, other = plan(work, engine, db), Store(db)
+    number = other.begin_run(planned.sweep, engine.fingerprint, [])
+    other.lease(number, [(request.key, repeat) for request, repeat in planned.missing])
+    threading.Timer(0.7, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        run(work, engine, db)
+    assert engine.answered == []
+
+
+def test_an_engine_that_leaves_requests_out_keeps_no_lease(made, db):
+    class Forgetful(CannedEngine):
+        def generate(self, requests):
+            yield from super().generate(list(requests)[1:])
+
+    assert len(run(workload("a", "b"), Forgetful(made), db)) == 1
+    with Store(db) as store:
+        assert store.query("SELECT count(*) FROM leases")[1] == [(0,)]
+
+
+def test_what_cannot_be_written_at_the_end_is_stored_by_the_next_run(made, db, monkeypatch):
+    def full(self, *arguments, **options):
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "add", full)
+        with pytest.raises(StoreError, match=r"the disk is full\. 2 finished completions are kept"):
+            run(workload("a", "b"), CannedEngine(made), db)
+    engine = CannedEngine(made)
+    assert len(run(workload("a", "b"), engine, db)) == 2
+    assert engine.answered == []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from toolkit._internal.files import toolkit_home, write_atomically
+from toolkit._internal.files import read_cache, toolkit_home, write_atomically
 from toolkit.errors import ModelError
 
 _logger = logging.getLogger(__name__)
@@ -173,12 +173,11 @@ def weights_hash(folder: Path) -> str:
     files = sorted(p for suffix in ("safetensors", "bin", "gguf") for p in folder.glob(f"*.{suffix}"))
     stats = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     cache_file = toolkit_home() / "hashes" / f"{digest(stats)}.json"
-    if cache_file.exists():
-        return str(json.loads(cache_file.read_text()))
+    if isinstance(cached := read_cache(cache_file), str):
+        return cached
     combined = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
             combined.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\0".encode())
-    cache_file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(cache_file, json.dumps(combined.hexdigest()[:16]))
     return combined.hexdigest()[:16]

@@ -1,3 +1,13 @@
-"""Shared helpers: validation, hashing, text, plain data, files."""
+"""Shared helpers: validation, hashing, text, plain data, files, processes, interrupts."""
 
-__all__ = ["files", "hashing", "jsonable", "text", "validation"]
+__all__ = [
+    "files",
+    "hashing",
+    "interrupts",
+    "jsonable",
+    "notes",
+    "processes",
+    "secrets",
+    "text",
+    "validation",
+]

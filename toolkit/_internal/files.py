@@ -1,13 +1,19 @@
-"""Where the toolkit keeps its files, and those that come with it."""
+"""Where the toolkit keeps its files, those that come with it, and how files are read and written."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import threading
+import secrets
+import stat
+import time
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
+
+_DAY = 86_400.0
 
 
 def toolkit_home() -> Path:
@@ -25,26 +31,85 @@ def oldest_first(files: Iterable[Path]) -> list[Path]:
     return sorted(changed, key=changed.__getitem__)
 
 
-def write_atomically(file: Path, text: str, mode: int = 0o666) -> None:
-    """Another process that reads the file finds its old text or all of the new one. mode: before the umask."""
-    draft = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as stream:
-        stream.write(text)
-    draft.replace(file)
+def delete_unused(file: Path) -> None:
+    """Deletes a file, unless it was changed within a day: another machine or container, whose processes are not
+    seen here, may be using it."""
+    with contextlib.suppress(OSError):
+        if time.time() - file.stat().st_mtime > _DAY:
+            file.unlink()
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """The path of a draft that becomes the file, whose folder is made, once all of it is written; after an error the
-    file stays as it was."""
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}-{threading.get_ident()}")
+def whole_file(path: str | Path, mode: int | None = None) -> Iterator[Path]:
+    """An empty draft beside a file, which takes the file's place, whole, when the block ends. After an error the file
+    is as it was. Makes the folders of the file. mode: permissions, before the umask; those that the file has when
+    None.
+
+    Raises OSError that names the file, not its draft.
+    """
+    file = Path(path).expanduser()
+    target = Path(os.path.realpath(file))  # a link stays a link
+    if target.exists() and not target.is_file():
+        _check_no_folder(target)
+        yield target  # a pipe or a device cannot be replaced
+        return
+    draft = target.with_name(f".draft-{secrets.token_hex(4)}-{target.name[-50:]}")  # its end tells the format
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode))
+        if mode is None and target.exists():
+            draft.chmod(stat.S_IMODE(target.stat().st_mode))
         yield draft
-        draft.replace(file)
+        with draft.open("rb") as stream:
+            os.fsync(stream.fileno())  # else a rename may reach the disk before the content
+        draft.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | Path, text: str, mode: int | None = None) -> Path:
+    """Writes a text as UTF-8: whole, or not at all (see `whole_file`). Returns the path, without ~.
+
+    Raises ValueError for a text that cannot be encoded, OSError; both name the file.
+    """
+    file = Path(path).expanduser()
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{file}: nothing was written, since the text cannot be encoded: {error.object[error.start]!r} at "
+            f"character {error.start} is half of a surrogate pair"
+        ) from None
+    with whole_file(file, mode) as draft:
+        draft.write_bytes(data)
+    return file
+
+
+def _check_no_folder(target: Path) -> None:
+    if target.is_dir():
+        raise IsADirectoryError(21, "is a folder: name a file in it", str(target))
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a UTF-8 file, without a byte order mark. Raises ValueError that names the file for another
+    encoding, OSError."""
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 text (byte 0x{error.object[error.start]:02x} at {error.start}): save it as UTF-8"
+        ) from None
+
+
+def read_cache(file: Path) -> Any:
+    """The data in a JSON file that can be made anew; None where it is missing, or cannot be read."""
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def data_folder(name: str) -> Path:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit._internal.files import read_text, write_atomically
 from toolkit.core.completion import Completion, Delta, Usage
 from toolkit.core.request import Request
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS, Sampling
@@ -173,7 +174,10 @@ class Conversation:
         return table.astype({name: "Int64" for name in table if str(name).endswith("_tokens")})
 
     def save(self, path: str | Path) -> Path:
-        """Writes the conversation as JSON: messages, and each turn with its usage and fingerprint."""
+        """Writes the conversation as JSON: messages, and each turn with its usage and fingerprint. Makes the file's
+        folder.
+
+        Raises ValueError for text that no file can hold, OSError; both name the file."""
         data = {
             "model": self.engine.model,
             "strategy": self.strategy,
@@ -182,19 +186,18 @@ class Conversation:
             "exchanges": [e.to_dict() for e in self._exchanges],
             "messages": self.messages,
         }
-        Path(path).write_text(json.dumps(data, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        return Path(path)
+        return write_atomically(path, json.dumps(data, ensure_ascii=False, indent=2) + "\n")
 
     @classmethod
     def load(cls, engine: Engine, path: str | Path) -> Conversation:
         """Continues a conversation that `save` wrote, on any engine. Raises ValueError for any other file."""
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = json.loads(read_text(path))
             conversation = cls(engine, data["before"], data["strategy"], **data["sampling"])
             conversation._exchanges = tuple(
                 Exchange(**{**e, "usage": Usage(**e["usage"])}) for e in data["exchanges"]
             )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is no conversation that was saved here: {error!r}") from None
         return conversation
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 
 import cloudpickle
 
+from toolkit._internal.interrupts import DeferredInterrupts
 from toolkit.engines import loading
 from toolkit.engines.variant import Variant
 from toolkit.engines.vllm.environment import subprocess_env
@@ -42,6 +43,24 @@ def run_in_subprocess(variant: Variant, function: Callable[..., T], *args: Any) 
     work = cloudpickle.dumps((variant, function, args))
     if device()["kind"] == "cuda" and loading._loaded is not None:
         loading._loaded.close()
+    with DeferredInterrupts() as interrupts:
+        process, incoming, outgoing = _start(variant)
+        with incoming, outgoing:
+            try:
+                with contextlib.suppress(ConnectionError):  # it has died, which the next line reports
+                    outgoing.send_bytes(work)
+                with interrupts.allowed():
+                    return cast("T", _receive_result(process, incoming, variant))
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGINT)
+                _relay_remaining_output(incoming)
+                raise
+            finally:
+                _wait_or_kill(process)
+
+
+def _start(variant: Variant) -> tuple[subprocess.Popen[bytes], Connection, Connection]:
+    """A process, the connection that comes from it, and the one that goes to it."""
     to_parent, to_child = os.pipe(), os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-m", "toolkit.engines.subprocess_main", str(to_child[0]), str(to_parent[1])],
@@ -52,20 +71,7 @@ def run_in_subprocess(variant: Variant, function: Callable[..., T], *args: Any) 
     )
     os.close(to_child[0])
     os.close(to_parent[1])
-    with (
-        Connection(to_parent[0], writable=False) as incoming,
-        Connection(to_child[1], readable=False) as outgoing,
-    ):
-        try:
-            with contextlib.suppress(ConnectionError):  # it has died, which the next line reports
-                outgoing.send_bytes(work)
-            return cast("T", _receive_result(process, incoming, variant))
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-            _relay_remaining_output(incoming)
-            raise
-        finally:
-            _wait_or_kill(process)
+    return process, Connection(to_parent[0], writable=False), Connection(to_child[1], readable=False)
 
 
 def _environment(variant: Variant) -> dict[str, str]:

@@ -8,6 +8,7 @@ __all__ = [
     "explore",
     "grid",
     "ladder_report",
+    "leased_requests",
     "plan",
     "protocols",
     "run",

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from toolkit.core.completion import Completion
-from toolkit.core.request import ResolvedRequest
+from toolkit.display.progress import Progress
 from toolkit.engines.base import Engine
 from toolkit.errors import StoreBusy, StoreError
 from toolkit.pricing import energy
 from toolkit.store.rows import StoredCompletion
+from toolkit.store.runs import HEARTBEAT_SECONDS
 from toolkit.store.store import Store
 
 _logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class CompletionWriter:
         self._stop = threading.Event()
         self._done = self._failed = 0
         self._start_time = time.monotonic()
+        self._next_heartbeat = self._start_time + HEARTBEAT_SECONDS
         self._tokens_at_start = engine.generated_tokens
         self._meter = energy.meter(engine.fingerprint.components.get("device"))
         self._thread = threading.Thread(
@@ -49,28 +51,12 @@ class CompletionWriter:
         if self._error is not None:
             raise self._error
 
-    def record(
-        self, completions: Iterable[Completion], pairs: Iterable[tuple[ResolvedRequest, int]]
-    ) -> Iterator[Completion]:
-        """Queues the completions of (request, repeat) pairs, and yields each."""
-        repeats: dict[str, list[int]] = {}
-        for request, repeat in pairs:
-            repeats.setdefault(request.key, []).append(repeat)
-        for completion in completions:
-            self.put(completion, repeats[completion.request.key].pop(0))
-            yield completion
+    def count_elsewhere(self, number: int) -> None:
+        """Completions that another run has stored meanwhile."""
+        self._stored += number
 
     def __enter__(self) -> Self:
-        from tqdm.auto import tqdm
-
-        bar_format = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-        self._bar: Any = tqdm(
-            total=self._total,
-            initial=self._stored,
-            desc=self._title,
-            bar_format=bar_format,
-            disable=None,
-        )
+        self._bar = Progress(self._title, self._total, self._stored)
         self._thread.start()
         return self
 
@@ -81,11 +67,18 @@ class CompletionWriter:
         self._thread.join()
         try:
             self._finish()
-            self._store.end_run(self._run, time.monotonic() - self._start_time, self._joules())
+            self._end_run()
+        except StoreError:
+            with contextlib.suppress(StoreError):  # it can hardly be written, either
+                self._end_run()
+            raise
         finally:
             self._bar.close()
         if kind is not None and value is not self._error:
             _logger.warning(self._exit_message(kind))
+
+    def _end_run(self) -> None:
+        self._store.end_run(self._run, time.monotonic() - self._start_time, self._joules())
 
     def _exit_message(self, kind: type[BaseException]) -> str:
         reason = "interrupted" if issubclass(kind, KeyboardInterrupt) else "stopped"
@@ -104,6 +97,14 @@ class CompletionWriter:
                 self._error = error
             self._joules()
             self._show()
+            self._tell_others()
+
+    def _tell_others(self) -> None:
+        """Says now and then in the store that the run goes on."""
+        if time.monotonic() >= self._next_heartbeat:
+            self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+            with contextlib.suppress(StoreError):
+                self._store.heartbeat(self._run)
 
     def _joules(self) -> float | None:
         """Joules since the run began; None when they cannot be measured."""
@@ -136,10 +137,8 @@ class CompletionWriter:
         self._show()
 
     def _show(self) -> None:
-        self._bar.n = self._stored + self._done + self._failed
         rate = (self._engine.generated_tokens - self._tokens_at_start) / max(
             time.monotonic() - self._start_time, 1e-9
         )
         counts = {"stored": self._stored + self._done, "failed": self._failed, "tok/s": f"{rate:.0f}"}
-        self._bar.set_postfix(counts, refresh=False)
-        self._bar.refresh()
+        self._bar.show(self._stored + self._done + self._failed, counts)

@@ -44,7 +44,7 @@ _REASON_LENGTH = 200
 def plan(workload: Workload, engine: Engine, store: Store | str | Path = STORE) -> Plan:
     """Which requests of a workload are stored under this engine's fingerprint, and which are missing. Repeats that
     are to be reserved are reserved here, in the store: what is missing depends on them."""
-    with _open_context(store) as opened_store:
+    with _open_context(store, create=workload.reserved_sweep is not None) as opened_store:
         return _plan(workload, engine, opened_store)
 
 
@@ -214,16 +214,16 @@ class Plan:
         shots = any(name in cell.labels for cell in self.cells for name in FEW_SHOT_AXES)
         return f"{note}; no example needs no selector, and one no order" if shots else note
 
-    def most_tokens(self, first: int) -> tuple[Wholes, Wholes]:
-        """(M − first,) the most prompt and completion tokens of missing requests, from index `first` on. Raises
-        ValueError where a server does not count prompts."""
+    def most_tokens(self) -> tuple[Wholes, Wholes]:
+        """(M,) the most prompt and completion tokens of missing requests. Raises ValueError where a server does not
+        count prompts."""
         if self.uncounted:
             raise ValueError(
                 f"a limit needs the tokens of prompts, and the server does not count those of {self.uncounted} "
                 "requests: leave the limit out"
             )
-        fits = self._fits[first:]  # requests that will be refused cost nothing
-        prompts, most = (np.where(fits, n[first:], 0) for n in (self._prompt_counts, self._token_bounds[1]))
+        # Requests that will be refused cost nothing.
+        prompts, most = (np.where(self._fits, n, 0) for n in (self._prompt_counts, self._token_bounds[1]))
         return prompts, most
 
     def __repr__(self) -> str:
@@ -347,6 +347,10 @@ def _duration_text(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _open_context(store: Store | str | Path) -> Any:
-    """A context that closes the store only when it opened it."""
-    return contextlib.nullcontext(store) if isinstance(store, Store) else Store(store)
+def _open_context(store: Store | str | Path, create: bool) -> Any:
+    """A context that closes the store only when it opened it. One that does not exist is made where something is to
+    be reserved in it; otherwise it is empty, and a plan makes no file."""
+    if isinstance(store, Store):
+        return contextlib.nullcontext(store)
+    exists = Path(store).expanduser().exists()
+    return Store(store if create or exists else ":memory:", create=create or not exists)

@@ -24,6 +24,7 @@ from toolkit.pricing.machine_time import (
     machine_seconds,
     per_completion,
 )
+from toolkit.pricing.pareto import pareto
 from toolkit.pricing.prices import LocalPrice, ModelPrice
 
 if TYPE_CHECKING:
@@ -67,24 +68,6 @@ def priced(completions: pd.DataFrame, price: ModelPrice | LocalPrice) -> Doubles
     return price.of(completions["prompt_tokens"], completions["completion_tokens"])
 
 
-def pareto(cost: npt.ArrayLike, quality: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """(n,) True on the Pareto front, where no other point dominates: costs no more and is no worse, with one of the
-    two better. Equal points are on it together; one with NaN is not. Raises ValueError for different lengths."""
-    costs, qualities = np.asarray(cost, np.float64), np.asarray(quality, np.float64)
-    if costs.shape != qualities.shape:
-        raise ValueError(f"cost and quality must be of one length, got {len(costs)} and {len(qualities)}")
-    keep = np.zeros(len(costs), bool)
-    valid = np.flatnonzero(~(np.isnan(costs) | np.isnan(qualities)))
-    # The cheap first, the best first among equals.
-    order = valid[np.lexsort((-qualities[valid], costs[valid]))]
-    if len(order):
-        c, q = costs[order], qualities[order]
-        first = np.searchsorted(c, c)
-        before = np.concatenate([[-np.inf], np.maximum.accumulate(q)])
-        keep[order] = (q == q[first]) & (q > before[first])
-    return keep
-
-
 def costs(
     table: pd.DataFrame,
     by: list[str],
@@ -95,7 +78,7 @@ def costs(
 ) -> Costs:
     """See `Results.costs`. table: the rows of results, with `own` (whether a run of its sweep generated it) and,
     where known, `valid` and `correct`; ran: all completions of these engines (`engine_completions`); failures: failed
-    attempts, by sweep and completion, with their tokens; None when not known."""
+    attempts, by sweep and completion, with their tokens, and lost ones; None when not known."""
     import pandas as pd
 
     timed = _with_machine_seconds(ran)
@@ -110,6 +93,9 @@ def costs(
     rows = {value: cost_row(part, completions[value]) for value, part in parts.items()}
     together = _completions_of(table, timed)
     total = cost_row(table, together)
+    if "lost_attempts" in total and failures is not None:
+        of_no_row = failures[(failures["pending"] > 0) & failures["sweep"].isin(table["sweep"])]
+        total["lost_attempts"] += int(of_no_row["lost"].sum())
     frame = pd.DataFrame([total, *rows.values()])[1:]  # a table without rows has all columns too
     frame.index = (
         pd.MultiIndex.from_tuples(rows, names=by)
@@ -157,6 +143,7 @@ def _cost_row(
         "tokens_per_second": _total(once["completion_tokens"]) / seconds if seconds else np.nan,
         "cut": len(done[done["finish_reason"] == "length"].drop_duplicates(COMPLETION_KEY)),
         "failed_attempts": np.nan if failed is None else int(failed["attempts"].sum()),
+        **_lost(failures, failed),
         **_kwh(once, price),
     }
     if price is not None:
@@ -170,6 +157,13 @@ def _total(counts: pd.Series[float]) -> float:
     """The sum of whole numbers; NaN where one is unknown."""
     total = counts.sum(skipna=False)
     return total if np.isnan(total) else int(total)
+
+
+def _lost(failures: pd.DataFrame | None, failed: pd.DataFrame | None) -> dict[str, int]:
+    """The lost attempts among some failures; empty where there is none among all."""
+    if failures is None or failed is None or not failures["lost"].any():
+        return {}
+    return {"lost_attempts": int(failed["lost"].sum())}
 
 
 def _with_machine_seconds(ran: pd.DataFrame) -> pd.DataFrame:
@@ -220,7 +214,9 @@ def _money(
         "cost": float(each.sum()),
         "spent": float((each * generated).sum()),
         "saved": float((each * (1 - generated)).sum()),
-        "spent_on_failures": np.nan if failed is None else float(priced(failed, price).sum()),
+        "spent_on_failures": np.nan
+        if failed is None
+        else float(priced(failed[failed["attempts"] > 0], price).sum()),
     }
 
 
@@ -307,7 +303,19 @@ class Costs:
                 plural(number, "failed attempt")
                 + (f" ({_dollars(paid)})" if number and paid is not None else "")
             )
-        return [*sentences, f"Lost: {', '.join(lost)}.", *self._pareto_sentences()]
+        return [
+            *sentences,
+            f"Lost: {', '.join(lost)}.",
+            *self._unknown_sentences(),
+            *self._pareto_sentences(),
+        ]
+
+    def _unknown_sentences(self) -> list[str]:
+        lost = plural(self.total.get("lost_attempts", 0), "request")
+        sentence = (
+            f"Not known, and in no sum: what {lost} at most had spent when a run was killed or interrupted."
+        )
+        return [sentence] if self.total.get("lost_attempts") else []
 
     def _tokens_text(self) -> str:
         """The tokens of all completions; of how many the server does not report them."""

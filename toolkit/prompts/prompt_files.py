@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from toolkit._internal.files import read_text
 from toolkit._internal.text import is_valid_unicode
 from toolkit.prompts.images import image
 
@@ -25,16 +26,14 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
     Raises ValueError, which names the file.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error}): save it in this encoding") from None
+    file_type = file_format(path)
+    text = read_text(path)
     import yaml
 
     try:
-        data = json.loads(text) if file_format(path) == "json" else yaml.load(text, _text_loader())
+        data = json.loads(text) if file_type == "json" else yaml.load(text, _text_loader())
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is not valid {file_format(path).upper()}: {error}") from None
+        raise ValueError(f"{path} is not valid {file_type.upper()}: {error}") from None
     if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
         raise ValueError(f"{path} must hold the fields of a prompt, such as `template:`, got {data!r:.80}")
     return data

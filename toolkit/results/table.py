@@ -12,6 +12,7 @@ from toolkit._internal.jsonable import is_missing
 from toolkit._internal.text import is_valid_unicode, plural
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.sampling import FIELDS
+from toolkit.errors import StoreError
 from toolkit.prompts.messages import plain_text
 from toolkit.prompts.selectors import FEW_SHOT_AXES
 from toolkit.results.dtypes import exact_column, narrowed, repeated_column
@@ -139,6 +140,16 @@ def _sampling_columns(requests: Sequence[str], samplings: Mapping[str, tuple[Any
         name: repeated_column([setting[i] for setting in places], rows, DTYPES[name])
         for i, name in enumerate(FIELDS)
     }
+
+
+def readable_table(store: Store, sweep: str | None, fingerprint: Fingerprint | str | None) -> pd.DataFrame:
+    """The table of `completions_table`; of a damaged store, of what can be read in it."""
+    try:
+        return completions_table(store, sweep, fingerprint)
+    except (KeyError, ValueError, StoreError):
+        if not store.find_damage():
+            raise
+        return completions_table(store, sweep, fingerprint)
 
 
 def with_grades(table: pd.DataFrame, store: Store) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit._internal.validation import finite_or_none
-from toolkit.pricing.machine_time import engine_completions
+from toolkit.pricing.machine_time import ATTEMPT_KEY, engine_completions
 from toolkit.store.store import Store
 from toolkit.structured.response_format import ResponseFormat
 from toolkit.structured.verdict import parsed, verdict
@@ -37,11 +37,13 @@ def with_worth(
 
 
 def attempts(table: pd.DataFrame, store: Store | None) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """All completions in the store on the table's engines, and the failed attempts; None for the latter where runs
-    are not known, as in a table that was read from a file."""
+    """All completions in the store on the table's engines, and the attempts that failed, or were lost; None for the
+    latter where runs are not known, as in a table that was read from a file."""
     completions = engine_completions(table, store)
-    has_runs = store is not None and bool(store.run_sweeps())
-    return completions, store.failed_attempts() if store is not None and has_runs else None
+    if store is None or not store.run_sweeps():
+        return completions, None
+    failed = store.failed_attempts().merge(store.lost_attempts(), "outer", ATTEMPT_KEY)
+    return completions, failed.fillna({"attempts": 0, "lost": 0, "pending": 0})
 
 
 def row_verdict(

@@ -6,19 +6,13 @@ import contextlib
 import os
 import signal
 import time
-from pathlib import Path
+
+from toolkit._internal.processes import process_fields, process_identity
+
+__all__ = ["end", "inode_key", "members", "process_identity"]
 
 _KILL_SECONDS = 10.0
 """Seconds within which the system removes killed processes."""
-
-
-def process_identity(pid: int) -> str | None:
-    """What identifies a process, also among later ones with the same number: boot id and clock tick of its start.
-    None where there is no such process, or it has ended."""
-    fields = _stat(pid)
-    if fields is None or fields[0] == "Z":
-        return None
-    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {fields[19]}"
 
 
 def inode_key(file: str | int) -> str | None:
@@ -35,7 +29,9 @@ def members(leader: int, output: str) -> list[int]:
     """The processes of a session that write to a file (its `inode_key`), without zombies. The file distinguishes
     it from later sessions whose leader has the same number."""
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
-    session = [pid for pid in pids if (stat := _stat(pid)) and stat[3] == str(leader) and stat[0] != "Z"]
+    session = [
+        pid for pid in pids if (stat := process_fields(pid)) and stat[3] == str(leader) and stat[0] != "Z"
+    ]
     return [pid for pid in session if inode_key(f"/proc/{pid}/fd/1") == output]
 
 
@@ -62,12 +58,3 @@ def _wait_for_end(leader: int, output: str, patience: float) -> list[int]:
 def _send(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/<pid>/stat from the third on (state, parent, group, session, …): the second is the
-    program's name, which may hold anything."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None

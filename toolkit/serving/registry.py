@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from toolkit._internal.files import oldest_first, toolkit_home, write_atomically
+from toolkit._internal.files import oldest_first, read_cache, toolkit_home, write_atomically
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.serving import process_group
 
@@ -58,17 +58,17 @@ class ServerRecord:
     @classmethod
     def on_all_machines(cls) -> list[ServerRecord]:
         """The records of all machines that share this home folder, also of dead servers, the oldest first."""
-        files = oldest_first(registry_folder().glob("*.json"))
+        files = oldest_first(registry_folder().glob("[!.]*.json"))  # not their drafts
         return [record for file in files if (record := cls.read(file))]
 
     @classmethod
     def read(cls, file: Path) -> ServerRecord | None:
         """None for a file that is no record of this version, or is gone."""
         try:
-            data = json.loads(file.read_text())
+            data = read_cache(file)
             lists = {name: tuple(data[name]) for name in ("names", "allowed_hosts") if name in data}
             return cls(**{**data, **lists})
-        except (OSError, ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             return None
 
     def write(self) -> None:
@@ -108,10 +108,8 @@ class ServerRecord:
     @property
     def fingerprint(self) -> Fingerprint | None:
         """The one that the server itself wrote before it accepted requests; None until then."""
-        try:
-            return Fingerprint.from_json(json.loads(self._fingerprint_file.read_text()))
-        except FileNotFoundError:
-            return None
+        data = read_cache(self._fingerprint_file)
+        return None if data is None else Fingerprint.from_json(data)
 
     def write_fingerprint(self, fingerprint: Fingerprint) -> None:
         write_atomically(self._fingerprint_file, json.dumps(fingerprint.to_json()))

@@ -1,3 +1,14 @@
 """The SQLite file that keeps every completion."""
 
-__all__ = ["blobs", "database", "queries", "reader", "rows", "schema", "store"]
+__all__ = [
+    "blobs",
+    "connection",
+    "damage",
+    "database",
+    "queries",
+    "reader",
+    "rows",
+    "runs",
+    "schema",
+    "store",
+]

@@ -1,4 +1,4 @@
-"""The SQLite file: opening, upgrades, queries, transactions, and SQLite's errors as ours."""
+"""The SQLite file: opening, upgrades, queries, transactions."""
 
 from __future__ import annotations
 
@@ -10,80 +10,146 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from toolkit._internal.files import whole_file
 from toolkit.errors import StoreBusy, StoreError
-from toolkit.store.schema import APPLICATION_ID, FORMAT_VERSION, MIGRATIONS, SCHEMA
+from toolkit.store.connection import PATIENCE, connect_to_read, connect_to_write, has_unfolded, store_error
+from toolkit.store.schema import APPLICATION_ID, FORMAT_VERSION, MIGRATIONS, RUNNING, SCHEMA, views_of
 
-PATIENCE = 60.0
-"""Seconds to wait for another process that has locked the file, before giving up."""
+_FOLD_PATIENCE = 5.0
+"""Seconds to wait for readers before the write-ahead log is folded in."""
 
 
 class Database:
-    """A file of our format, created when it does not exist. Several processes may read it, and write to it, at once.
+    """A file of our format. Several processes may read it, and write to it, at once.
 
-    Raises StoreError for a file that is something else, or was written by a newer version.
+    While no run writes it is one complete file. A run keeps what it stores in a write-ahead log beside it, and folds
+    that in at its end.
+
+    create: whether it is made when it does not exist, and brought up to date when it is of an older format; else it
+    is only read, until something is written.
+
+    Raises StoreError for a file that is something else, was written by a newer version, or is missing.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
         self.path = str(path)
         if self.path != ":memory:":
             self.path = str(Path(path).expanduser().resolve())
-            self._make_folder()
         self._lock = threading.RLock()
         self._stored_requests: set[str] = set()
         """Keys of requests that are known to be in the file."""
-        try:
-            self._db = sqlite3.connect(
-                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
-            )
-            self._open()
-        except sqlite3.Error as error:
-            raise self._store_error(error) from error
+        self._reading = not create
+        self._had_log = self.path != ":memory:" and has_unfolded(self.path)
+        """Whether there was a write-ahead log beside the file before it was opened."""
+        self._closed = False
+        with self._errors():
+            self._db = self._connected()
 
-    def _make_folder(self) -> None:
-        path = Path(self.path)
-        if path.is_dir():
-            raise StoreError(f"{path} is a folder: name a file in it, such as {path / 'run.db'}")
+    def _connected(self) -> sqlite3.Connection:
+        self._db = (connect_to_read if self._reading else connect_to_write)(self.path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot make the folder of {path}: {error}") from error
+            if not self._reading:
+                self._create()
+            version, is_running = self._checked_version()
+            if is_running:
+                self._check_copy()
+            if not self._reading:
+                self._upgrade()
+            else:
+                self._read_older(version)
+                self._db.execute("PRAGMA query_only = ON")
+        except BaseException:
+            self._db.close()
+            raise
+        return self._db
 
-    def _open(self) -> None:
+    def _create(self) -> None:
         if self._is_empty():
-            # Readers and one writer at a time do not wait for each other.
-            self._db.execute("PRAGMA journal_mode = WAL")
             with self._transaction():
                 if self._is_empty():  # no other process was faster
                     for statement in SCHEMA.split(";\n"):
                         self._db.execute(statement)
                     self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     self._db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+
+    def _checked_version(self) -> tuple[int, bool]:
+        """The file's format, and whether it is, or was when this copy was made, in the middle of a run."""
         ((application,),) = self._fetch_all("PRAGMA application_id")
-        ((version,),) = self._fetch_all("PRAGMA user_version")
+        is_running, version = divmod(self._user_version(), RUNNING)
         if application != APPLICATION_ID:
+            if self._is_empty():
+                raise StoreError(f"{self.path} is empty, and no store: give the path of a store")
             raise StoreError(f"{self.path} is an SQLite file of something else: give the store another path")
         if version > FORMAT_VERSION:
             raise StoreError(
                 f"{self.path} was written by a newer toolkit (format {version}, this one knows {FORMAT_VERSION}): "
                 "update toolkit, or give the store another path"
             )
-        if version < FORMAT_VERSION:
-            self._upgrade()
-        self._db.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
+        return version, bool(is_running)
+
+    def _user_version(self) -> int:
+        ((version,),) = self._fetch_all("PRAGMA user_version")
+        return int(version)
 
     def _upgrade(self) -> None:
+        if self._user_version() % RUNNING == FORMAT_VERSION:
+            return
         with self._transaction():
-            ((version,),) = self._fetch_all("PRAGMA user_version")  # another process may have been faster
-            for older in range(version, FORMAT_VERSION):
-                for statement in MIGRATIONS[older]:
+            for older in range(self._user_version(), FORMAT_VERSION):  # another process may have been faster
+                for statement in MIGRATIONS[older].upgrade():
                     self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+
+    def _read_older(self, version: int) -> None:
+        """Shows a file of an older format as one of this format, and leaves it as it is."""
+        for statement in ("PRAGMA temp_store = MEMORY", *views_of(version)):  # none for this format
+            self._db.execute(statement)
+
+    def _check_copy(self) -> None:
+        """Raises StoreError for a copy, made in the middle of a run, that lacks what the run had stored."""
 
     def _is_empty(self) -> bool:
         return not self._fetch_all("SELECT 1 FROM sqlite_master LIMIT 1")
 
+    def backup(self, path: str | Path) -> Path:
+        """Copies the store as it is now, also in the middle of a run, to a file that is complete in itself; one that
+        is there already is replaced. Returns its path. Raises StoreError, OSError."""
+        target = Path(path).expanduser()
+        if str(target.resolve()) == self.path:
+            raise StoreError(f"{target} is the store itself: give its backup another path")
+        with (
+            whole_file(target) as draft,
+            self._errors(),
+            contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as copy,
+        ):
+            with self._lock:
+                self._db.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+            ((version,),) = copy.execute("PRAGMA user_version")
+            copy.execute(f"PRAGMA user_version = {version % RUNNING}")
+        return target
+
     def close(self) -> None:
+        """Closes the file; what is beside it is folded in. Closing twice is fine."""
+        with self._lock, contextlib.suppress(StoreError):
+            self._fold()
         self._db.close()
+        self._closed = True
+
+    def _fold(self) -> None:
+        """Makes the file complete in itself, unless a run writes: what is in the write-ahead log is folded in, and
+        the log removed where no other connection uses it."""
+        if (
+            self._reading
+            or self._user_version() >= RUNNING
+            or self._fetch_all("PRAGMA journal_mode") != [("wal",)]
+        ):
+            return
+        with self._waiting(_FOLD_PATIENCE):
+            try:
+                self._fetch_all("PRAGMA journal_mode = DELETE")
+            except StoreBusy:  # others have it open
+                self._fetch_all("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def __enter__(self) -> Self:
         return self
@@ -95,16 +161,26 @@ class Database:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        try:
-            with self._lock, self._transaction():
+        with self._lock, self._errors():
+            if self._reading:
+                self._reopen_to_write()
+            with self._transaction():
                 yield
-        except sqlite3.Error as error:
-            raise self._store_error(error) from error
+
+    def _reopen_to_write(self) -> None:
+        self._db.close()
+        self._reading = False
+        try:
+            self._db = self._connected()
+        except BaseException:
+            self._reading = True
+            self._db = self._connected()
+            raise
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
         except BaseException:
@@ -113,24 +189,30 @@ class Database:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _store_error(self, error: sqlite3.Error) -> StoreError:
-        name = getattr(error, "sqlite_errorname", "")
-        if name == "SQLITE_FULL":
-            return StoreError(f"the disk is full: {self.path} cannot grow. Free space and run again")
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return StoreBusy(f"{self.path} is locked by another process: end that one and run again")
-        if name == "SQLITE_NOTADB":
-            return StoreError(f"{self.path} is not a store (not an SQLite file): give the store another path")
-        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-            return StoreError(f"{self.path} cannot be opened for writing ({error}): check its permissions")
-        return StoreError(f"{self.path}: {error} ({name or type(error).__name__})")
+    @contextlib.contextmanager
+    def _waiting(self, patience: float) -> Iterator[None]:
+        """Waits so many seconds, and no longer, for a file that another process has locked."""
+        with self._lock:
+            self._fetch_all(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+            try:
+                yield
+            finally:
+                self._fetch_all(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise store_error(self.path, error) from error
 
     def _fetch_all(self, query: str, *values: Any) -> list[Any]:
-        with self._lock:
+        with self._lock, self._errors():
             return self._db.execute(query, values).fetchall()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Column names and rows of an SQL query on the tables named in `toolkit.store.schema`."""
-        with self._lock:
+        """Column names and rows of an SQL query on the tables named in `toolkit.store.schema`. Raises StoreError for
+        a query that SQLite refuses."""
+        with self._lock, self._errors():
             cursor = self._db.execute(sql, values)
             return [column[0] for column in cursor.description], cursor.fetchall()

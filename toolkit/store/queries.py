@@ -58,6 +58,18 @@ SELECT r.sweep, x.request, x.fingerprint AS system_fingerprint, x.repeat, count(
 FROM failures x JOIN runs r ON r.id = x.run
 GROUP BY r.sweep, x.request, x.fingerprint, x.repeat
 """
+LOST_ATTEMPTS = """
+SELECT r.sweep, l.request, r.fingerprint AS system_fingerprint, l.repeat, count(*) AS lost, NOT EXISTS (
+    SELECT 1 FROM completions c WHERE (c.request, c.fingerprint, c.repeat) = (l.request, r.fingerprint, l.repeat)
+) AS pending
+FROM leases l JOIN runs r ON r.id = l.run WHERE r.id NOT IN (SELECT value FROM json_each(?))
+GROUP BY r.sweep, l.request, r.fingerprint, l.repeat
+"""
+PEER_FINGERPRINTS = """
+SELECT DISTINCT b.fingerprint FROM took a JOIN took b ON a.run = b.run
+WHERE a.fingerprint IN (SELECT fingerprint FROM took WHERE run = ?)
+"""
+"""The fingerprints of a run, and those that took part in a run with them."""
 TOOL_CALLS = """
 SELECT request, fingerprint, repeat, choice,
        json_extract(call.value, '$.name'), json_extract(call.value, '$.arguments')

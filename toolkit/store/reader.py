@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
+import logging
+import struct
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,9 @@ from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import FIELDS
 from toolkit.core.server_fingerprint import same_system
+from toolkit.errors import StoreError
 from toolkit.store.blobs import dump_json, unpack_arrays, unpack_vocabulary
+from toolkit.store.damage import Damage
 from toolkit.store.database import Database
 from toolkit.store.queries import (
     COMPLETED_ROWS,
@@ -36,17 +40,22 @@ from toolkit.structured.tools import ToolCall
 if TYPE_CHECKING:
     import pandas as pd
 
+_logger = logging.getLogger(__name__)
+
 
 class StoreReader(Database):
     """Requests, fingerprints, completions and grades of a file."""
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+        super().__init__(path, create=create)
         self._vocabularies: dict[Any, Vocabulary] = {}
         self._fingerprints: dict[str, Fingerprint] = {}
         self._last_grade = 0
+        self._damage = Damage()
 
     def __repr__(self) -> str:
+        if self._closed:
+            return f"Store({self.path!r}, closed)"
         ((completions,),) = self._fetch_all("SELECT count(*) FROM completions")
         return f"Store({self.path!r}, {completions} completions)"
 
@@ -57,9 +66,7 @@ class StoreReader(Database):
 
     def last_grade(self) -> int:
         """The number of the newest grade, which changes with every new one; 0 before the first."""
-        with contextlib.suppress(
-            sqlite3.ProgrammingError
-        ):  # a closed store keeps the last number that it read
+        if not self._closed:  # then it keeps the last number that it read
             ((self._last_grade,),) = self._fetch_all("SELECT coalesce(max(number), 0) FROM grades")
         return self._last_grade
 
@@ -67,7 +74,7 @@ class StoreReader(Database):
         """Request key → the values of Sampling's fields, in their order."""
         parsed: dict[str, tuple[Any, ...]] = {}  # requests are many, settings few
         samplings = {}
-        for key, text in self._fetch_all("SELECT key, sampling FROM requests"):
+        for key, text in self._fetch_all("SELECT key, sampling FROM requests WHERE json_valid(sampling)"):
             if text not in parsed:
                 fields = json.loads(text)
                 parsed[text] = tuple(_hashable(fields.get(name)) for name in FIELDS)
@@ -102,10 +109,24 @@ class StoreReader(Database):
         self, sweep: str | None, fingerprint: Fingerprint | str | None
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names, and a row for each choice, or error, of each cell of a sweep (None: of all) on the system of
-        a fingerprint (None: any) or one that took part in a run with it."""
+        a fingerprint (None: any) or one that took part in a run with it; without those that `find_damage` has found,
+        which are counted and named in a warning."""
         system = None if fingerprint is None else dump_json(self.ids_of_system(fingerprint))
         names, rows = self.query(COMPLETED_ROWS, (system, sweep))
-        return names, rows + self.query(FAILED_ROWS, (system, sweep))[1]
+        rows = rows + self.query(FAILED_ROWS, (system, sweep))[1]
+        damage = self._damage
+        if sweep is None and fingerprint is None:
+            damage = damage.with_unplaced(self)
+        if damage:
+            readable = damage.readable(names, rows)
+            _logger.warning("%s: %s", self.path, damage.sentence(len(rows) - len(readable)))
+            rows = readable
+        return names, rows
+
+    def find_damage(self) -> bool:
+        """Whether there is anything that cannot be read; its rows are left out from now on."""
+        self._damage = Damage.of(self)
+        return bool(self._damage)
 
     def tool_calls(self) -> Iterator[tuple[Place, str, str]]:
         """(request, fingerprint, repeat, choice), name and arguments of each tool call."""
@@ -119,7 +140,7 @@ class StoreReader(Database):
 
     def forms(self) -> dict[str, ResponseFormat]:
         """Request key → its response format, for the requests that have one."""
-        query = "SELECT key, response_format FROM requests WHERE response_format IS NOT NULL"
+        query = "SELECT key, response_format FROM requests WHERE json_valid(response_format)"
         parsed: dict[str, ResponseFormat | None] = {}  # requests are many, response formats few
         formats = {}
         for key, text in self._fetch_all(query):
@@ -155,7 +176,9 @@ class StoreReader(Database):
         """Id and body (see `Store.define`) of every sweep, the oldest first."""
         return [
             (i, json.loads(body))
-            for i, body in self._fetch_all("SELECT id, body FROM sweeps ORDER BY created, id")
+            for i, body in self._fetch_all(
+                "SELECT id, body FROM sweeps WHERE json_valid(body) ORDER BY created, id"
+            )
         ]
 
     def fingerprint(self, name: str) -> Fingerprint:
@@ -164,7 +187,8 @@ class StoreReader(Database):
             rows = self._fetch_all("SELECT body FROM fingerprints WHERE id = ?", name)
             if not rows:
                 raise KeyError(name)
-            self._fingerprints[name] = Fingerprint.from_json(json.loads(rows[0][0]))
+            with self._naming(f"the fingerprint {name}"):
+                self._fingerprints[name] = Fingerprint.from_json(json.loads(rows[0][0]))
         return self._fingerprints[name]
 
     def request(self, key: str) -> ResolvedRequest:
@@ -176,14 +200,15 @@ class StoreReader(Database):
         rows = self._fetch_all(query, key)
         if not rows:
             raise KeyError(key)
-        return ResolvedRequest.of(*map(json.loads, rows[0]))
+        with self._naming(f"the request {key}"):
+            return ResolvedRequest.of(*map(json.loads, rows[0]))
 
     def completion(self, request: str, fingerprint: str, repeat: int) -> Completion:
         """One completion with all its arrays. Raises KeyError when it is not stored."""
-        with self._lock:
+        with self._lock, self._errors():
             cursor = self._db.execute(
                 "SELECT completions.*, arrays.*, prompts.token_ids AS prompt_token_ids, model "
-                "FROM completions JOIN arrays ON arrays.completion = number "
+                "FROM completions LEFT JOIN arrays ON arrays.completion = number "
                 "LEFT JOIN prompts ON prompts.id = prompt JOIN fingerprints ON fingerprints.id = fingerprint "
                 "WHERE request = ? AND fingerprint = ? AND repeat = ? ORDER BY choice",
                 (request, fingerprint, repeat),
@@ -192,7 +217,12 @@ class StoreReader(Database):
             rows = [dict(zip(names, row, strict=True)) for row in cursor]
         if not rows:
             raise KeyError((request, fingerprint, repeat))
-        stored_request = self.request(request)
+        with self._naming(f"the completion of request {request}, repeat {repeat}, on {fingerprint}"):
+            return self._completion(rows, self.request(request), fingerprint)
+
+    def _completion(
+        self, rows: Sequence[Mapping[str, Any]], stored_request: ResolvedRequest, fingerprint: str
+    ) -> Completion:
         choices = [self._choice(row, stored_request, fingerprint) for row in rows]
         first = next(row for row in rows if row["choice"] != PROMPT)
         completion_tokens = sum_tokens(row["completion_tokens"] for row in rows)
@@ -249,8 +279,28 @@ class StoreReader(Database):
             rows = self._fetch_all("SELECT body FROM vocabularies WHERE tokenizer = ?", tokenizer)
             if not rows:
                 raise KeyError(tokenizer)
-            self._vocabularies[tokenizer] = unpack_vocabulary(rows[0][0])
+            with self._naming(f"the vocabulary {tokenizer}"):
+                self._vocabularies[tokenizer] = unpack_vocabulary(rows[0][0])
         return self._vocabularies[tokenizer]
+
+    @contextlib.contextmanager
+    def _naming(self, part: str) -> Iterator[None]:
+        """Says what it is that cannot be read."""
+        try:
+            yield
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            StopIteration,
+            zlib.error,
+            struct.error,
+        ) as error:
+            raise StoreError(
+                f"{part} cannot be read from {self.path} ({type(error).__name__}: {error}): the file is damaged; put "
+                "a backup in its place, or run its sweep again into another store"
+            ) from error
 
     def _has_vocabulary(self, fingerprint: str) -> bool:
         tokenizer = tokenizer_name(self.fingerprint(fingerprint))

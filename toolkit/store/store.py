@@ -15,24 +15,24 @@ from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.errors import StoreError
 from toolkit.store.blobs import dump_json, pack_array, pack_vocabulary
-from toolkit.store.database import PATIENCE
+from toolkit.store.connection import PATIENCE
 from toolkit.store.queries import COMPLETION_COLUMNS, NEWEST_GRADES
-from toolkit.store.reader import StoreReader
 from toolkit.store.rows import Cell, Grade, Place, StoredCompletion, choice_tokens, tokenizer_name
+from toolkit.store.runs import RunStore
 
 _unsaved: dict[str, list[tuple[tuple[StoredCompletion, ...], tuple[Fingerprint, ...]]]] = {}
 """Completions that could not be written (disk full), by file: the next `Store` on it writes them first."""
 
 
-class Store(StoreReader):
+class Store(RunStore):
     """An SQLite file of requests, fingerprints and completions, created when it does not exist. Several
-    processes may read it, and write to it, at once.
+    processes may read it, and write to it, at once (see `Database`).
 
-    Raises StoreError for a file that is something else, or was written by a newer version.
+    Raises StoreError for a file that is something else, is damaged, or was written by a newer version.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+        super().__init__(path, create=create)
         self._flush_unsaved()
 
     def define(
@@ -78,20 +78,30 @@ class Store(StoreReader):
         return reserved
 
     def begin_run(self, sweep: str, fingerprint: Fingerprint, vocabulary: Vocabulary) -> int:
-        """Records the start of a run and its engine; returns its number. vocabulary: empty where it is not known."""
+        """Records the start of a run and its engine; returns its number. vocabulary: empty where it is not known.
+        The run is this process's until `end_run`."""
         with self._writing():
+            self._end_dead_runs()
             self.add_engine(fingerprint, vocabulary)
             row = (time.time(), fingerprint.id, sweep)
             cursor = self._db.execute("INSERT INTO runs (created, fingerprint, sweep) VALUES (?, ?, ?)", row)
             run = int(cursor.lastrowid or 0)
             system = [(run, name) for name in self.ids_of_system(fingerprint)]
             self._db.executemany("INSERT INTO took VALUES (?, ?)", system)
-            return run
+            self._own(run)
+        self._start_log()
+        return run
 
     def end_run(self, run: int, seconds: float, joules: float | None) -> None:
-        """Records the duration of a run, and the energy of its device where it was measured."""
-        with self._writing():
-            self._db.execute("UPDATE runs SET seconds = ?, joules = ? WHERE id = ?", (seconds, joules, run))
+        """Records the duration of a run, and the energy of its device where it was measured. After the last one the
+        file is complete in itself."""
+        try:
+            with self._writing():
+                self._db.execute(
+                    "UPDATE runs SET seconds = ?, joules = ? WHERE id = ?", (seconds, joules, run)
+                )
+        finally:
+            self._end_runs([run])
 
     def add_engine(self, fingerprint: Fingerprint, vocabulary: Vocabulary | None) -> None:
         """Records a fingerprint and its tokenizer's vocabulary."""
@@ -118,28 +128,28 @@ class Store(StoreReader):
         patience: seconds to wait for a file that another process has locked, before StoreBusy. Raises StoreError
         when the disk is full.
         """
-        with self._lock:
-            self._db.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
-            try:
-                with self._writing():
-                    self._add_requests(a.completion.request for a in answers)
-                    for fingerprint in fingerprints:
-                        self.add_engine(fingerprint, None)
-                    for answer in answers:
-                        self._add_completion(answer)
-            finally:
-                self._db.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
+        with self._waiting(patience), self._writing():
+            self._add_requests(a.completion.request for a in answers)
+            for fingerprint in fingerprints:
+                self.add_engine(fingerprint, None)
+            for answer in answers:
+                self._add_completion(answer)
 
     def _add_completion(self, stored: StoredCompletion) -> None:
         c, repeat, run = stored.completion, stored.repeat, stored.run
         key = (c.request.key, c.system_fingerprint, repeat)
         if run is not None:
             self._db.execute("INSERT OR IGNORE INTO took VALUES (?, ?)", (run, c.system_fingerprint))
+            lease = (c.request.key, repeat, run)
+            self._db.execute("DELETE FROM leases WHERE (request, repeat, run) = (?, ?, ?)", lease)
         if c.error is not None:
-            usage = (c.usage.prompt_tokens, c.usage.completion_tokens, c.seconds)
-            failure = (*key, run, c.created, c.error, *usage)
-            self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", failure)
+            self._add_failure(stored, c.error)
             return
+        first = self._fetch_all(
+            "SELECT id FROM completions WHERE (request, fingerprint, repeat) = (?, ?, ?) AND choice = 0", *key
+        )
+        if first and first != [(c.id,)] and run is not None:
+            self._add_failure(stored, "generated twice: another run had stored this completion before")
         prompt = self._add_prompt(c.prompt_token_ids)
         for choice in (*c.choices, *([c.prompt] if c.prompt else [])):
             row = (
@@ -156,6 +166,12 @@ class Store(StoreReader):
             if cursor.rowcount:
                 arrays = [pack_array(getattr(choice, name)) for name in ARRAYS]
                 self._db.execute("INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?)", (cursor.lastrowid, *arrays))
+
+    def _add_failure(self, stored: StoredCompletion, error: str) -> None:
+        c = stored.completion
+        key = (c.request.key, c.system_fingerprint, stored.repeat, stored.run)
+        row = (*key, c.created, error, c.usage.prompt_tokens, c.usage.completion_tokens, c.seconds)
+        self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def _add_requests(self, requests: Iterable[ResolvedRequest]) -> None:
         for request in requests:
@@ -221,11 +237,17 @@ class Store(StoreReader):
         _unsaved.setdefault(self.path, []).append((tuple(answers), tuple(fingerprints)))
 
     def _flush_unsaved(self) -> None:
-        for answers, fingerprints in _unsaved.get(self.path, ()):
+        for answers, fingerprints in list(_unsaved.get(self.path, ())):
             self.add(answers, fingerprints=fingerprints)
         _unsaved.pop(self.path, None)
 
 
 def open_store(store: Store | str | Path) -> Store:
-    """The store itself, or the one at a path."""
+    """The store itself, or the one at a path, made when it does not exist."""
     return store if isinstance(store, Store) else Store(store)
+
+
+def existing_store(store: Store | str | Path) -> Store:
+    """The store itself, or the one at a path, which is only read until something is written. Raises StoreError where
+    there is none."""
+    return store if isinstance(store, Store) else Store(store, create=False)

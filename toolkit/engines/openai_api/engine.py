@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self, cast
@@ -22,6 +22,7 @@ from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.server_fingerprint import server_fingerprint
 from toolkit.engines.base import Engine, request_errors
+from toolkit.engines.openai_api.batch import Batch
 from toolkit.engines.openai_api.client import ApiClient, RequestFailed, closed_error
 from toolkit.engines.openai_api.dialect import MalformedResponse
 from toolkit.engines.openai_api.probe import ServerInfo, probe, with_local_tokenizer
@@ -29,7 +30,7 @@ from toolkit.engines.openai_api.prompt_tokens import PromptTokens, estimated_tok
 from toolkit.engines.openai_api.request_body import RequestBody, build_body, sends_token_ids
 from toolkit.engines.openai_api.response_parser import ParsedResponse, parse_response
 from toolkit.engines.openai_api.stream import StreamAccumulator
-from toolkit.errors import EngineError, NotTold, RequestError
+from toolkit.errors import NotTold, RequestError
 from toolkit.prompts.messages import Message
 from toolkit.prompts.prompt import Rendered
 from toolkit.tokenizers import tiktoken as encodings
@@ -205,49 +206,7 @@ class ServerEngine(Engine):
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         self._probe_once()
-        done: queue.SimpleQueue[Future[Completion]] = queue.SimpleQueue()
-        open_: set[Future[Completion]] = set()
-        source, has_more = enumerate(requests), True
-        failure: Exception | None = None
-        try:
-            while True:
-                # What is finished goes out before the next request is made, which may take its time.
-                while has_more and failure is None and len(open_) < self._max_open and done.empty():
-                    try:
-                        has_more = self._open_next(source, open_, done)
-                    except Exception as error:  # noqa: BLE001  # the caller's own, too: what is open ends first
-                        failure = error
-                if not open_:
-                    break
-                future = done.get()
-                open_.remove(future)
-                try:
-                    completion = future.result()
-                except (EngineError, CancelledError) as error:
-                    # Nothing more is sent, but what is finished already is yielded.
-                    failure = failure or (error if isinstance(error, EngineError) else closed_error())
-                    _cancel(open_)
-                    continue
-                yield completion
-        finally:
-            _cancel(open_)
-        if failure is not None:
-            raise failure
-
-    def _open_next(
-        self,
-        source: Iterator[tuple[int, Request]],
-        open_: set[Future[Completion]],
-        done: queue.SimpleQueue[Future[Completion]],
-    ) -> bool:
-        """Sends the next request; False when there is none."""
-        item = next(source, None)
-        if item is None:
-            return False
-        future = self._client.start(self._complete(*item))
-        open_.add(future)
-        future.add_done_callback(done.put)
-        return True
+        yield from Batch(self._client, self._complete, requests, self._max_open).completions()
 
     @property
     def _max_open(self) -> int:
@@ -393,8 +352,3 @@ class ServerEngine(Engine):
 
     def close(self) -> None:
         self._client.close()
-
-
-def _cancel(futures: Iterable[Future[Any]]) -> None:
-    for future in list(futures):
-        future.cancel()

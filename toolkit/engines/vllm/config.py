@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import models
-from toolkit._internal.files import toolkit_home, write_atomically
+from toolkit._internal.files import read_cache, toolkit_home, write_atomically
 from toolkit._internal.hashing import digest
 from toolkit._internal.jsonable import name_or_text, to_plain
 from toolkit._internal.secrets import is_secret, secrets_of, without_secrets
@@ -126,12 +126,11 @@ class Spec:
     def cached_fingerprint(self) -> Fingerprint | None:
         """The cached fingerprint of an earlier engine of this spec, if there was one."""
         try:
-            return Fingerprint.from_json(json.loads(self._cache_file.read_text()))
-        except (OSError, ValueError, KeyError):
+            return Fingerprint.from_json(read_cache(self._cache_file))
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def cache_fingerprint(self, fingerprint: Fingerprint) -> None:
-        self._cache_file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self._cache_file, json.dumps(fingerprint.to_json()))
 
 

@@ -211,6 +211,7 @@ class VLLMEngine(Engine):
     ) -> Iterator[Completion]:
         """Submits the requests, so many at once, and yields their completions until every one is finished."""
         job, sent, open_ = Job(), 0, 0
+        current: tuple[PreparedRequest, Any] | None = None
         try:
             while open_ or sent < len(ordered):
                 if open_ < _BACKLOG and sent < len(ordered):
@@ -220,9 +221,17 @@ class VLLMEngine(Engine):
                         open_ += len(items)
                         self._submit(thread, job, items, first)
                     sent = until
-                prepared, output = thread.next_output(job)
+                current = thread.next_output(job)
+                completion = self._completion(*current)
+                # No call before the yield: an interrupt would lose the completion.
+                current, open_ = None, open_ - 1
+                yield completion
+        except KeyboardInterrupt:
+            thread.cancel(job)
+            for prepared, output in [*filter(None, [current]), *job.finished()]:
                 open_ -= 1
                 yield self._completion(prepared, output)
+            raise
         finally:
             if open_:
                 thread.cancel(job)

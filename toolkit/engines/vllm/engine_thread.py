@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,6 +79,12 @@ class Job:
     """Requests with vLLM's output, or with the exception raised instead."""
     group: int = 0
     """The group of the request that was started last."""
+
+    def finished(self) -> Iterator[tuple[PreparedRequest, Any]]:
+        """The outputs that have come and that nobody has taken."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                yield self.outputs.get_nowait()
 
 
 class EngineThread:

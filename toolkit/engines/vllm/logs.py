@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from toolkit._internal.files import oldest_first, toolkit_home
+from toolkit._internal.files import delete_unused, oldest_first, toolkit_home, write_atomically
 from toolkit._internal.secrets import redact
 from toolkit.engines.vllm.environment import THREADS, track_env_changes
 from toolkit.engines.vllm.hardware import device
@@ -63,7 +63,7 @@ def _log_file() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     ended = [p for p in folder.glob("vllm-*") if not Path("/proc", p.stem.removeprefix("vllm-")).exists()]
     for old in oldest_first(ended)[: -2 * _LOGS_KEPT]:
-        old.unlink(missing_ok=True)
+        delete_unused(old)
     return folder / f"vllm-{os.getpid()}.log"
 
 
@@ -83,5 +83,4 @@ def _log_config(log: Path) -> Path:
         "loggers": {"vllm": {"handlers": ["file"], "level": "INFO", "propagate": False}},
     }
     path = log.with_suffix(".json")
-    path.write_text(json.dumps(config))
-    return path
+    return write_atomically(path, json.dumps(config))  # a process of vLLM's may be reading it
