@@ -71,7 +71,7 @@ def _url(source: Any) -> str:
             f"the image {source[:80]!r} has the scheme {scheme}: give an https: or data: URL, or a file"
         )
     if isinstance(source, (str, Path)):
-        return _data_url(_read(Path(source)), str(source)[:80])
+        return _data_url(_read(Path(source)), _short_path(source))
     raise ValueError(f"an image is a path, a URL, bytes or a PIL image, got {source!r}")
 
 
@@ -88,7 +88,7 @@ def _file_path(url: str) -> str:
 
 
 def _read(path: Path) -> bytes:
-    name = str(path)[:80]
+    name = _short_path(path)
     try:
         file = path.expanduser()
         status = file.stat()
@@ -105,6 +105,12 @@ def _read(path: Path) -> bytes:
         )
     _check_size(status.st_size, name)
     return raw
+
+
+def _short_path(path: str | Path) -> str:
+    """A path in an error: of a long one its begin and its end, which tells the most."""
+    text = str(path)
+    return text if len(text) <= 200 else f"{text[:40]}…{text[-120:]}"
 
 
 def _read_at_once(file: Path) -> bytes:
