@@ -1187,8 +1187,9 @@ def test_a_server_that_is_stopped_and_served_again_elsewhere_is_the_same_system(
     options = {"kv_cache_memory_bytes": 512 << 20, "max_model_len": 2048, "aliases": ["gpt-4o-mini"]}
     with serving(**options) as first, tk.connect(first.url, first.model) as engine:
         assert len(sweep.run(engine, db)) == 6
+        system = first.fingerprint.id
     with serving(**options, port=first.port + 1) as second:
-        assert (second.url != first.url, second.fingerprint.id) == (True, first.fingerprint.id)
+        assert (second.url != first.url, second.fingerprint.id) == (True, system)
         for name in (second.model, "gpt-4o-mini", None):
             with tk.connect(second.url, name) as engine:
                 plan = sweep.plan(engine, db)

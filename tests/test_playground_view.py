@@ -93,8 +93,8 @@ def held(engine):
         thread.join()
 
 
-def wait(condition):
-    deadline = time.monotonic() + 20
+def wait(condition, seconds=20):
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -599,6 +599,7 @@ def test_the_model_is_named(page, engine):
     page.get_by_text("SmolLM2-135M-Instruct, loaded by the first run").wait_for()
     assert "loaded by the first run" in widget.html()
     run(page)
+    wait(lambda: widget.history, 120)  # vLLM loads; while it does, another test must not use another engine
     answered(page)
     assert page.locator(".tk-play-model").text_content() == engine.model
     assert widget.history[0].system_fingerprint == engine.fingerprint.id
