@@ -42,6 +42,8 @@ PATTERNS = dict(patterns())
 
 
 def work(pattern, text):
+    if isinstance(pattern.pattern, bytes):
+        text = text.encode()
     pattern.match(text)
     pattern.fullmatch(text)
     if pattern is not JSON_BEGINNING:  # which is tried at the beginning alone
