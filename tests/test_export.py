@@ -44,7 +44,7 @@ def assert_same_completion(one, other):
         (*other.choices, other.prompt or other.choices[0]),
         strict=True,
     ):
-        names = ("index", "text", "finish_reason", "stop_reason", "given", "tool_calls")
+        names = ("index", "text", "finish_reason", "stop_reason", "prefix_tokens", "tool_calls")
         assert [getattr(a, name) for name in names] == [getattr(b, name) for name in names]
         for name in ARRAYS:
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name), strict=True)

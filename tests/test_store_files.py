@@ -389,6 +389,11 @@ KEY = "(SELECT request FROM completions ORDER BY number LIMIT 1)"
     ("statement", "left", "message"),
     [
         ("UPDATE cells SET labels = '{broken' WHERE position = 0", 2, "1 row cannot be read: cell s/0"),
+        (
+            """UPDATE cells SET labels = iif(position, '{"case": [NaN, -Infinity]}', '{')""",
+            2,
+            "1 row cannot be read: cell s/0",
+        ),
         (f"DELETE FROM requests WHERE key = {KEY}", 2, "1 row cannot be read: request "),
         (f"UPDATE requests SET sampling = 'x' WHERE key = {KEY}", 2, "1 row cannot be read: request "),
         (f"DELETE FROM cells WHERE request = {KEY}", 2, "1 row cannot be read: answer of no sweep "),

@@ -463,7 +463,7 @@ def test_a_row_that_cannot_be_written_is_an_error_and_the_others_run(ngram, db, 
     assert frame["error"].str.match(f"row 1: {message}").tolist() == [False, True, False]
     again = sweep.plan(ngram, db)
     assert (again.stored, len(again.missing), len(again.refused), again.prompt_tokens) == (2, 1, 1, 0)
-    assert "1 have no prompt that the model takes" in repr(again)
+    assert "1 cannot be sent (row 1: " in repr(again)
     alone = tk.sweep(TEMPLATES[name], [{"x": "good"}, {"x": "okay"}], tk.grid(max_tokens=2))
     assert alone.plan(ngram, db).missing == ()  # the same requests as without the bad row
 

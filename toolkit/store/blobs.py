@@ -45,3 +45,12 @@ def dump_json(value: object) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair, which needs an escape
         return json.dumps(value, separators=(",", ":"))
     return text
+
+
+def is_json(text: str) -> bool:
+    """Whether a text can be read; NaN and Infinity, which SQLite's json_valid refuses, can."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

@@ -7,27 +7,30 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from toolkit._internal.text import plural
+from toolkit.store.blobs import is_json
 
 if TYPE_CHECKING:
     from toolkit.store.database import Database
 
 _MOST_NAMED = 5
-_BROKEN = {
-    "sweep": "SELECT id FROM sweeps WHERE NOT json_valid(body)",
-    "cell": "SELECT sweep, position FROM cells WHERE NOT json_valid(labels)",
+_JSON = {
+    "sweep": "SELECT id, body FROM sweeps",
+    "cell": "SELECT sweep, position, labels FROM cells",
     "request": (
-        "SELECT key FROM requests WHERE NOT json_valid(sampling) OR NOT json_valid(coalesce(response_format, '{}')) "
-        "UNION SELECT request FROM completions WHERE request NOT IN (SELECT key FROM requests)"
+        "SELECT key, sampling FROM requests "
+        "UNION ALL SELECT key, response_format FROM requests WHERE response_format IS NOT NULL"
     ),
+    "fingerprint": "SELECT id, body FROM fingerprints",
+    "stop reason": "SELECT request, repeat, choice, stop_reason FROM completions WHERE stop_reason IS NOT NULL",
+}
+"""JSON texts, by kind: each after the columns that name it."""
+_MISSING = {
+    "request": "SELECT DISTINCT request FROM completions WHERE request NOT IN (SELECT key FROM requests)",
     "fingerprint": (
-        "SELECT id FROM fingerprints WHERE NOT json_valid(body) "
-        "UNION SELECT fingerprint FROM completions WHERE fingerprint NOT IN (SELECT id FROM fingerprints)"
-    ),
-    "stop reason": (
-        "SELECT request, repeat, choice FROM completions WHERE NOT json_valid(coalesce(stop_reason, 'null'))"
+        "SELECT DISTINCT fingerprint FROM completions WHERE fingerprint NOT IN (SELECT id FROM fingerprints)"
     ),
 }
-"""What cannot be read, by kind: each with the columns that name it."""
+"""What completions belong to, and is not there."""
 _PLACES = {
     "sweep": ("sweep",),
     "cell": ("sweep", "cell"),
@@ -54,7 +57,13 @@ class Damage:
 
     @classmethod
     def of(cls, store: Database) -> Damage:
-        return cls({kind: set(store.query(query)[1]) for kind, query in _BROKEN.items()})
+        parts = {
+            kind: {tuple(name) for *name, text in store.query(query)[1] if not is_json(text)}
+            for kind, query in _JSON.items()
+        }
+        for kind, query in _MISSING.items():
+            parts[kind] |= set(store.query(query)[1])
+        return cls(parts)
 
     def with_unplaced(self, store: Database) -> Damage:
         """With the answers that are in no sweep."""

@@ -20,7 +20,7 @@ from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import FIELDS
 from toolkit.core.server_fingerprint import same_system
 from toolkit.errors import StoreError
-from toolkit.store.blobs import dump_json, unpack_arrays, unpack_vocabulary
+from toolkit.store.blobs import dump_json, is_json, unpack_arrays, unpack_vocabulary
 from toolkit.store.damage import Damage
 from toolkit.store.database import Database
 from toolkit.store.queries import (
@@ -174,12 +174,8 @@ class StoreReader(Database):
 
     def sweeps(self) -> list[tuple[str, dict[str, Any]]]:
         """Id and body (see `Store.define`) of every sweep, the oldest first."""
-        return [
-            (i, json.loads(body))
-            for i, body in self._fetch_all(
-                "SELECT id, body FROM sweeps WHERE json_valid(body) ORDER BY created, id"
-            )
-        ]
+        rows = self._fetch_all("SELECT id, body FROM sweeps ORDER BY created, id")
+        return [(sweep, json.loads(body)) for sweep, body in rows if is_json(body)]
 
     def fingerprint(self, name: str) -> Fingerprint:
         """The record behind an id. Raises KeyError for an unknown one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pprint
+from collections.abc import Sequence
 from typing import Any
 
 from toolkit import models
@@ -11,6 +12,8 @@ from toolkit.core.sampling import NEUTRAL
 from toolkit.engines.base import Engine
 from toolkit.engines.vllm.config import Spec
 from toolkit.engines.vllm.engine import VLLMEngine
+from toolkit.prompts.messages import Message, plain_text
+from toolkit.prompts.template import single_brace_variables
 
 _WIDTH = 96
 _MAX_FIRST_SEED = 2**63 - 4
@@ -66,15 +69,29 @@ def sweep_code(request: Request, engine: Engine | None) -> str:
     axes |= {name: literal([list(v)] if isinstance(v, tuple) else v) for name, v in settings.items()}
     if request.response_format:
         axes["response_format"] = literal(request.response_format.to_openai())
-    turns = literal([dict(turn) for turn in request.messages or ()])
+    prompt = _prompt_source(request.messages or ())
     return "\n".join(
         [
             "import toolkit as tk",
             "",
             f"engine = {engine_source(engine)}",
-            f"sweep = {call_source('tk.sweep', turns, call_source('tk.grid', **axes))}",
+            f"sweep = {call_source('tk.sweep', *prompt, call_source('tk.grid', **axes))}",
             'results = sweep.run(engine, store="runs/playground.db")',
             "results.summary()",
             "",
         ]
     )
+
+
+def _prompt_source(turns: Sequence[Message]) -> tuple[str, ...]:
+    """The arguments of a sweep that sends these messages as they are. A sweep without rows refuses what looks like a
+    variable; with rows the texts are templates, which write doubled braces as braces."""
+    if not single_brace_variables("\n".join(map(plain_text, turns))):
+        return (literal(list(map(dict, turns))),)
+    return literal([{**turn, "content": _escaped(turn["content"])} for turn in turns]), "[{}]"
+
+
+def _escaped(content: Any) -> Any:
+    if isinstance(content, str):
+        return content.replace("{", "{{").replace("}", "}}")
+    return [{**part, "text": _escaped(part["text"])} if part["type"] == "text" else part for part in content]
