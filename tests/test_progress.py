@@ -65,3 +65,10 @@ def test_a_terminal_has_a_bar_and_no_lines(lines, monkeypatch, capsys):
     bar.close()
     assert records == []
     assert re.search(r"m  70%\|.*\| 7/10 .*stored=6, failed=1", capsys.readouterr().err)
+
+
+def test_lines_of_progress_are_printed_where_bars_are_and_notes_are_output(capsys):
+    logging.getLogger(progress.__name__).info("3 of 9")
+    logging.getLogger("toolkit.experiments.run").info("a note")
+    logging.getLogger("toolkit.experiments.run").warning("a warning")
+    assert tuple(capsys.readouterr()) == ("a note\n", "3 of 9\na warning\n")

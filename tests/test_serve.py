@@ -119,7 +119,7 @@ def test_the_message_of_an_answer_is_taken_back(server):
     answer = server.client.chat.completions.create(model=server.model, messages=FRANCE, **asked)
     message = answer.choices[0].message
     text = {"role": "assistant", "content": message.content}
-    with tk.connect(server.url) as engine:
+    with tk.connect(server.url, api_key=KEY) as engine:
         answers = [
             engine.chat([*FRANCE, turn, {"role": "user", "content": "And of Japan?"}], **asked).text
             for turn in (text, message, message.model_dump(), message.to_dict())

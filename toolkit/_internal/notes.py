@@ -6,11 +6,16 @@ import logging
 import sys
 
 
+_PROGRESS = "toolkit.display.progress"
+
+
 class _NoteHandler(logging.Handler):
-    """Prints notes as plain lines to stdout, and warnings to stderr: a notebook shows both below the cell."""
+    """Prints notes as plain lines to stdout; warnings, and progress as its bars, to stderr: a notebook shows both
+    below the cell."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
+        is_note = record.levelno < logging.WARNING and record.name != _PROGRESS
+        print(self.format(record), file=sys.stdout if is_note else sys.stderr)
 
 
 def show_notes() -> None:

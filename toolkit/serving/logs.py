@@ -31,7 +31,6 @@ def log_excerpt(log: Path) -> str:
 
 def delete_old_logs(new: Path) -> None:
     """Deletes the oldest logs in the folder of a new one, but none of a server that may run, on any machine."""
-    new.touch()  # so that no other start takes it for an old one
     logs = oldest_first(new.parent.glob("serve-*.log"))
     used = {new.name, *(Path(record.log).name for record in ServerRecord.on_all_machines())}
     for old in [log for log in logs if log.name not in used][:-_LOGS_KEPT]:

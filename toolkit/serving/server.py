@@ -340,8 +340,9 @@ def _start(record: ServerRecord) -> ServerRecord:
     port is in use."""
     log = Path(record.log)
     log.parent.mkdir(parents=True, exist_ok=True)
+    create_private(log).touch()  # so that no other start takes it for an old one
     delete_old_logs(log)
-    with _reserved_port(record) as bound, open(create_private(log), "ab") as output:
+    with _reserved_port(record) as bound, log.open("ab") as output:
         record = replace(record, port=bound.getsockname()[1])
         record.remove()  # with the fingerprint of an earlier start, which marks it as ready
         record.write()  # the process reads it
