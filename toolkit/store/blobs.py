@@ -37,6 +37,15 @@ def unpack_vocabulary(body: bytes) -> Vocabulary:
     return [raw[a:b] for a, b in zip(starts, ends.tolist(), strict=True)]
 
 
+def is_json(text: object) -> bool:
+    """Whether a column holds JSON as `dump_json` writes it: SQLite's json_valid refuses NaN and Infinity."""
+    try:
+        json.loads(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
 def dump_json(value: object) -> str:
     """Compact JSON, as columns hold it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))

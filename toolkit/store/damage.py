@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 _MOST_NAMED = 5
 _BROKEN = {
-    "sweep": "SELECT id FROM sweeps WHERE NOT json_valid(body)",
-    "cell": "SELECT sweep, position FROM cells WHERE NOT json_valid(labels)",
+    "sweep": "SELECT id FROM sweeps WHERE NOT is_json(body)",
+    "cell": "SELECT sweep, position FROM cells WHERE NOT is_json(labels)",
     "request": (
-        "SELECT key FROM requests WHERE NOT json_valid(sampling) OR NOT json_valid(coalesce(response_format, '{}')) "
+        "SELECT key FROM requests WHERE NOT is_json(sampling) OR NOT is_json(coalesce(response_format, '{}')) "
         "UNION SELECT request FROM completions WHERE request NOT IN (SELECT key FROM requests)"
     ),
     "fingerprint": (
-        "SELECT id FROM fingerprints WHERE NOT json_valid(body) "
+        "SELECT id FROM fingerprints WHERE NOT is_json(body) "
         "UNION SELECT fingerprint FROM completions WHERE fingerprint NOT IN (SELECT id FROM fingerprints)"
     ),
     "stop reason": (
-        "SELECT request, repeat, choice FROM completions WHERE NOT json_valid(coalesce(stop_reason, 'null'))"
+        "SELECT request, repeat, choice FROM completions WHERE NOT is_json(coalesce(stop_reason, 'null'))"
     ),
 }
-"""What cannot be read, by kind: each with the columns that name it."""
+"""What cannot be read, by kind: each with the columns that name it. is_json: see `Database`."""
 _PLACES = {
     "sweep": ("sweep",),
     "cell": ("sweep", "cell"),
