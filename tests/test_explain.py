@@ -61,6 +61,15 @@ def test_a_setting_that_is_a_secret_is_not_shown():
     assert "hf_secret" not in repr(found) + found._repr_html_()
 
 
+def test_a_setting_that_is_a_dict_is_shown_whole():
+    config = {"level": 3, "mode": "none", "password": "pw"}
+    changes = {"compilation_config": {"compilation_config": config}, "A": {"env": {"A": "1"}}}
+    report = stored({"q": {"a": ["x"], "b": ["y"], "c": ["y"]}}).determinism()
+    found = Explanation(A, B, dict.fromkeys(changes, C), changes, report)
+    assert found.table["value"].tolist() == [{**config, "password": "***"}, "1"]
+    assert str({**config, "password": "***"}) in found.sentence()
+
+
 def test_a_request_that_was_not_answered_is_not_counted_as_changed():
     found = explained(
         {

@@ -60,6 +60,8 @@ def held_by_csv(frame):
 def test_every_round_trip_is_closed(store):
     results = tk.results(store)
     frame = results.frame()
+    assert not store.find_damage()
+    assert len(frame) >= len(store.query("SELECT 1 FROM completions WHERE choice >= 0")[1])
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("parquet", "jsonl"):
             again = sent_out_and_back(results, kind, folder)

@@ -68,6 +68,7 @@ VALUES = {
     "column of times": (pd.Series(pd.to_datetime(["2020-01-01", None])), ["2020-01-01T00:00:00", None]),
     "NA": (pd.NA, None),
     "NaT": (pd.NaT, None),
+    "NumPy's masked": (np.ma.masked, None),
     "NumPy's NaT": (np.datetime64("NaT"), None),
     "date": (datetime.date(2020, 1, 2), "2020-01-02"),
     "datetime": (datetime.datetime(2020, 1, 2, 3, 4), "2020-01-02T03:04:00"),

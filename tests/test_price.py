@@ -1,3 +1,4 @@
+import dataclasses
 import string
 from fractions import Fraction
 from math import comb
@@ -11,7 +12,8 @@ from scipy.special import log_softmax
 
 import toolkit as tk
 from toolkit.analysis.determinism.statistics import holm, mcnemar
-from toolkit.experiments.schema_cost import _measured
+from toolkit.core.completion import Usage
+from toolkit.experiments.schema_cost import _measured, _thinking_usage
 from toolkit.structured.response_format import response_format
 
 
@@ -161,6 +163,26 @@ def test_a_p_value_has_four_digits_and_is_never_zero(counts):
     assert row["valid_p"] == pytest.approx(float(exact_p(*counts)), rel=6e-4)
     assert np.isnan(row["correct_p"])
     assert row["all_seconds_difference"] == 0
+
+
+def test_unknown_seconds_and_tokens_are_missing(made):
+    import pandas as pd
+
+    def measured(arm, seconds, thinking):
+        answer = {"arm": arm, "row": 0, **_measured(made(text="x"), response_format(Mood), {}, None)}
+        return {**answer, "seconds": seconds, **_thinking_usage(thinking), "removed_mass": np.nan}
+
+    unknown = dataclasses.replace(made(text="x"), seconds=None, usage=Usage(1, None, None))
+    rows = [
+        measured("free", 2.0, None),
+        measured("instructed", None, None),
+        measured("reasoned", 2.0, unknown),
+    ]
+    frame = tk.Price("form", tuple(rows), {}, {}).frame()
+    assert frame["all_seconds"].fillna(-1).tolist() == [2, -1, -1]
+    assert frame["thinking_seconds"].fillna(-1).tolist() == [0, 0, -1]
+    assert frame["thinking_tokens"].tolist() == [0, 0, pd.NA]
+    assert frame["all_tokens"].isna().tolist() == [False, False, True]
 
 
 def test_a_p_value_below_all_numbers_is_the_smallest_one():

@@ -252,6 +252,38 @@ def test_bad_files_are_named(tmp_path, name, text, error, message):
         tk.Prompt.load(tmp_path / name)
 
 
+ALIASES = "".join(f"- &a{i} {{x: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 12))
+MERGES = "".join(f"x{i}: &x{i} {{<<: [{', '.join([f'*x{i - 1}'] * 9)}]}}\n" for i in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            f"template: x\nexamples:\n- &a0 {{x: y}}\n{ALIASES}",
+            r"has [\d,]+ characters, and they may add 10,000,000",
+        ),
+        (f"template: x\nx0: &x0 {{a: b}}\n{MERGES}", "its aliases .* written out"),
+        (f"template: x\nsystem: &s {'y' * 10**5}\nhistory: [{'*s, ' * 200}]", "its aliases .* written out"),
+        ("template: x\nexamples: &a [*a]", "the alias in line 2 contains itself"),
+        ("template: x\ndocuments:\n- &a {text: t, more: {b: *a}}", "the alias in line 3 contains itself"),
+        ("&a {template: *a}", "the alias in line 1 contains itself"),
+    ],
+)
+def test_aliases_without_end_are_refused(tmp_path, text, message):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(ValueError, match=f"p.yaml is not valid YAML: .*{message}"):
+        tk.Prompt.load(tmp_path / "p.yaml")
+
+
+def test_ordinary_aliases_stand_for_their_values(tmp_path):
+    (tmp_path / "p.yaml").write_text(
+        "template: 'Q: {q}'\nsystem: &s Be brief.\nexamples:\n- &e {q: a, answer: *s}\n- *e\n- {<<: *e, q: z}\n"
+    )
+    prompt = tk.Prompt.load(tmp_path / "p.yaml")
+    assert [(e["q"], e["answer"]) for e in prompt.examples] == [(q, "Be brief.") for q in "aaz"]
+
+
 WRITTEN = [
     "no", "yes", "on", "Off", "12:30", "190:20:30.15", "010", "0o17", "0x1F", "0b11", "1_000", "+5", ".5", "1.",
     "1e3", "1e22", "-0", "2026-01-02", "2026-13-45", "2001-12-14t21:59:43.10-05:00", "=", "0.50", "TRUE", "y", "n",
@@ -369,7 +401,7 @@ def test_examples_and_documents_of_a_frame_are_data(tmp_path):
     json.dumps(sweep.workload.prompts)
 
 
-MISSING = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT")]
+MISSING = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), np.ma.masked]
 
 
 @pytest.mark.parametrize("value", MISSING, ids=repr)

@@ -87,6 +87,40 @@ def test_filter_by_value_and_by_list(results, where, rows):
     assert len(results.filter(**where)) == rows
 
 
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        ({"row.x": "\ud83d"}, 1),
+        ({"row.x": ["\ud83d", "a"]}, 2),
+        ({"row.x": pd.Series(["a", "b"])}, 2),
+        ({"row.x": 5}, 0),
+        ({"text": "\ud83d"}, 0),
+        ({"text": 5}, 0),
+        ({"text": b"a"}, 0),
+        ({"error": ["\udfff", None]}, 2),
+        ({"model": pd.Index(["ngram", "b"])}, 3),
+        ({"temperature": "\ud83d"}, 0),
+        ({"max_tokens": {"a": 1}}, 0),
+        ({"max_tokens": 10**400}, 0),
+        ({"seed": object()}, 0),
+    ],
+)
+def test_filter_by_values_that_a_column_cannot_hold(tmp_path, where, rows):
+    sweep = tk.sweep("{x}", [{"x": x} for x in ("a", "b", "\ud83d")], tk.grid(temperature=0, max_tokens=1))
+    assert len(sweep.run(NGramEngine("ab\n"), tmp_path / "run.db").filter(**where)) == rows
+
+
+def test_rows_with_numbers_that_json_lacks_are_read(tmp_path, capsys):
+    """In variables that the prompt has, and in others."""
+    values = [float("nan"), float("inf"), [1, float("nan")], {"a": float("-inf")}, 1]
+    rows = [{"x": "a" * (1 + i), "y": value} for i, value in enumerate(values)]
+    path = tmp_path / "run.db"
+    sweep = tk.sweep("{x}", rows, tk.grid(temperature=0, max_tokens=1))
+    assert len(sweep.run(NGramEngine("ab\n"), path)) == len(tk.results(path)) == 5
+    assert tk.results(path).frame()["row.x"].tolist() == [row["x"] for row in rows]
+    assert "cannot be read" not in capsys.readouterr().err
+
+
 def test_filter_by_function(results):
     assert len(results.filter(lambda f: f["text"].str.contains("greedy"))) == 4
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 from typing import Literal, Optional
 
 import pytest
@@ -295,6 +296,12 @@ def test_recursion_that_ends_is_none_of_these(name):
     [
         (True, "'odd' has the schema True, which allows everything: give one with a type"),
         (False, "'odd' has the schema False, which allows nothing"),
+        ({"const": math.nan}, "'odd' has NaN or Infinity in its schema, which are no JSON"),
+        ({"enum": [1, -math.inf]}, "'odd' has NaN or Infinity in its schema, which are no JSON"),
+        (
+            {"type": "number", "maximum": math.inf},
+            "'odd' has NaN or Infinity in its schema, which are no JSON",
+        ),
         (
             {"$ref": "#/$defs/b", "$defs": {"a": {}}},
             "the reference '#/\\$defs/b' refers to nothing in the schema",

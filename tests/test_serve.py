@@ -32,7 +32,7 @@ from toolkit.engines.vllm.config import Spec
 from toolkit.serving import process_group, server as server_module, server_main
 from toolkit.serving.auth_middleware import ApiKeyMiddleware
 from toolkit.serving.client_environment import Environment
-from toolkit.serving.command_line import _NO_FLAG, OPENAI, command_line_flags
+from toolkit.serving.command_line import _NO_FLAG, OPENAI, command_line_flags, secret_flags
 from toolkit.serving.logs import delete_old_logs, log_excerpt
 from toolkit.serving.registry import ServerRecord, registry_folder
 from toolkit.serving.server import Server, _environment, _record, _start
@@ -508,6 +508,24 @@ def test_the_token_of_the_hub_is_on_no_command_line(own_home, given):
     record = _record(variant, "127.0.0.1", None, None, ())
     assert record.env == {"HF_TOKEN": "hf_secret"}
     assert "hf_secret" not in " ".join(command_line_flags(record)) + repr(record)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"model_loader_extra_config": {"api_key": "hidden-1"}},
+        {"kv_transfer_config": {"kv_connector_extra_config": {"password": "hidden-1"}}},
+        {"hf_overrides": {"proxies": ["http://me:hidden-1@proxy"]}},
+        {"additional_config": [{"auth_token": "hidden-1"}]},
+    ],
+)
+def test_secrets_in_arguments_are_on_no_command_line_and_in_no_error(own_home, tmp_path, arguments):
+    record = _record(Variant(arguments={**arguments, "seed": 3}), "127.0.0.1", None, None, ())
+    assert "hidden-1" not in " ".join(command_line_flags(record)) + repr(record)
+    assert "--seed=3" in command_line_flags(record)
+    assert "hidden-1" in " ".join(secret_flags(record))  # which the process adds itself
+    (tmp_path / "log").write_text(f"non-default args: {arguments}\n")
+    assert "hidden-1" not in log_excerpt(tmp_path / "log", record.arguments)
 
 
 def test_no_token_of_the_hub_is_none_of_this_machine_either(own_home):

@@ -389,7 +389,7 @@ def asked(*args):
     return [request.messages[-1]["content"] for request, _ in tk.sweep(*args).requests({})]
 
 
-MISSING = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT")]
+MISSING = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), np.ma.masked]
 TEMPLATES = {
     "text": "R: {x}",
     "messages": [{"role": "system", "content": "{x}"}, {"role": "user", "content": "good"}],

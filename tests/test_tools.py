@@ -237,6 +237,21 @@ def test_a_call_that_must_be_made_has_a_schema():
         ('[{"name": "add", "parameters": {"a": 1, "b": 2}}]', "required", [("add", '{"a": 1, "b": 2}')]),
         ('{"a": 1, "b": 2}', "add", [("add", '{"a": 1, "b": 2}')]),
         ('[{"name": "add", "par', "required", []),
+        ('{"a": 1', "add", []),
+        ('{"a": 1, "a": 2}', "add", [("add", '{"a": 1, "a": 2}')]),
+        ('[{"name":"add","parameters":{"a":1,"a":2}}]', "required", [("add", '{"a": 1, "a": 2}')]),
+        ('{"a": 1e999}', "add", [("add", '{"a": 1e999}')]),
+        (
+            '[{"name":"add","parameters":{"a":[-1e999,1.50,{}]}}]',
+            "required",
+            [("add", '{"a": [-1e999, 1.50, {}]}')],
+        ),
+        (f'{{"a": {"9" * 5000}}}', "add", [("add", f'{{"a": {"9" * 5000}}}')]),
+        (
+            f'[{{"name": "add", "parameters": {{"a": {"9" * 5000}, "b": "\\ud83d"}}}}]',
+            "required",
+            [("add", f'{{"a": {"9" * 5000}, "b": "\\ud83d"}}')],
+        ),
     ],
 )
 def test_required_calls_are_read(text, choice, calls):
@@ -257,6 +272,17 @@ def test_required_calls_are_read(text, choice, calls):
 )
 def test_a_call_is_run_or_told_what_is_wrong(name, arguments, result, ok):
     assert run_call(ToolCall("1", name, arguments), KNOWN) == (result, ok)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [('{"a": 1, "a": 2}', "the key 'a' twice"), ('{"a": 1e999, "b": 1}', "the number 1e999 is too large")],
+)
+def test_a_forced_call_that_is_no_json_is_told(arguments, message):
+    (call,) = required_calls(f'[{{"name": "add", "parameters": {arguments}}}]', "required")
+    result, ok = run_call(call, KNOWN)
+    assert not ok
+    assert message in result
 
 
 def test_a_described_tool_cannot_be_run():

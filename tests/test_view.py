@@ -107,6 +107,8 @@ def test_what_is_not_seen_is_spelt(text, shown):
         ("\ud83d", "?"),
         (np.str_("a"), "a"),
         (b"ab", "b'ab'"),
+        ([2**53, 2**53 + 1, -(2**63), True], [2**53, "9007199254740993", "-9223372036854775808", True]),
+        ({"seed": np.uint64(2**64 - 1)}, {"seed": "18446744073709551615"}),
     ],
 )
 def test_values_are_made_plain(value, found):

@@ -146,9 +146,11 @@ def name_or_text(value: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """None, NaN, NaT or pandas' NA; a text, a list or an object never is."""
+    """None, NaN, NaT, pandas' NA or NumPy's `masked`; a text, a list or an object never is."""
     if value is None or type(value) in _PLAIN_TYPES:
         return value is None or value != value  # NaN is not equal to itself
     import pandas as pd
 
+    if value is np.ma.masked:
+        return True
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))

@@ -109,9 +109,9 @@ class Explanation:
             r: output for r in self._differing if (output := self._modal_output(r, fingerprint)) is not None
         }
         as_b = sum(output == self._modal_output(r, self.b) for r, output in outputs.items())
-        (value,) = hide_secrets(self.changes[name]).values()
+        change = hide_secrets(self.changes[name])
         return {
-            "value": next(iter(value.values())) if isinstance(value, Mapping) else value,
+            "value": change["env"][name] if "env" in change else change[name],
             "system_fingerprint": fingerprint,
             "requests": len(outputs),
             "changed": sum(output != self._modal_output(r, self.a) for r, output in outputs.items()),

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.analysis.determinism.statistics import holm, mcnemar
-from toolkit.core.completion import Completion, Usage
+from toolkit.core.completion import Completion
 from toolkit.core.sampling import Sampling
 from toolkit.display.html import html_table
 from toolkit.display.markup import Markup, markup
@@ -134,9 +134,10 @@ class Price:
 
         first = ["arm", "row", "text", "verdict", "valid", "correct"]
         counts = dict.fromkeys(("completion_tokens", "thinking_tokens", "prompt_tokens"), "Int64")
-        table = pd.DataFrame(list(self.rows)).astype(counts)
+        times = dict.fromkeys(("seconds", "thinking_seconds"), float)  # NaN where unknown
+        table = pd.DataFrame(list(self.rows)).astype({**counts, **times})
         table["all_tokens"] = table["completion_tokens"] + table["thinking_tokens"]
-        table["all_seconds"] = table["seconds"].fillna(0) + table["thinking_seconds"]
+        table["all_seconds"] = table["seconds"] + table["thinking_seconds"]
         return table[[*first, *(c for c in table.columns if c not in first)]]
 
     def summary(self) -> pd.DataFrame:
@@ -253,9 +254,9 @@ def _measured(
 
 
 def _thinking_usage(completion: Completion | None) -> dict[str, Any]:
-    usage = completion.usage if completion else Usage()
-    seconds = (completion.seconds or 0.0) if completion else 0.0
-    return {"thinking_tokens": usage.completion_tokens, "thinking_seconds": seconds}
+    if completion is None:
+        return {"thinking_tokens": 0, "thinking_seconds": 0.0}
+    return {"thinking_tokens": completion.usage.completion_tokens, "thinking_seconds": completion.seconds}
 
 
 def _correct_if_unreadable(row: Mapping[str, Any], correct: Any) -> bool | None:

@@ -17,6 +17,8 @@ _SETTINGS = frozenset({"k", "selector", "order_seed", "fold_system"})
 """Fields of a prompt that are no texts."""
 _GUESSED = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "timestamp", "value"))
 
+_MOST_REPEATED = 10_000_000
+"""Characters by which a file may grow when its aliases are written out."""
 _WHOLE = re.compile("0|-?[1-9][0-9]*")
 
 
@@ -33,7 +35,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(text) if file_type == "json" else yaml.load(text, _text_loader())
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is not valid {file_type.upper()}: {error}") from None
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ValueError(f"{path} is not valid {file_type.upper()}: {reason}") from None
     if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
         raise ValueError(f"{path} must hold the fields of a prompt, such as `template:`, got {data!r:.80}")
     return data
@@ -96,6 +99,11 @@ def _text_loader() -> Any:
             self._path: list[Any] = []
             """Keys and positions of the node that is read."""
 
+        def get_single_node(self) -> Any:
+            node = super().get_single_node()
+            _check_aliases(node)
+            return node
+
         def compose_node(self, parent: Any, index: Any) -> Any:
             self._path.append(getattr(index, "value", index))
             try:
@@ -113,6 +121,37 @@ def _text_loader() -> Any:
             return not in_list and any(isinstance(key, str) and key in _SETTINGS for key in self._path)
 
     return TextLoader
+
+
+def _check_aliases(root: Any) -> None:
+    """Raises ValueError for aliases (*name) that contain themselves, or repeat so much that a short file is a huge
+    prompt."""
+    sizes: dict[int, int | None] = {}  # by node, which an alias shares with its anchor; None while it is open
+
+    def size(node: Any) -> int:
+        """Characters of the values in a node, those of aliases written out."""
+        if id(node) not in sizes:
+            sizes[id(node)] = None
+            sizes[id(node)] = 1 + sum(map(size, _children(node))) + len(node.value)
+        total = sizes[id(node)]
+        if total is None:
+            raise ValueError(
+                f"the alias in line {node.start_mark.line + 1} contains itself: write its value out"
+            )
+        return total
+
+    if root is not None and size(root) > _MOST_REPEATED + root.end_mark.index:
+        raise ValueError(
+            f"with its aliases (*name) written out it has {size(root):,} characters, and they may add "
+            f"{_MOST_REPEATED:,}: use fewer of them"
+        )
+
+
+def _children(node: Any) -> list[Any]:
+    """The nodes in a list or a mapping; none in a scalar, whose value is text."""
+    if isinstance(node.value, str):
+        return []
+    return [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
 
 
 def _is_canonical(written: str) -> bool:

@@ -207,8 +207,14 @@ def narrowed_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def equals(column: pd.Series[Any], value: Any) -> npt.NDArray[np.bool_]:
     """(N,) whether a column has a value, or any value of a list: None for a missing one."""
-    several = isinstance(value, (list, tuple, set, frozenset, range, np.ndarray))
+    import pandas as pd
+
+    several = isinstance(value, (list, tuple, set, frozenset, range, np.ndarray, pd.Series, pd.Index))
     values = [hashable(item) for item in value] if several else [hashable(value)]
+    if (
+        getattr(column.dtype, "storage", "python") != "python"
+    ):  # Arrow's texts hold no halves of surrogate pairs
+        values = [v for v in values if not isinstance(v, str) or is_valid_unicode(v)]
     equal = column.isin([item for item in values if not is_missing(item)])
     return (equal | column.isna() if any(map(is_missing, values)) else equal).to_numpy(bool)
 

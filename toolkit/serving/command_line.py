@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from toolkit._internal.secrets import secrets_of
 from toolkit._internal.validation import validate_api_key
 from toolkit.serving.address import is_loopback
 from toolkit.serving.registry import ServerRecord
@@ -25,10 +26,11 @@ _NO_FLAG = ("enable_mm_processor_stats", "mamba_config", "model_weights")
 
 
 def command_line_flags(record: ServerRecord) -> list[str]:
-    """The arguments of vLLM's command line: those of the record, and those that all our servers get."""
+    """The arguments of vLLM's command line: those of the record, without `secret_flags`, and those that all our
+    servers get."""
     flags = [
         f"--model={record.path}",
-        *(flag for name, value in record.arguments.items() for flag in _flag(name, value)),
+        *_argument_flags(record, secret=False),
         "--served-model-name",
         *record.names,
         f"--host={record.host}",
@@ -42,6 +44,17 @@ def command_line_flags(record: ServerRecord) -> list[str]:
         # So that a request without a seed is sampled anew, not the same after every start.
         flags.append(f"--seed={secrets.randbits(31)}")
     return [*flags, *(f"--middleware=toolkit.serving.{name}" for name in _middleware(record))]
+
+
+def secret_flags(record: ServerRecord) -> list[str]:
+    """The engine arguments with secrets in them. Every user of the machine can read a command line: the process
+    itself adds them, from the record."""
+    return _argument_flags(record, secret=True)
+
+
+def _argument_flags(record: ServerRecord, *, secret: bool) -> list[str]:
+    arguments = {n: v for n, v in record.arguments.items() if any(secrets_of({n: v})) == secret}
+    return [flag for name, value in arguments.items() for flag in _flag(name, value)]
 
 
 def _middleware(record: ServerRecord) -> list[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from toolkit._internal.files import delete_unused, oldest_first
+from toolkit._internal.secrets import redact, secrets_of
 from toolkit.serving.registry import ServerRecord
 
 _LOGS_KEPT = 20
@@ -17,8 +20,9 @@ _ERROR_LINE = re.compile(r"^(?:\(.*?\] )?([\w.]*(?:Error|Exception): .+)")
 """The line of a traceback that names the error, with or without vLLM's log prefix."""
 
 
-def log_excerpt(log: Path) -> str:
-    """The first error since the last start, which is often far above the end, then the end of the log."""
+def log_excerpt(log: Path, arguments: Mapping[str, Any] | None = None) -> str:
+    """The first error since the last start, which is often far above the end, then the end of the log, without the
+    secrets in the engine's arguments, which vLLM writes into it."""
     try:
         lines = log.read_text(errors="replace").rpartition(START_MARK)[2].splitlines()
     except FileNotFoundError:
@@ -26,7 +30,7 @@ def log_excerpt(log: Path) -> str:
     tail = lines[-_EXCERPT_LINES:]
     cause = next((match[1] for line in lines if (match := _ERROR_LINE.match(line))), None)
     head = [cause] if cause and not any(cause in line for line in tail) else []
-    return "\n".join([*head, f"Its log, {log}, ends:", *tail])
+    return redact("\n".join([*head, f"Its log, {log}, ends:", *tail]), secrets_of(arguments))
 
 
 def delete_old_logs(new: Path) -> None:

@@ -137,7 +137,7 @@ class Server:
         if fingerprint is None:
             raise EngineError(
                 f"the server of {self.model} is still starting, and finds its fingerprint last. "
-                f"{log_excerpt(self.log)}"
+                f"{log_excerpt(self.log, self._record.arguments)}"
             )
         return fingerprint
 
@@ -205,7 +205,7 @@ class Server:
         if not self.alive:
             raise EngineError(
                 f"the server of {self.model} is not running: server.restart() starts it again. "
-                f"{log_excerpt(self.log)}"
+                f"{log_excerpt(self.log, self._record.arguments)}"
             )
 
     def _wait(self) -> Self:
@@ -218,7 +218,9 @@ class Server:
             while not (self._record.fingerprint and self.healthy):
                 if not self.alive:
                     servers()  # ends the processes that still run, and removes the record
-                    raise EngineError(f"the server of {self.model} did not start. {log_excerpt(self.log)}")
+                    raise EngineError(
+                        f"the server of {self.model} did not start. {log_excerpt(self.log, self._record.arguments)}"
+                    )
                 if fingerprint_seen and time.monotonic() - fingerprint_seen > _SILENT:
                     raise EngineError(
                         f"{self!r} does not answer: it is among toolkit.servers(), and its restart() may help"

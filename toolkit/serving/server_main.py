@@ -17,6 +17,7 @@ from typing import Any
 
 from toolkit.engines.vllm.config import Spec
 from toolkit.engines.vllm.fingerprint import fingerprint
+from toolkit.serving.command_line import secret_flags
 from toolkit.serving.registry import ServerRecord
 from toolkit.serving.tool_chat_template import with_tool_instructions
 from toolkit.tokenizers.huggingface import Tokenizer
@@ -47,7 +48,7 @@ def main() -> None:
     for name, value in _LIMITS.items():
         os.environ.setdefault(name, value)
     tokenizer = spec.tokenizer()
-    sys.argv += _tool_call_flags(tokenizer)
+    sys.argv += [*secret_flags(record), *_tool_call_flags(tokenizer)]
     server = _server_module()
     os.environ.setdefault("VLLM_MEDIA_CONNECTOR", importlib.import_module(_MEDIA_CONNECTOR).NAME)
     _add_fingerprint_step(server, spec, record, tokenizer.hashes)

@@ -37,6 +37,15 @@ def unpack_vocabulary(body: bytes) -> Vocabulary:
     return [raw[a:b] for a, b in zip(starts, ends.tolist(), strict=True)]
 
 
+def is_json(text: object) -> bool:
+    """Whether a column holds JSON as `dump_json` writes it: SQLite's json_valid refuses NaN and Infinity."""
+    try:
+        json.loads(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
 def dump_json(value: object) -> str:
     """Compact JSON, as columns hold it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -45,12 +54,3 @@ def dump_json(value: object) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair, which needs an escape
         return json.dumps(value, separators=(",", ":"))
     return text
-
-
-def is_json(text: str) -> bool:
-    """Whether a text can be read; NaN and Infinity, which SQLite's json_valid refuses, can."""
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True

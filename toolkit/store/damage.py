@@ -7,30 +7,27 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from toolkit._internal.text import plural
-from toolkit.store.blobs import is_json
 
 if TYPE_CHECKING:
     from toolkit.store.database import Database
 
 _MOST_NAMED = 5
-_JSON = {
-    "sweep": "SELECT id, body FROM sweeps",
-    "cell": "SELECT sweep, position, labels FROM cells",
+_BROKEN = {
+    "sweep": "SELECT id FROM sweeps WHERE NOT is_json(body)",
+    "cell": "SELECT sweep, position FROM cells WHERE NOT is_json(labels)",
     "request": (
-        "SELECT key, sampling FROM requests "
-        "UNION ALL SELECT key, response_format FROM requests WHERE response_format IS NOT NULL"
+        "SELECT key FROM requests WHERE NOT is_json(sampling) OR NOT is_json(coalesce(response_format, '{}')) "
+        "UNION SELECT request FROM completions WHERE request NOT IN (SELECT key FROM requests)"
     ),
-    "fingerprint": "SELECT id, body FROM fingerprints",
-    "stop reason": "SELECT request, repeat, choice, stop_reason FROM completions WHERE stop_reason IS NOT NULL",
-}
-"""JSON texts, by kind: each after the columns that name it."""
-_MISSING = {
-    "request": "SELECT DISTINCT request FROM completions WHERE request NOT IN (SELECT key FROM requests)",
     "fingerprint": (
-        "SELECT DISTINCT fingerprint FROM completions WHERE fingerprint NOT IN (SELECT id FROM fingerprints)"
+        "SELECT id FROM fingerprints WHERE NOT is_json(body) "
+        "UNION SELECT fingerprint FROM completions WHERE fingerprint NOT IN (SELECT id FROM fingerprints)"
+    ),
+    "stop reason": (
+        "SELECT request, repeat, choice FROM completions WHERE NOT is_json(coalesce(stop_reason, 'null'))"
     ),
 }
-"""What completions belong to, and is not there."""
+"""What cannot be read, by kind: each with the columns that name it. is_json: see `Database`."""
 _PLACES = {
     "sweep": ("sweep",),
     "cell": ("sweep", "cell"),
@@ -57,13 +54,7 @@ class Damage:
 
     @classmethod
     def of(cls, store: Database) -> Damage:
-        parts = {
-            kind: {tuple(name) for *name, text in store.query(query)[1] if not is_json(text)}
-            for kind, query in _JSON.items()
-        }
-        for kind, query in _MISSING.items():
-            parts[kind] |= set(store.query(query)[1])
-        return cls(parts)
+        return cls({kind: set(store.query(query)[1]) for kind, query in _BROKEN.items()})
 
     def with_unplaced(self, store: Database) -> Damage:
         """With the answers that are in no sweep."""

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from toolkit._internal.files import whole_file
 from toolkit.errors import StoreBusy, StoreError
+from toolkit.store.blobs import is_json
 from toolkit.store.connection import PATIENCE, connect_to_read, connect_to_write, has_unfolded, store_error
 from toolkit.store.schema import APPLICATION_ID, FORMAT_VERSION, MIGRATIONS, RUNNING, SCHEMA, views_of
 
@@ -48,6 +49,7 @@ class Database:
     def _connected(self) -> sqlite3.Connection:
         self._db = (connect_to_read if self._reading else connect_to_write)(self.path)
         try:
+            self._db.create_function("is_json", 1, is_json, deterministic=True)
             if not self._reading:
                 self._create()
             version, is_running = self._checked_version()

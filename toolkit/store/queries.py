@@ -71,9 +71,7 @@ WHERE a.fingerprint IN (SELECT fingerprint FROM took WHERE run = ?)
 """
 """The fingerprints of a run, and those that took part in a run with them."""
 TOOL_CALLS = """
-SELECT request, fingerprint, repeat, choice,
-       json_extract(call.value, '$.name'), json_extract(call.value, '$.arguments')
-FROM completions, json_each(tool_calls) call
+SELECT request, fingerprint, repeat, choice, tool_calls FROM completions WHERE tool_calls IS NOT NULL
 """
 TOKEN_IDS = """
 SELECT request, fingerprint, repeat, choice, token_ids

@@ -20,7 +20,7 @@ from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import FIELDS
 from toolkit.core.server_fingerprint import same_system
 from toolkit.errors import StoreError
-from toolkit.store.blobs import dump_json, is_json, unpack_arrays, unpack_vocabulary
+from toolkit.store.blobs import dump_json, unpack_arrays, unpack_vocabulary
 from toolkit.store.damage import Damage
 from toolkit.store.database import Database
 from toolkit.store.queries import (
@@ -74,8 +74,10 @@ class StoreReader(Database):
         """Request key → the values of Sampling's fields, in their order."""
         parsed: dict[str, tuple[Any, ...]] = {}  # requests are many, settings few
         samplings = {}
-        for key, text in self._fetch_all("SELECT key, sampling FROM requests WHERE json_valid(sampling)"):
+        for key, text in self._fetch_all("SELECT key, sampling FROM requests"):
             if text not in parsed:
+                if not is_json(text):
+                    continue
                 fields = json.loads(text)
                 parsed[text] = tuple(_hashable(fields.get(name)) for name in FIELDS)
             samplings[key] = parsed[text]
@@ -130,8 +132,9 @@ class StoreReader(Database):
 
     def tool_calls(self) -> Iterator[tuple[Place, str, str]]:
         """(request, fingerprint, repeat, choice), name and arguments of each tool call."""
-        for *place, name, arguments in self._fetch_all(TOOL_CALLS):
-            yield tuple(place), name, arguments
+        for *place, calls in self._fetch_all(TOOL_CALLS):
+            for call in json.loads(calls):  # SQLite's JSON has no halves of surrogate pairs
+                yield tuple(place), call["name"], call["arguments"]
 
     def token_ids(self, requests: Collection[str]) -> Iterator[tuple[Place, Ints]]:
         """(request, fingerprint, repeat, choice) and the token IDs of each choice of some requests."""
@@ -140,12 +143,12 @@ class StoreReader(Database):
 
     def forms(self) -> dict[str, ResponseFormat]:
         """Request key → its response format, for the requests that have one."""
-        query = "SELECT key, response_format FROM requests WHERE json_valid(response_format)"
+        query = "SELECT key, response_format FROM requests WHERE response_format IS NOT NULL"
         parsed: dict[str, ResponseFormat | None] = {}  # requests are many, response formats few
         formats = {}
         for key, text in self._fetch_all(query):
             if text not in parsed:
-                parsed[text] = response_format(json.loads(text))
+                parsed[text] = response_format(json.loads(text)) if is_json(text) else None
             if (parsed_format := parsed[text]) is not None:
                 formats[key] = parsed_format
         return formats
@@ -174,8 +177,12 @@ class StoreReader(Database):
 
     def sweeps(self) -> list[tuple[str, dict[str, Any]]]:
         """Id and body (see `Store.define`) of every sweep, the oldest first."""
-        rows = self._fetch_all("SELECT id, body FROM sweeps ORDER BY created, id")
-        return [(sweep, json.loads(body)) for sweep, body in rows if is_json(body)]
+        return [
+            (i, json.loads(body))
+            for i, body in self._fetch_all(
+                "SELECT id, body FROM sweeps WHERE is_json(body) ORDER BY created, id"
+            )
+        ]
 
     def fingerprint(self, name: str) -> Fingerprint:
         """The record behind an id. Raises KeyError for an unknown one."""

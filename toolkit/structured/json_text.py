@@ -65,7 +65,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def is_complete(text: str) -> bool:
     """Whether a text ends where its JSON does, also one that `loads` refuses for a key, a number or NaN."""
     try:
-        json.loads(text)
+        json.loads(text, parse_int=str)  # a number may have more digits than Python reads
     except (ValueError, RecursionError):
         return False
     return True

@@ -193,6 +193,12 @@ def check_enforceable(form: ResponseFormat) -> None:
             "type, {'type': 'json_object'} for any JSON object, or leave response_format out"
         )
     try:
+        json.dumps(form.schema, allow_nan=False)
+    except ValueError:
+        raise ValueError(
+            f"response_format {str(form)!r} has NaN or Infinity in its schema, which are no JSON: use finite numbers"
+        ) from None
+    try:
         check_references(form.schema)
     except ValueError as error:
         raise ValueError(f"response_format {str(form)!r} cannot be enforced: {error}") from None

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 from toolkit._internal.validation import encodable
 from toolkit.structured.json_schema import make_strict, subschemas
-from toolkit.structured.json_text import loads
+from toolkit.structured.json_text import is_complete
 from toolkit.structured.response_format import check_schema, response_format
 from toolkit.structured.verdict import Verdict, verdict
 
@@ -262,15 +262,39 @@ def call_id() -> str:
 
 
 def required_calls(text: str, choice: str | None) -> tuple[ToolCall, ...]:
-    """The calls in a text that was constrained to `calls_schema`; none when it is not valid JSON."""
-    try:
-        calls = loads(text)
-    except ValueError:
+    """The calls in a text that was constrained to `calls_schema`; none when it ends before its JSON does. Arguments
+    are as they were generated, also with a key twice or a number like 1e999: `ToolCall.verdict` tells these."""
+    if not is_complete(text):
         return ()
     if choice != "required":
         return (ToolCall(call_id(), str(choice), text),)
-    # Escaped, so that half of a surrogate pair is kept as generated, and can be stored.
-    return tuple(ToolCall(call_id(), c["name"], json.dumps(c["parameters"])) for c in calls)
+    calls = json.loads(
+        text, object_pairs_hook=_Members, parse_float=_Literal, parse_int=_Literal, parse_constant=_Literal
+    )
+    fields = [dict(call) for call in calls]
+    return tuple(ToolCall(call_id(), f["name"], _dump_as_written(f["parameters"])) for f in fields)
+
+
+class _Members(tuple[tuple[str, Any], ...]):
+    """The members of an object in JSON, repeated keys included."""
+
+    __slots__ = ()
+
+
+class _Literal(str):
+    """A number as it is written in JSON."""
+
+    __slots__ = ()
+
+
+def _dump_as_written(value: Any) -> str:
+    if isinstance(value, _Literal):
+        return value
+    if isinstance(value, _Members):
+        return "{" + ", ".join(f"{json.dumps(name)}: {_dump_as_written(item)}" for name, item in value) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_dump_as_written, value)) + "]"
+    return json.dumps(value)  # escaped, so that half of a surrogate pair can be stored
 
 
 def tools_prompt(known: Sequence[Tool], choice: str | None) -> str:

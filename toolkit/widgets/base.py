@@ -22,6 +22,8 @@ _MAX_TEXT = 20_000
 """Characters of one text that a view shows; more make a browser slow."""
 _MAX_ERROR = 2000
 """Characters of an error that a view shows."""
+_LARGEST_EXACT = 2**53
+"""JavaScript's numbers hold every whole number up to here."""
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -122,8 +124,8 @@ class View(anywidget.AnyWidget):
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON data for the browser: what is no data as text; NaN, infinities and missing as null; lone
-    surrogates replaced."""
+    """A value as JSON data for the browser: what is no data as text, as are whole numbers beyond 2**53, which
+    JavaScript would round; NaN, infinities and missing as null; lone surrogates replaced."""
     return _valid_json(to_plain(value, _data_or_text))
 
 
@@ -142,6 +144,8 @@ def _valid_json(data: Any) -> Any:
     """Plain data with only what JSON and UTF-8 allow."""
     if isinstance(data, str):
         return data if data.isascii() else data.encode(errors="replace").decode()
+    if isinstance(data, int) and abs(data) > _LARGEST_EXACT:
+        return str(data)
     if isinstance(data, float):
         return data if math.isfinite(data) else None
     if isinstance(data, dict):

@@ -166,7 +166,7 @@ class ShotSettings {
     this.order = input("order_seed", "as chosen");
     const shuffle = signButton("another order", "⟳", () => {
       const seed = this.order.value;
-      this.order.value = Number.isInteger(+seed) && seed !== "" ? +seed + 1 : 0;
+      this.order.value = /^[0-9]+$/.test(seed) ? BigInt(seed) + 1n : 0;
       configure();
     });
     this.window = input("window", "");
