@@ -19,8 +19,13 @@ _LARGEST_EXACT = 2**53
 def data_value(value: Any) -> Any:
     """A value from outside (a row, an example, an axis, a label) as JSON data: the one conversion for all of them.
     What JSON holds stays as it is, a tuple too, since its text may be in a prompt; for the rest see `library_value`.
-    Raises TypeError for what is no data."""
-    return value if _is_json(value) else to_plain(value, library_value)
+    Raises TypeError for what is no data, ValueError for what is nested too deeply, or holds itself."""
+    try:
+        return value if _is_json(value) else to_plain(value, library_value)
+    except RecursionError:
+        raise ValueError(
+            f"a {type(value).__name__} is nested too deeply to be data, or holds itself"
+        ) from None
 
 
 def _is_json(value: Any) -> bool:
@@ -151,4 +156,6 @@ def is_missing(value: Any) -> bool:
         return value is None or value != value  # NaN is not equal to itself
     import pandas as pd
 
+    if isinstance(value, Decimal):
+        return value.is_nan()  # a signalling one cannot be compared
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))

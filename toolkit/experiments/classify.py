@@ -17,7 +17,7 @@ from toolkit.analysis.calibration import Calibration, calibration
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.display.html import html_table
 from toolkit.display.markup import Markup, markup
-from toolkit.engines.base import Engine
+from toolkit.engines.base import Engine, as_engine
 from toolkit.engines.scoring import prefix_choice, to_score
 from toolkit.experiments.plan import STORE
 from toolkit.experiments.run import completions
@@ -105,7 +105,9 @@ def _label_texts(engine: Engine, labels: Sequence[str] | Mapping[str, str]) -> d
         if is_missing(name):
             raise ValueError(f"the label {text!r} has no name, got {name!r}: give it one")
         encodable(f"label {name!r}", text)
-    ids = {name: engine.encode(Request(prompt=(0,), prefix=text))[1:] for name, text in texts.items()}
+    ids = {
+        name: as_engine(engine).encode(Request(prompt=(0,), prefix=text))[1:] for name, text in texts.items()
+    }
     for name, tokens in ids.items():
         for other, other_tokens in ids.items():
             if name != other and other_tokens[: len(tokens)] == tokens:

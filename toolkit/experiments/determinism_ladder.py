@@ -11,6 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from toolkit._internal.files import user_path
 from toolkit._internal.hashing import digest
 from toolkit._internal.validation import Whole
 from toolkit.analysis.determinism.report import Determinism, determinism
@@ -64,7 +65,7 @@ def determinism_ladder(
     """
     Whole(2, None, "runs of each request under each condition")("n", n)
     base_requests = _requests(engine, requests, sampling)
-    path = str(Path(store).expanduser().resolve())
+    path = str(user_path(store).resolve())
     variant_rungs, notes = _variants(engine, variants)
     rungs = [*_rungs(engine, sizes), *variant_rungs]
     _check_names(rungs)
