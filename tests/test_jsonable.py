@@ -355,3 +355,27 @@ def test_data_that_holds_itself_or_is_nested_too_deeply(value):
 
 def test_a_signalling_nan_is_missing():
     assert data_value([Decimal("sNaN"), Decimal("NaN"), Decimal("1.10")]) == [None, None, "1.10"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1: "a", "1": "b"},
+        {True: 1, "true": 2},
+        {None: 1, "null": 2},
+        {1.5: 1, "1.5": 2},
+        {np.int64(1): 1, "1": 2},
+        {"a": [1, {"b": {2: 1, "2": 2}}]},
+    ],
+)
+def test_keys_that_json_cannot_tell_apart_are_refused(value):
+    for place in (value, [value], (np.float32(0.1), value)):
+        with pytest.raises(ValueError, match=r"the keys .* and '.*' have the same name in JSON: rename one"):
+            data_value(place)
+    with pytest.raises(ValueError, match=r"rows\[1\].*'y'.*have the same name in JSON"):
+        tk.sweep("{x}", [{"x": "a"}, {"x": "a", "y": value}])
+
+
+@pytest.mark.parametrize("value", [{1: 2}, {"1": 2, 2: 3}, {True: 1, "True": 2}, {None: 1, "None": 2}, {}])
+def test_other_keys_stay(value):
+    assert data_value(value) == value

@@ -1,6 +1,7 @@
 """An object of another kind in place of an engine, a completion, a store or a position is named, with what is
 allowed."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from ngram_engine import NGramEngine
 import toolkit as tk
 from toolkit._internal.validation import Whole, instance_of, position
 from toolkit.core.fingerprint import Fingerprint
+from toolkit.core.request import Request
 from toolkit.core.sampling import Sampling
 from toolkit.engines.variant import Variant
 from toolkit.store.store import Store
@@ -40,6 +42,7 @@ SCHEMA = {"type": "object"}
         lambda value: tk.classify(value, PROMPT, [{"x": "a"}], ["a", "t"], store=":memory:"),
         lambda value: tk.price_of_schema(value, "a", SCHEMA, store=":memory:"),
         lambda value: tk.removed_mass(value, [SCORED]),
+        lambda value: tk.determinism_ladder(value, ["a text"], n=2, store=":memory:"),
         lambda value: tk.protocols.same_seed(value, "a text", n=1, store=":memory:"),
     ],
 )
@@ -80,6 +83,18 @@ def test_what_is_no_such_object(call, name, value):
             TypeError,
             "engine must count tokens and have a window, got 1.5",
         ),
+        (lambda: Request.of((), {}), TypeError, r"body must be a Mapping, got \(\)"),
+        (lambda: Request.of({"prompt": "a"}, 3), TypeError, "sampling must be a Mapping, got 3"),
+        (lambda: Request(prompt="a", sampling={}), TypeError, r"sampling must be a Sampling, got \{\}"),
+        (
+            lambda: tk.calibration([0.5], [True], bins=2**53),
+            ValueError,
+            "bins must be a whole number from 1 to",
+        ),
+        (lambda: RESULTS.filter(3), TypeError, "where must be a function of a table, got 3"),
+        (lambda: RESULTS.summary(3), TypeError, "a column is named by a text, got 3"),
+        (lambda: RESULTS.compare([]), ValueError, r"no column is named, got \[\]: give at least one"),
+        (lambda: list(RESULTS.group(set())), ValueError, r"no column is named, got set\(\)"),
         (lambda: tk.verdict(3, SCHEMA), TypeError, "text must be text, got 3"),
         (
             lambda: tk.verdict(None, {"type": "choice", "choice": ["a"]}),
@@ -170,3 +185,30 @@ def test_an_object_of_the_kind_is_given_back():
 def test_what_is_no_whole_number(value):
     with pytest.raises(ValueError, match="n must be a whole number, got "):
         Whole(0, None, "a count")("n", value)
+
+
+def test_a_long_range_is_not_listed():
+    assert len(RESULTS.filter(max_tokens=range(2, 10**12))) == 1
+    assert len(RESULTS.filter(max_tokens=range(3, 10**12), text=range(10**12))) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("said", 3),
+        ("said", {"role": "user", "content": {"a": 1}}),
+        ("answer", None),
+        ("usage", []),
+        ("said", None),
+    ],
+)
+def test_a_damaged_turn_is_no_conversation(tmp_path, field, value):
+    talk = tk.Conversation(ENGINE, max_tokens=2)
+    talk.say("a text")
+    path = talk.save(tmp_path / "talk.json")
+    assert tk.Conversation.load(ENGINE, path).messages == talk.messages
+    data = json.loads(path.read_text())
+    data["exchanges"][0][field] = value
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"talk\.json is no conversation that was saved here"):
+        tk.Conversation.load(ENGINE, path)

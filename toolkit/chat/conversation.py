@@ -190,13 +190,12 @@ class Conversation:
     @classmethod
     def load(cls, engine: Engine, path: str | Path) -> Conversation:
         """Continues a conversation that `save` wrote, on any engine. Raises ValueError for any other file."""
+        engine, text = as_engine(engine), read_text(path)
         try:
-            data = json.loads(read_text(path))
+            data = json.loads(text)
             conversation = cls(engine, data["before"], data["strategy"], **data["sampling"])
-            conversation._exchanges = tuple(
-                Exchange(**{**e, "usage": Usage(**e["usage"])}) for e in data["exchanges"]
-            )
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            conversation._exchanges = tuple(map(_restored, data["exchanges"]))
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is no conversation that was saved here: {error!r}") from None
         return conversation
 
@@ -240,3 +239,11 @@ class Conversation:
 
     def _repr_html_(self) -> Markup:
         return view(self.messages, f"{len(self)} turns, {self._summary()}")
+
+
+def _restored(data: Mapping[str, Any]) -> Exchange:
+    """A turn that was saved. Raises ValueError or TypeError for what is none."""
+    (said,) = messages([data["said"]])
+    if not isinstance(data["answer"], str):
+        raise TypeError(f"an answer must be text, got {data['answer']!r}")
+    return Exchange(**{**data, "said": said, "usage": Usage(**data["usage"])})

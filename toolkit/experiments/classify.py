@@ -60,6 +60,7 @@ def classify(
     template = Prompt(prompt) if isinstance(prompt, str) else prompt
     if not isinstance(template, Prompt):
         raise TypeError(f"prompt must be text or a Prompt, got {prompt!r}")
+    engine = as_engine(engine)
     texts = _label_texts(engine, labels)
     items = as_rows(rows)
     blanks = [dict.fromkeys(template.variables, text) for text in content_free]
@@ -105,9 +106,7 @@ def _label_texts(engine: Engine, labels: Sequence[str] | Mapping[str, str]) -> d
         if is_missing(name):
             raise ValueError(f"the label {text!r} has no name, got {name!r}: give it one")
         encodable(f"label {name!r}", text)
-    ids = {
-        name: as_engine(engine).encode(Request(prompt=(0,), prefix=text))[1:] for name, text in texts.items()
-    }
+    ids = {name: engine.encode(Request(prompt=(0,), prefix=text))[1:] for name, text in texts.items()}
     for name, tokens in ids.items():
         for other, other_tokens in ids.items():
             if name != other and other_tokens[: len(tokens)] == tokens:

@@ -17,6 +17,7 @@ from toolkit._internal.validation import Whole
 from toolkit.analysis.determinism.report import Determinism, determinism
 from toolkit.core.completion import Completion
 from toolkit.core.request import Request, ResolvedRequest
+from toolkit.engines.base import as_engine
 from toolkit.engines.subprocess import run_in_subprocess
 from toolkit.engines.variant import Variant
 from toolkit.engines.vllm.engine import VLLMEngine
@@ -116,6 +117,7 @@ def _run_rungs(
 
 
 def _requests(engine: VLLMEngine, requests: Any, sampling: dict[str, Any]) -> list[ResolvedRequest]:
+    as_engine(engine)
     if isinstance(requests, Sweep):
         resolved = [request for request, _ in requests.requests(engine.defaults)]
     elif isinstance(requests, str) or not isinstance(requests, Sequence) or not requests:

@@ -207,7 +207,9 @@ def narrowed_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def equals(column: pd.Series[Any], value: Any) -> npt.NDArray[np.bool_]:
     """(N,) whether a column has a value, or any value of a list: None for a missing one."""
-    several = isinstance(value, (list, tuple, set, frozenset, range, np.ndarray))
+    if isinstance(value, range):  # which may be long
+        return column.map(lambda item: not is_missing(item) and item in value).to_numpy(bool)
+    several = isinstance(value, (list, tuple, set, frozenset, np.ndarray))
     values = [hashable(item) for item in value] if several else [hashable(value)]
     equal = column.isin([item for item in values if not is_missing(item)])
     return (equal | column.isna() if any(map(is_missing, values)) else equal).to_numpy(bool)
