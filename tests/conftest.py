@@ -19,6 +19,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 import toolkit as tk
+from toolkit._internal.files import toolkit_home
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion, Usage
 from toolkit.core.request import Request
@@ -33,6 +34,8 @@ settings.load_profile("untimed")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on what the hub serves today
 
 pytest_plugins = ["cores"]
+
+HOME = toolkit_home()
 
 MARKS = {"engine": {"engine", "tiny", "warm", "serving"}, "server": {"serving"}, "browser": {"chromium"}}
 """The fixtures that bring a marker with them."""
@@ -76,7 +79,10 @@ def engine() -> Iterator[tk.Engine]:
         patch.setattr(
             config, "cpu_defaults", lambda *given: {**defaults(*given), "kv_cache_memory_bytes": 1 << 30}
         )
-        with tk.load() as engine:
+        with pytest.MonkeyPatch.context() as home:
+            home.setenv("TOOLKIT_HOME", str(HOME))  # the first test that needs the engine may have another
+            engine = tk.load()
+        with engine:
             yield engine
 
 

@@ -1,15 +1,15 @@
 import json
 import os
-from types import SimpleNamespace
 
 import pytest
+from ngram_engine import NGramEngine
 
 import toolkit as tk
 from toolkit.chat.conversation import Exchange
 from toolkit.core.completion import Usage
 
-TINY = SimpleNamespace(model="m")
-"""Stands for an engine that nobody asks."""
+TINY = NGramEngine("a")
+"""An engine that nobody asks."""
 OPTIONS = {"temperature": 0, "max_tokens": 6}
 
 

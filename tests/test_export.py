@@ -282,3 +282,36 @@ def test_an_empty_table(one_cell, tmp_path, kind):
     again = sent_out_and_back(none, kind, tmp_path)
     assert_same_table(again.frame(), none.frame())
     assert list(again) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("sweep", 3, "line 1 of .*out.jsonl is damaged: sweep must be str, got 3"),
+        ("choice", "0", "line 1 .*: choice must be int, got '0'"),
+        ("repeat", None, "line 1 .*: repeat must be int, got None"),
+        ("completion_tokens", {}, r"completion_tokens must be int or float or None, got \{\}"),
+        ("token_ids", 3, "token_ids must be list, got 3"),
+        ("token_ids", [2**70], "out.jsonl is damaged, or not what"),
+        ("token_ids", ["a"], "out.jsonl is damaged, or not what"),
+        ("labels", "[1]", "out.jsonl is damaged, or not what"),
+        ("fingerprint", "3", "no fingerprint, got 3"),
+        ("sampling", '{"temperature": 9}', "temperature must be a number from 0 to 2, got 9"),
+        ("input", "{", "out.jsonl is damaged, or not what"),
+        ("repeat", 2**70, "out.jsonl is damaged, or not what"),
+    ],
+)
+def test_a_damaged_record_is_named(one_cell, tmp_path, field, value, message):
+    path = one_cell().to_jsonl(tmp_path / "out.jsonl")
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(ValueError, match=message):
+        tk.Results.from_jsonl(path)
+
+
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.7, 0.9])
+def test_a_damaged_parquet_file_is_named(one_cell, tmp_path, place):
+    path = one_cell().to_parquet(tmp_path / "out.parquet")
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(len(raw) * place)] + bytes(400) + raw[int(len(raw) * place) + 400 :])
+    with pytest.raises(ValueError, match=r"out\.parquet"):
+        tk.Results.from_parquet(path)

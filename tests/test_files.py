@@ -2,9 +2,11 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
+import toolkit as tk
 from toolkit._internal.files import (
     create_private,
     data_folder,
@@ -13,9 +15,11 @@ from toolkit._internal.files import (
     read_cache,
     read_text,
     toolkit_home,
+    user_path,
     whole_file,
     write_atomically,
 )
+from toolkit.store.store import Store
 
 
 def test_home_follows_the_environment(monkeypatch, tmp_path):
@@ -169,3 +173,45 @@ def test_what_changed_today_is_not_deleted(tmp_path):
     for file in (new, old, tmp_path / "gone"):
         delete_unused(file)
     assert os.listdir(tmp_path) == ["new"]
+
+
+@pytest.mark.parametrize("path", ["a/b.txt", "~/b.txt", "é.txt", "."])
+def test_a_path_is_expanded(path):
+    assert user_path(path) == user_path(Path(path)) == Path(path).expanduser()
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        (
+            "~no-such-user/x.db",
+            ValueError,
+            "'~no-such-user/x.db' begins with the home folder of a user who is not known",
+        ),
+        ("a\0b", ValueError, r"'a\\x00b' cannot be the name of a file: it has a NUL or half"),
+        ("\ud800.db", ValueError, r"'\\ud800.db' cannot be the name of a file"),
+        (None, TypeError, "a path must be a text or a pathlib.Path, got None"),
+        (b"a", TypeError, "a path must be a text or a pathlib.Path, got b'a'"),
+        (3, TypeError, "got 3"),
+        ([], TypeError, r"got \[\]"),
+    ],
+)
+@pytest.mark.parametrize(
+    "use",
+    [
+        user_path,
+        read_text,
+        lambda path: write_atomically(path, "a"),
+        lambda path: tk.Prompt("a").save(path),
+        tk.Prompt.load,
+        tk.Results.from_csv,
+        tk.Results.from_jsonl,
+        tk.Results.from_parquet,
+        tk.results,
+        Store,
+        lambda path: Store(":memory:").backup(path),
+    ],
+)
+def test_what_is_no_path_is_named(use, path, error, message):
+    with pytest.raises(error, match=message):
+        use(path)

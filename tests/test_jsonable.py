@@ -17,7 +17,7 @@ from hypothesis import given, strategies as st
 
 import toolkit as tk
 from toolkit._internal.hashing import digest
-from toolkit._internal.jsonable import is_missing, library_value, name_or_text, to_plain
+from toolkit._internal.jsonable import data_value, is_missing, library_value, name_or_text, to_plain
 from toolkit.experiments.classify import _label_texts
 from toolkit.experiments.sweep import as_rows
 from toolkit.results.export import _plain
@@ -331,3 +331,52 @@ def test_widgets_show_anything(value, data):
 )
 def test_fingerprints_have_what_earlier_versions_wrote(value, data):
     assert to_plain(value, name_or_text) == data
+
+
+def _nested(depth):
+    value = [1]
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def _cyclic():
+    value = {"a": 1}
+    value["self"] = value
+    return value
+
+
+@pytest.mark.parametrize("value", [_nested(5000), {"a": _nested(5000)}, _cyclic(), [_cyclic()]])
+def test_data_that_holds_itself_or_is_nested_too_deeply(value):
+    with pytest.raises(ValueError, match="is nested too deeply to be data, or holds itself"):
+        data_value(value)
+    with pytest.raises(ValueError, match=r"rows\[0\]"):
+        tk.sweep("{x}", [{"x": "a", "y": value}])
+
+
+def test_a_signalling_nan_is_missing():
+    assert data_value([Decimal("sNaN"), Decimal("NaN"), Decimal("1.10")]) == [None, None, "1.10"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1: "a", "1": "b"},
+        {True: 1, "true": 2},
+        {None: 1, "null": 2},
+        {1.5: 1, "1.5": 2},
+        {np.int64(1): 1, "1": 2},
+        {"a": [1, {"b": {2: 1, "2": 2}}]},
+    ],
+)
+def test_keys_that_json_cannot_tell_apart_are_refused(value):
+    for place in (value, [value], (np.float32(0.1), value)):
+        with pytest.raises(ValueError, match=r"the keys .* and '.*' have the same name in JSON: rename one"):
+            data_value(place)
+    with pytest.raises(ValueError, match=r"rows\[1\].*'y'.*have the same name in JSON"):
+        tk.sweep("{x}", [{"x": "a"}, {"x": "a", "y": value}])
+
+
+@pytest.mark.parametrize("value", [{1: 2}, {"1": 2, 2: 3}, {True: 1, "True": 2}, {None: 1, "None": 2}, {}])
+def test_other_keys_stay(value):
+    assert data_value(value) == value

@@ -9,6 +9,7 @@ import pytest
 
 import toolkit as tk
 from toolkit.core.request import Request
+from toolkit.engines.base import Engine
 from toolkit.errors import StoreError
 from toolkit.experiments.determinism_ladder import _interleaved
 from toolkit.experiments.plan import plan
@@ -17,10 +18,10 @@ from toolkit.experiments.workload import Workload
 from toolkit.store.store import Store
 
 
-class CannedEngine:
+class CannedEngine(Engine):
     """Answers each request with the text of its prompt; its fingerprint is another one once it has started."""
 
-    model, window, generated_tokens, vocabulary = "by hand", 100, 0, ()
+    model, window, generated_tokens, vocabulary, ends = "by hand", 100, 0, (), frozenset()
 
     def __init__(self, made, temperatures=(0.5, 0.5)):
         self.made, self.temperatures, self.started, self.answered = made, temperatures, False, []
@@ -40,8 +41,14 @@ class CannedEngine:
     def start(self):
         self.started = True
 
-    def count(self, request):
-        return 3
+    def close(self):
+        pass
+
+    def encode(self, request):
+        return (0, 0, 0)
+
+    def stream_request(self, request):
+        raise NotImplementedError
 
     def generate(self, requests):
         for request in requests:

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+import toolkit as tk
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request
 from toolkit.errors import StoreBusy, StoreError
@@ -368,3 +369,34 @@ def test_a_closed_store_tells_the_last_grade_that_it_knew(filled):
     store.close()
     assert store.last_grade() == 1
     assert bool(Grade()) is False
+
+
+@pytest.mark.parametrize("key", [2**70, -(2**63) - 1, "\ud800", 1.5, None, b"a", {}, [1], 1j])
+def test_what_can_be_no_key_is_not_stored(filled, key):
+    store = filled[0]
+    for find in (store.request, store.fingerprint, lambda k: store.completion(k, "f", 0)):
+        with pytest.raises(KeyError):
+            find(key)
+    with pytest.raises(KeyError):
+        store.completion("a", "f", key)
+
+
+def test_a_grade_of_a_place_that_no_store_can_hold(filled):
+    store = filled[0]
+    with pytest.raises(KeyError):
+        store.grade("a", "f", 2**70, thumb=1)
+    with pytest.raises(TypeError, match=r"repeat and choice must be whole numbers, got 0\.5, 0"):
+        store.grade("a", "f", 0.5, thumb=1)
+
+
+@pytest.mark.parametrize("value", [2**70, "\ud800"])
+def test_values_of_a_query_that_sqlite_cannot_hold(filled, value):
+    store = filled[0]
+    with pytest.raises(StoreError, match="SQLite cannot hold the values"):
+        store.query("SELECT ?", [value])
+
+
+@pytest.mark.parametrize("opened", [Store, tk.results])
+def test_a_path_that_is_too_long_is_no_store(opened, tmp_path):
+    with pytest.raises(StoreError, match=r"x… .* cannot be a store: File name too long"):
+        opened(tmp_path / ("x" * 300))

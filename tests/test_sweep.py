@@ -344,8 +344,11 @@ def test_text_beside_an_image_is_filled(engine, db):
     sweep = tk.sweep(talk, [{"thing": "this"}, {"thing": "that"}], tk.grid(max_tokens=1))
     asked = [request.messages[0]["content"][0]["text"] for request, _ in sweep.requests({})]
     assert asked == ["What is this?", "What is that?"]
-    results = tk.sweep(None, tk.grid(prompt=[talk, "Hi"], max_tokens=1)).run(engine, db)
-    assert results.frame()["prompt"].tolist() == ["What is {thing}? [image]", "Hi"]
+    with pytest.raises(ValueError, match=r"the prompt has the variable \{thing\}, and there are no rows"):
+        tk.sweep(None, tk.grid(prompt=[talk, "Hi"]))
+    filled = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, tk.image(URL)]}]
+    results = tk.sweep(None, tk.grid(prompt=[filled, "Hi"], max_tokens=1)).run(engine, db)
+    assert results.frame()["prompt"].tolist() == ["What is this? [image]", "Hi"]
     assert "text-only model" in results.frame()["error"].iloc[0]
 
 

@@ -10,7 +10,7 @@ import pytest
 import toolkit as tk
 
 SCRIPT = r"""
-import http.server, io, json, sys, threading
+import http.server, io, json, sys, threading, zlib
 from pathlib import Path
 from PIL import Image
 import toolkit as tk
@@ -25,6 +25,10 @@ def picture(colour):
     stream = io.BytesIO()
     Image.new("RGB", (48, 32), colour).save(stream, format="PNG")
     return stream.getvalue()
+
+def bomb(picture):  # a PNG of the same bytes that claims to be 60,000 wide and high
+    header = b"IHDR" + (60000).to_bytes(4) * 2 + picture[24:29]
+    return picture[:12] + header + zlib.crc32(header).to_bytes(4) + picture[33:]
 
 def ask(*sources, text="What colour is this?"):
     parts = [{"type": "text", "text": text}, *map(tk.image, sources)]
@@ -98,7 +102,7 @@ print(json.dumps({
     "bare": engine.call(bare), "usage": red.usage.prompt_tokens, "both": both.usage.prompt_tokens,
     "none_usage": none.usage.prompt_tokens, "counted": counted, "after": after_counting.usage.prompt_tokens,
     "asked": asked, "elsewhere": refused(ask(address.replace("127.0.0.1", "localhost") + "/red.png")),
-    "bomb": refused(ask(picture("red")[:16] + (60000).to_bytes(4) * 2 + picture("red")[24:])),
+    "bomb": refused(ask(bomb(picture("red")))),
     "missing": refused(ask(address + "/none.png")), "reference": reference(),
     "long": refused(ask(picture("red"), text="word " * 1005)),
     "mixed": [c.error is None for c in sorted(mixed, key=lambda c: c.error or "")],

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from toolkit._internal.files import read_cache, toolkit_home, write_atomically
+from toolkit._internal.files import read_cache, toolkit_home, user_path, write_atomically
 from toolkit.errors import ModelError
 
 _logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def path(model: str = DEFAULT) -> str:
     """
     if model == DEFAULT:
         return str(_default_folder())
-    folder = Path(model).expanduser()
+    folder = user_path(model)
     if folder.is_dir():
         if not (folder / "config.json").exists():
             raise ModelError(f"{folder} is no model: it has no config.json")
@@ -50,7 +50,7 @@ def local(model: str) -> str:
 
     Raises ModelError when it is not on this machine.
     """
-    folder = toolkit_home() / "models" / DEFAULT if model == DEFAULT else Path(model).expanduser()
+    folder = toolkit_home() / "models" / DEFAULT if model == DEFAULT else user_path(model)
     if model and folder.is_dir():
         return str(folder)
     from huggingface_hub import snapshot_download

@@ -22,6 +22,23 @@ def toolkit_home() -> Path:
     return Path(os.environ.get("TOOLKIT_HOME") or Path(cache) / "toolkit").expanduser()
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path as the caller gave it, with ~ expanded. Raises TypeError for what is no path, ValueError for one that no
+    file can have, or that begins with ~ and a user who is not known."""
+    try:
+        expanded = Path(path).expanduser()
+    except TypeError:
+        raise TypeError(f"a path must be a text or a pathlib.Path, got {path!r}") from None
+    except RuntimeError:
+        raise ValueError(f"{str(path)!r} begins with the home folder of a user who is not known") from None
+    try:
+        if b"\0" not in os.fsencode(expanded):
+            return expanded
+    except UnicodeEncodeError:
+        pass
+    raise ValueError(f"{str(path)!r} cannot be the name of a file: it has a NUL or half of a surrogate pair")
+
+
 def oldest_first(files: Iterable[Path]) -> list[Path]:
     """Files in the order of their last change; without those that another process has deleted meanwhile."""
     changed = {}
@@ -47,7 +64,7 @@ def whole_file(path: str | Path, mode: int | None = None) -> Iterator[Path]:
 
     Raises OSError that names the file, not its draft.
     """
-    file = Path(path).expanduser()
+    file = user_path(path)
     target = Path(os.path.realpath(file))  # a link stays a link
     if target.exists() and not target.is_file():
         _check_no_folder(target)
@@ -75,7 +92,7 @@ def write_atomically(path: str | Path, text: str, mode: int | None = None) -> Pa
 
     Raises ValueError for a text that cannot be encoded, OSError; both name the file.
     """
-    file = Path(path).expanduser()
+    file = user_path(path)
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
@@ -97,7 +114,7 @@ def read_text(path: str | Path) -> str:
     """The text of a UTF-8 file, without a byte order mark. Raises ValueError that names the file for another
     encoding, OSError."""
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8-sig")
+        return user_path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8 text (byte 0x{error.object[error.start]:02x} at {error.start}): save it as UTF-8"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
@@ -19,8 +20,14 @@ _LARGEST_EXACT = 2**53
 def data_value(value: Any) -> Any:
     """A value from outside (a row, an example, an axis, a label) as JSON data: the one conversion for all of them.
     What JSON holds stays as it is, a tuple too, since its text may be in a prompt; for the rest see `library_value`.
-    Raises TypeError for what is no data."""
-    return value if _is_json(value) else to_plain(value, library_value)
+    Raises TypeError for what is no data, ValueError for what is nested too deeply or holds itself, and for two keys
+    that JSON cannot tell apart."""
+    try:
+        return value if _is_json(value) else to_plain(value, library_value)
+    except RecursionError:
+        raise ValueError(
+            f"a {type(value).__name__} is nested too deeply to be data, or holds itself"
+        ) from None
 
 
 def _is_json(value: Any) -> bool:
@@ -30,6 +37,7 @@ def _is_json(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_json, value))
     if isinstance(value, dict):
+        _check_names(value)
         return all(type(name) in _PLAIN_TYPES and _is_json(item) for name, item in value.items())
     return isinstance(value, str | int | float) and not isinstance(value, Enum | np.generic)
 
@@ -46,8 +54,21 @@ def to_plain(value: Any, fallback: Callable[[Any], Any]) -> Any:
     if isinstance(value, list | tuple):
         return [to_plain(item, fallback) for item in value]
     if isinstance(value, dict | Mapping):
+        _check_names(value)
         return {_key(name): to_plain(item, fallback) for name, item in value.items()}
     return fallback(value)
+
+
+def _check_names(value: Mapping[Any, Any]) -> None:
+    """Raises ValueError where two keys, such as 1 and "1", have one name in JSON, which would keep one of them."""
+    if all(type(name) is str for name in value):
+        return
+    keys: dict[str, Any] = {}
+    for key in value:
+        name = json.dumps(key).strip('"') if key is None or type(key) in (bool, float) else _key(key)
+        if name in keys:
+            raise ValueError(f"the keys {keys[name]!r} and {key!r} have the same name in JSON: rename one")
+        keys[name] = key
 
 
 def _key(name: Any) -> str:
@@ -153,4 +174,6 @@ def is_missing(value: Any) -> bool:
 
     if value is np.ma.masked:
         return True
+    if isinstance(value, Decimal):
+        return value.is_nan()  # a signalling one cannot be compared
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))

@@ -7,6 +7,7 @@ import difflib
 import functools
 import math
 import numbers
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,10 +17,10 @@ from toolkit._internal.jsonable import exact_float
 T = TypeVar("T")
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """The message for an unknown name: suggests the nearest known name, or lists them all."""
     names = sorted(known)
-    hint = suggestion(name, names) or f"known: {', '.join(names)}"
+    hint = (suggestion(name, names) if isinstance(name, str) else "") or f"known: {', '.join(names)}"
     return f"unknown {kind} {name!r}: {hint}"
 
 
@@ -94,19 +95,44 @@ class Whole:
 
     def __call__(self, name: str, value: object) -> int:
         # NumPy's integers have __index__ as well; floats do not, even whole ones.
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
+        try:
+            number = operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            number = None
+        if isinstance(value, bool) or number is None:
             raise ValueError(f"{name} must be a whole number, got {value!r}: {self.fix}")
-        number = value.__index__()
         if number < self.low or (self.high is not None and number > self.high):
             high = "up" if self.high is None else f"to {self.high}"
             raise ValueError(
                 f"{name} must be a whole number from {self.low} {high}, got {value!r}: {self.fix}"
             )
-        return int(number)
+        return number
+
+
+def instance_of(kind: type[T], name: str, value: object, fix: str) -> T:
+    """The value unchanged. Raises TypeError for another type."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}: {fix}")
+    return value
+
+
+def position(name: str, value: object, length: int) -> int:
+    """A position in a sequence, as a number from 0 up; negative ones count from the end. Raises IndexError for one
+    out of range, TypeError for what is no whole number."""
+    try:
+        index = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
+    if not -length <= index < length:
+        raise IndexError(f"{name} must be from {-length} to {length - 1}, got {index}")
+    return index % length
 
 
 def encodable(where: str, text: str) -> str:
-    """The text unchanged. Raises ValueError for lone surrogates, which no tokenizer or file accepts."""
+    """The text unchanged. Raises ValueError for lone surrogates, which no tokenizer or file accepts, TypeError for
+    what is no text."""
+    if not isinstance(text, str):
+        raise TypeError(f"{where} must be text, got {text!r}")
     try:
         text.encode()
     except UnicodeEncodeError as error:

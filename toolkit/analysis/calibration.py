@@ -56,7 +56,7 @@ def calibration(
             "confidence and correct have different indexes: reindex one like the other, or give both "
             "with .to_numpy() to pair them by position"
         )
-    bins = Whole(1, None, "10 is usual")("bins", bins)
+    bins = Whole(1, 1_000_000, "10 is usual")("bins", bins)
     if equal not in EQUAL:
         raise ValueError(f"equal must be one of {', '.join(EQUAL)}, got {equal!r}")
     order = np.lexsort((y, p))

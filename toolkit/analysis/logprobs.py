@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.validation import unknown
+from toolkit._internal.validation import instance_of, position, unknown
 from toolkit.analysis.choices import check_logprobs, choices_of, require_array, stack_rows
 from toolkit.analysis.entropy import Doubles, entropy_bounds
 from toolkit.analysis.spans import spans
@@ -160,6 +160,7 @@ class Logprobs:
         Probabilities constrained to a schema are renormalised over the allowed tokens, p' = p / (1 − removed). Raises
         ValueError for other tokens.
         """
+        instance_of(Logprobs, "free", free, "toolkit.logprobs(engine.score(…)) gives one")
         if not np.array_equal(self.token_ids, free.token_ids):
             raise ValueError(
                 f"free must hold the same tokens without the grammar, got {len(free)} tokens for {len(self)}: "
@@ -288,7 +289,7 @@ class Logprobs:
         text, logprob, probability, and whether it was the chosen one."""
         import pandas as pd
 
-        choice = self.choices[sequence]
+        choice = self.choices[position("sequence", sequence, len(self.choices))]
         rows = [
             (step, place, i, text, p if p > UNLIKELY else -np.inf, np.exp(p), i == token.id)
             for step, token in enumerate(choice.tokens)
@@ -333,7 +334,7 @@ class Logprobs:
 
     def column(self, by: str) -> Doubles:
         """One of `BY` as numbers; the entropy is its upper bound. Raises ValueError for another name."""
-        if by not in BY:
+        if not isinstance(by, str) or by not in BY:
             raise ValueError(unknown("colouring", by, BY))
         name = "entropy_high" if by == "entropy" else "ranks" if by == "rank" else by
         return np.asarray(getattr(self, name), np.float64)
@@ -347,7 +348,8 @@ class Logprobs:
 
     def plot(self, sequence: int = 0, by: str = "probability") -> Figure:
         """One text: its tokens coloured, their surprisal by position, and the bounds of the entropy as a band."""
-        choice, number = self.choices[sequence], range(len(self.choices))[sequence]
+        number = position("sequence", sequence, len(self.choices))
+        choice = self.choices[number]
         part = slice(self.starts[number], self.starts[number + 1])
         columns = (self.column(by), self.surprisal, self.entropy_low, self.entropy_high)
         return plot_tokens(choice.pieces, by, *(c[part] for c in columns))

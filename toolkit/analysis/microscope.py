@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.validation import position
 from toolkit.analysis.logprobs import Logprobs
 from toolkit.analysis.truncation_bounds import TIE_TOLERANCE, Reals, Wholes, entropy, truncation_bounds
 from toolkit.core.choice import ARRAYS, Choice
@@ -91,12 +92,11 @@ class Microscope:
         before the step; temperature; min_p; top_k; top_p. At temperature 0 the most likely token has it all. Of
         tokens that are equally likely at the edge of a cut, vLLM's builds keep different ones: they are uncertain.
 
-        Raises IndexError for a step out of range, TypeError for an unknown option, naming the nearest one, ValueError
-        for parameters that cannot be applied (repetition_penalty, bans) and for a step without log probabilities.
+        Raises IndexError for a step out of range, TypeError for a step that is no number, and for an unknown option,
+        naming the nearest one, ValueError for parameters that cannot be applied (repetition_penalty, bans) and for a
+        step without log probabilities.
         """
-        if step not in range(-len(self), len(self)):
-            raise IndexError(f"step must be from {-len(self)} to {len(self) - 1}, got {step}")
-        step = range(len(self))[step]
+        step = position("step", step, len(self))
         settings = self.sampling.with_(**options).resolve({})
         history = self.choice.token_ids[self.choice.prefix_tokens : step]
         _check_settings(settings, len(history))

@@ -69,7 +69,7 @@ def _character_spans(text: str, by: str | re.Pattern[str]) -> Iterator[tuple[str
         yield from ((m.lastgroup or by.pattern, *m.span()) for m in matches)
     elif isinstance(by, str) and by in _PATTERNS:
         yield from ((by, m.start(), m.start() + len(m[0].rstrip())) for m in _PATTERNS[by].finditer(text))
-    elif by == "json":
+    elif isinstance(by, str) and by == "json":
         try:
             json.loads(text)
             values = list(_json_values(text, _skip_space(text, 0), ()))

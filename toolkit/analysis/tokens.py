@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit._internal.text import plural
-from toolkit._internal.validation import encodable
+from toolkit._internal.validation import encodable, instance_of
 from toolkit.analysis.tokenizer_lookup import find_tokenizer
 from toolkit.core.choice import Ints
 from toolkit.display.markup import Markup, joined, markup
@@ -92,7 +92,7 @@ class Tokens:
     def same(self, other: Tokens) -> npt.NDArray[np.bool_]:
         """(T,) which of these tokens begin and end where a token of the other does; tokens that share a character are
         all True or all False. Raises ValueError if the other has another text."""
-        if self.text != other.text:
+        if self.text != instance_of(Tokens, "other", other, "toolkit.tokens(text, model) gives one").text:
             raise ValueError("the tokens are of two texts: cut the same one with both tokenizers")
         edges = set(other._boundaries())
         return np.repeat(

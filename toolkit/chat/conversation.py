@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit._internal.files import read_text, write_atomically
+from toolkit._internal.validation import position
 from toolkit.core.completion import Completion, Delta, Usage
 from toolkit.core.request import Request
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS, Sampling
 from toolkit.display.markup import Markup
-from toolkit.engines.base import Engine
+from toolkit.engines.base import Engine, as_engine
 from toolkit.errors import RequestError
 from toolkit.prompts.context_window import fit
 from toolkit.prompts.messages import Message, Messages, copy_messages, messages, plain_text
@@ -76,7 +77,7 @@ class Conversation:
     ) -> None:
         if strategy not in ("refuse", "turns"):
             raise ValueError(f"strategy must be refuse or turns, got {strategy!r}")
-        self.engine = engine
+        self.engine = as_engine(engine)
         prefix = [{"role": "system", "content": before}] if isinstance(before, str) and before else before
         self.before: Messages = messages(list(prefix)) if prefix else ()
         self.strategy = strategy
@@ -129,9 +130,7 @@ class Conversation:
         `fork` first to keep them. Raises IndexError for a turn that does not exist.
         """
         exchanges = self._exchanges
-        if not -len(exchanges) <= turn < len(exchanges):
-            raise IndexError(f"there is no turn {turn}: the conversation has {len(exchanges)}")
-        index = range(len(exchanges))[turn]
+        index = position("turn", turn, len(exchanges))
         self._exchanges = exchanges[:index]
         try:
             return self.say(text, **sampling)
@@ -191,13 +190,12 @@ class Conversation:
     @classmethod
     def load(cls, engine: Engine, path: str | Path) -> Conversation:
         """Continues a conversation that `save` wrote, on any engine. Raises ValueError for any other file."""
+        engine, text = as_engine(engine), read_text(path)
         try:
-            data = json.loads(read_text(path))
+            data = json.loads(text)
             conversation = cls(engine, data["before"], data["strategy"], **data["sampling"])
-            conversation._exchanges = tuple(
-                Exchange(**{**e, "usage": Usage(**e["usage"])}) for e in data["exchanges"]
-            )
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            conversation._exchanges = tuple(map(_restored, data["exchanges"]))
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is no conversation that was saved here: {error!r}") from None
         return conversation
 
@@ -241,3 +239,11 @@ class Conversation:
 
     def _repr_html_(self) -> Markup:
         return view(self.messages, f"{len(self)} turns, {self._summary()}")
+
+
+def _restored(data: Mapping[str, Any]) -> Exchange:
+    """A turn that was saved. Raises ValueError or TypeError for what is none."""
+    (said,) = messages([data["said"]])
+    if not isinstance(data["answer"], str):
+        raise TypeError(f"an answer must be text, got {data['answer']!r}")
+    return Exchange(**{**data, "said": said, "usage": Usage(**data["usage"])})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.core.completion import Completion, Usage
 from toolkit.display.markup import Markup
-from toolkit.engines.base import Engine
+from toolkit.engines.base import Engine, as_engine
 from toolkit.errors import RequestError
 from toolkit.prompts.messages import Message, Messages, messages
 from toolkit.prompts.messages_html import view
@@ -94,7 +94,7 @@ def run_tools(
     """
     if isinstance(turns, bool) or not isinstance(turns, int) or turns < 1:
         raise ValueError(f"turns must be a whole number from 1 up, got {turns!r}")
-    available = tools(functions)
+    engine, available = as_engine(engine), tools(functions)
     before = given.messages if isinstance(given, Rendered) else messages(given)
     steps: list[ToolStep] = []
     for turn in range(turns):

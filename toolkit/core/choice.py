@@ -139,13 +139,17 @@ class Choice:
         return Token(token_id, _text(raw), raw, logprob, rank, top)
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes of a token ID. Raises ValueError when the tokenizer's vocabulary is not available."""
+        """The bytes of a token ID; none for one past the vocabulary's end. Raises ValueError when the tokenizer's
+        vocabulary is not available, TypeError for what is no ID."""
         if self.vocabulary is None:
             raise ValueError(
                 "the tokenizer's vocabulary is not at hand: token texts need the engine or the store"
             )
         vocabulary = self.vocabulary()
-        return vocabulary[token_id] if token_id < len(vocabulary) else b""
+        try:
+            return vocabulary[token_id] if token_id < len(vocabulary) else b""
+        except TypeError:
+            raise TypeError(f"a token id must be a whole number, got {token_id!r}") from None
 
 
 def _text(raw: bytes) -> str:

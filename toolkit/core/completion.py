@@ -131,6 +131,8 @@ class Completion:
         """The choice with that index. It need not be its position in `choices`: an export may hold only some of them.
         Raises KeyError."""
         by_index = {choice.index: choice for choice in self.choices}
+        if not hasattr(index, "__index__"):
+            raise TypeError(f"choice must be a whole number, got {index!r}")
         if index not in by_index:
             raise KeyError(f"no choice {index} here: there are {', '.join(map(str, by_index))}")
         return by_index[index]

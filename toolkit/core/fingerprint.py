@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from toolkit._internal.hashing import digest
+from toolkit._internal.validation import instance_of
 from toolkit.display.markup import Markup, joined, markup
 
 COMPONENTS = {
@@ -105,6 +106,7 @@ class Fingerprint:
 
     def diff(self, other: Fingerprint) -> Difference:
         """The components that differ. Empty if, and only if, the IDs are equal."""
+        instance_of(Fingerprint, "other", other, "engine.fingerprint and store.fingerprint(id) give one")
         return Difference(_differences(self.components, other.components))
 
     def to_json(self) -> dict[str, Any]:
@@ -112,7 +114,11 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Fingerprint:
-        return cls(data["components"], data["notes"])
+        """What `to_json` gave. Raises ValueError for other data."""
+        try:
+            return cls(dict(data["components"]), dict(data["notes"]))
+        except (TypeError, KeyError, IndexError, ValueError):
+            raise ValueError(f"no fingerprint, got {data!r}: it has components and notes, by name") from None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fingerprint) and self.id == other.id

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from toolkit._internal.hashing import digest
-from toolkit._internal.validation import encodable
+from toolkit._internal.validation import encodable, instance_of
 from toolkit.core.sampling import NEUTRAL, Sampling
 from toolkit.prompts.messages import Message, Messages, messages, plain_text
 from toolkit.prompts.prompt import Rendered
@@ -52,6 +52,7 @@ class Request:
     def __post_init__(self) -> None:
         if (self.messages is None) == (self.prompt is None):
             raise ValueError("a request has either messages or a prompt: give exactly one of them")
+        instance_of(Sampling, "sampling", self.sampling, "Sampling(temperature=0.7)")
         object.__setattr__(self, "messages", _plain_messages(self.messages))
         for name in ("prompt", "prefix"):
             object.__setattr__(self, name, _text_or_ids(name, getattr(self, name)))
@@ -183,6 +184,8 @@ class Request:
     @classmethod
     def of(cls, body: Mapping[str, Any], sampling: Mapping[str, Any], form: Any = None) -> Request:
         """A request from its `body`, the fields of its Sampling, and its response format, as read from JSON."""
+        for name, value in (("body", body), ("sampling", sampling)):
+            instance_of(Mapping, name, value, "a dict")  # type: ignore[type-abstract]
         prompt, prefix = (tuple(b) if isinstance(b := body.get(n), list) else b for n in ("prompt", "prefix"))
         return cls(
             messages=tuple(body["messages"]) if "messages" in body else None,

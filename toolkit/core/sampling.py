@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit._internal.jsonable import data_value
-from toolkit._internal.validation import Real, Whole, encodable, named_fields_only
+from toolkit._internal.validation import Real, Whole, encodable, instance_of, named_fields_only
 
 DEFAULT_MAX_TOKENS = 256
 """The default of max_tokens; OpenAI's (the rest of the context window) lets a small model that never stops run
@@ -185,6 +185,7 @@ class Sampling:
     def resolve(self, defaults: Mapping[str, Any]) -> Sampling:
         """Everything that decides the output, made explicit: unset fields from `defaults` (the model's generation
         config), then `NEUTRAL`; fields without effect (a seed at temperature 0) become neutral."""
+        instance_of(Mapping, "defaults", defaults, "engine.defaults are")  # type: ignore[type-abstract]
         model_defaults = {name: value for name, value in defaults.items() if name in _RULES}
         values = {**NEUTRAL, **model_defaults, **self.given()}
         if values["temperature"] == 0:

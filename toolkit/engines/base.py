@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from toolkit._internal.validation import instance_of
 from toolkit.core.choice import Choice, Vocabulary
 from toolkit.core.completion import Completion, Delta
 from toolkit.core.fingerprint import Fingerprint
@@ -246,6 +247,12 @@ def request_errors() -> Iterator[None]:
             f"this request cannot be handled ({type(error).__name__}: {error}): look at its messages, token ids, "
             "tools and schema"
         ) from error
+
+
+def as_engine(value: Any) -> Engine:
+    """The engine unchanged. Raises TypeError for anything else."""
+    fix = "toolkit.load() makes one, toolkit.connect(url) one on a server"
+    return instance_of(Engine, "engine", value, fix)  # type: ignore[type-abstract]
 
 
 def reported_window(engine: Engine) -> int | None:

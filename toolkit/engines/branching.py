@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 import uuid
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.validation import encodable
+from toolkit._internal.validation import encodable, instance_of
 from toolkit.core.choice import ARRAYS, Choice
 from toolkit.core.completion import Completion, Usage
 from toolkit.core.request import Request
@@ -186,14 +187,15 @@ def _padded_with_unknown(array: Any, steps: int) -> Any:
 
 
 def _branchable_choice(completion: Completion, index: int, at: int) -> Choice:
+    instance_of(Completion, "completion", completion, "engine.chat(…) gives one")
     if completion.error is not None:
         raise ValueError(f"this completion is an error and has no tokens: {completion.error}")
-    if not 0 <= index < len(completion.choices):
-        raise IndexError(f"choice must be 0 to {len(completion.choices) - 1}, got {index}")
+    if not _is_in(index, len(completion.choices)):
+        raise IndexError(f"choice must be 0 to {len(completion.choices) - 1}, got {index!r}")
     choice = completion.choices[index]
-    if not hasattr(at, "__index__") or not 0 <= at <= len(choice.token_ids):
+    if not _is_in(at, len(choice.token_ids) + 1):
         raise IndexError(
-            f"at must be 0 to {len(choice.token_ids)}, the number of the completion's tokens, got {at}"
+            f"at must be 0 to {len(choice.token_ids)}, the number of the completion's tokens, got {at!r}"
         )
     if completion.request.constraint is not None:
         raise ValueError(
@@ -205,6 +207,14 @@ def _branchable_choice(completion: Completion, index: int, at: int) -> Choice:
             "a completion of a request with images or a suffix cannot be branched: it cannot begin with a prefix"
         )
     return choice
+
+
+def _is_in(value: object, length: int) -> bool:
+    """Whether a value is a whole number from 0 to length − 1."""
+    try:
+        return 0 <= operator.index(value) < length  # type: ignore[arg-type]
+    except TypeError:
+        return False
 
 
 def _token_ids(engine: Generates, choice: Choice, at: int, token: str | int) -> tuple[int, ...]:
@@ -219,6 +229,6 @@ def _token_ids(engine: Generates, choice: Choice, at: int, token: str | int) -> 
         if not token_ids:
             raise ValueError(f"the tokenizer has no tokens for {token!r}: give a token's text or id")
         return token_ids
-    if isinstance(token, bool) or not hasattr(token, "__index__") or not 0 <= token < len(engine.vocabulary):
+    if isinstance(token, bool) or not _is_in(token, len(engine.vocabulary)):
         raise ValueError(f"token must be text or an id from 0 to {len(engine.vocabulary) - 1}, got {token!r}")
     return (int(token),)

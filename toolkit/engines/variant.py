@@ -33,6 +33,9 @@ class Variant:
     """What distinguishes it from the other variants."""
 
     def __post_init__(self) -> None:
+        for name in ("arguments", "env"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise TypeError(f"{name} must be a dict, got {getattr(self, name)!r}")
         for argument in self.arguments:
             if argument not in engine_arguments():
                 raise TypeError(unknown("engine argument", argument, engine_arguments()))

@@ -17,7 +17,7 @@ from toolkit.analysis.calibration import Calibration, calibration
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.display.html import html_table
 from toolkit.display.markup import Markup, markup
-from toolkit.engines.base import Engine
+from toolkit.engines.base import Engine, as_engine
 from toolkit.engines.scoring import prefix_choice, to_score
 from toolkit.experiments.plan import STORE
 from toolkit.experiments.run import completions
@@ -60,6 +60,7 @@ def classify(
     template = Prompt(prompt) if isinstance(prompt, str) else prompt
     if not isinstance(template, Prompt):
         raise TypeError(f"prompt must be text or a Prompt, got {prompt!r}")
+    engine = as_engine(engine)
     texts = _label_texts(engine, labels)
     items = as_rows(rows)
     blanks = [dict.fromkeys(template.variables, text) for text in content_free]

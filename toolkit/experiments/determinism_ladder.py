@@ -11,11 +11,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from toolkit._internal.files import user_path
 from toolkit._internal.hashing import digest
 from toolkit._internal.validation import Whole
 from toolkit.analysis.determinism.report import Determinism, determinism
 from toolkit.core.completion import Completion
 from toolkit.core.request import Request, ResolvedRequest
+from toolkit.engines.base import as_engine
 from toolkit.engines.subprocess import run_in_subprocess
 from toolkit.engines.variant import Variant
 from toolkit.engines.vllm.engine import VLLMEngine
@@ -64,7 +66,7 @@ def determinism_ladder(
     """
     Whole(2, None, "runs of each request under each condition")("n", n)
     base_requests = _requests(engine, requests, sampling)
-    path = str(Path(store).expanduser().resolve())
+    path = str(user_path(store).resolve())
     variant_rungs, notes = _variants(engine, variants)
     rungs = [*_rungs(engine, sizes), *variant_rungs]
     _check_names(rungs)
@@ -115,6 +117,7 @@ def _run_rungs(
 
 
 def _requests(engine: VLLMEngine, requests: Any, sampling: dict[str, Any]) -> list[ResolvedRequest]:
+    as_engine(engine)
     if isinstance(requests, Sweep):
         resolved = [request for request, _ in requests.requests(engine.defaults)]
     elif isinstance(requests, str) or not isinstance(requests, Sequence) or not requests:

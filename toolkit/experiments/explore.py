@@ -13,7 +13,7 @@ from toolkit._internal.validation import Whole
 from toolkit.analysis.tree import Tree
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
-from toolkit.engines.base import Engine
+from toolkit.engines.base import Engine, as_engine
 from toolkit.engines.branching import branches
 from toolkit.prompts.messages import Message
 from toolkit.prompts.prompt import Rendered
@@ -50,7 +50,7 @@ def explore(
         Whole(1, None, "it counts tokens or answers")(name, value)
     if "n" in options:
         raise TypeError("explore makes its own answers, up to budget: leave n out")
-    completions = [_first_completion(engine, messages, width, options)]
+    completions = [_first_completion(as_engine(engine), messages, width, options)]
     first_step = completions[0].choices[0].prefix_tokens  # the prefix stays
     candidates: list[Candidate] = []
     _add_candidates(candidates, completions, first_step, width, first_step + depth)

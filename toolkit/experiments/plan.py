@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.files import user_path
 from toolkit._internal.hashing import digest
 from toolkit._internal.text import shortened
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
 from toolkit.display.markup import Markup, joined, markup
-from toolkit.engines.base import Engine, reported_window, request_errors
+from toolkit.engines.base import Engine, as_engine, reported_window, request_errors
 from toolkit.errors import NotTold
 from toolkit.experiments.unsendable import prompt_counter
 from toolkit.experiments.workload import Workload
@@ -44,6 +45,7 @@ _REASON_LENGTH = 200
 def plan(workload: Workload, engine: Engine, store: Store | str | Path = STORE) -> Plan:
     """Which requests of a workload are stored under this engine's fingerprint, and which are missing. Repeats that
     are to be reserved are reserved here, in the store: what is missing depends on them."""
+    engine = as_engine(engine)
     with _open_context(store, create=workload.reserved_sweep is not None) as opened_store:
         return _plan(workload, engine, opened_store)
 
@@ -352,5 +354,5 @@ def _open_context(store: Store | str | Path, create: bool) -> Any:
     be reserved in it; otherwise it is empty, and a plan makes no file."""
     if isinstance(store, Store):
         return contextlib.nullcontext(store)
-    exists = Path(store).expanduser().exists()
+    exists = user_path(store).exists()
     return Store(store if create or exists else ":memory:", create=create or not exists)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.validation import instance_of
 from toolkit.analysis.determinism.statistics import holm, mcnemar
 from toolkit.core.completion import Completion
 from toolkit.core.sampling import Sampling
 from toolkit.display.html import html_table
 from toolkit.display.markup import Markup, markup
-from toolkit.engines.base import Engine
+from toolkit.engines.base import Engine, as_engine
 from toolkit.engines.scoring import prefix_choice, to_score
 from toolkit.experiments.grid import Cells
 from toolkit.experiments.plan import STORE
@@ -98,6 +99,9 @@ def removed_mass(engine: Engine, completions: Sequence[Completion]) -> list[npt.
     allowed tokens: p' = p / (mass allowed). Scoring the same tokens without the grammar gives p, hence
     removed = 1 − p / p'.
     """
+    engine = as_engine(engine)
+    for place, item in enumerate(completions):
+        instance_of(Completion, f"completions[{place}]", item, "engine.chat(…) and results give them")
     with_logprobs = [c for c in completions if c.logprobs is not None and len(c.token_ids)]
     requests = [
         to_score(c.prompt_token_ids.tolist(), c.token_ids.tolist()).resolve(engine.defaults)

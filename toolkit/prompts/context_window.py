@@ -35,6 +35,10 @@ def fit(
 
     Raises ValueError, with the numbers, when the prompt is too long even without all of the strategy's parts.
     """
+    if not all(hasattr(engine, name) for name in ("count", "window")):
+        raise TypeError(
+            f"engine must count tokens and have a window, got {engine!r}: toolkit.load() makes one"
+        )
     reserve = Whole(1, None, "the max_tokens of the answer")("reserve", reserve)
     kept, dropped = dict(parts), Dropped()
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from toolkit._internal.files import write_atomically
+from toolkit._internal.files import user_path, write_atomically
 from toolkit._internal.jsonable import is_missing, library_value, to_plain
 from toolkit._internal.validation import named_fields_only
 from toolkit.display.markup import Markup
@@ -369,7 +369,7 @@ class Prompt:
 
     def save(self, path: str | Path) -> Path:
         """Writes the prompt as YAML (.yaml, .yml) or JSON (.json)."""
-        path = Path(path)
+        path = user_path(path)
         write_atomically(path, file_text(path, to_plain(self.to_dict(), library_value)))
         return path
 
@@ -380,7 +380,7 @@ class Prompt:
 
         allow_files: whether images in its `history` may name files of this machine, which are then read and sent.
         """
-        path = Path(path)
+        path = user_path(path)
         data = read_mapping(path)
         try:
             return cls(**(with_files_read(data) if allow_files else data))

@@ -65,7 +65,9 @@ def _row_data(where: str, row: Any) -> dict[str, Any]:
 def _named_value(where: str, name: str, value: Any) -> Any:
     try:
         return data_value(value)
-    except (TypeError, ValueError, RecursionError):
+    except ValueError as error:
+        raise ValueError(f"{where} has {name!r} that a store cannot keep: {error}") from None
+    except TypeError:
         raise ValueError(
             f"{where} has {name!r} of type {type(value).__name__}, which a store cannot keep: make it text, "
             "a number, a list or a dict"

@@ -10,6 +10,7 @@ import numpy as np
 from typing_extensions import deprecated
 
 from toolkit._internal.text import MISSING, dollars, plural, short_value
+from toolkit._internal.validation import instance_of, position
 from toolkit.analysis.text_diff import Diff, Piece, brief, diff, marked, words
 from toolkit.core.completion import Usage
 from toolkit.display.html import html_table
@@ -90,6 +91,8 @@ class Comparison(ComparisonGrid):
         """The choices of a cell, as rows of the results table: matching ones first. Where no output of a column has a
         value of some axis of the rows, each is in every row that it agrees with in the other axes, as greedy outputs
         are for every seed (see `missing_axes`)."""
+        row, column = position("row", row, self.shape[0]), position("column", column, self.shape[1])
+        instance_of(RowMatches, "matches", matches, "comparison.find(…) gives them")
         outputs = self._outputs_at(row, column)
         if not len(outputs) and (i := int(self.base(column)[row])) >= 0:
             outputs = self._outputs_at(int(self.row[i]), column)
@@ -103,12 +106,17 @@ class Comparison(ComparisonGrid):
 
     def missing_axes(self, i: int, row: int) -> list[str]:
         """The axes of a row for which a choice in it has no value; empty in the choice's own row."""
+        i, row = self._output(i), position("row", row, self.shape[0])
         if row == self.row[i]:
             return []
         return [name for name in self.rows if self.facts.value(name, i) is None]
 
+    def _output(self, i: Any) -> int:
+        return position("i", i, len(self.facts))
+
     def visible_choices(self, column: int, matches: RowMatches) -> Bools:
         """(N,) whether each choice is in this column, in a cell of the matching rows."""
+        instance_of(RowMatches, "matches", matches, "comparison.find(…) gives them")
         base = self.base(column)[matches.rows]
         rows = np.zeros(self.shape[0], bool)
         rows[self.row[base[base >= 0]]] = True
@@ -122,7 +130,7 @@ class Comparison(ComparisonGrid):
     def metadata(self, i: int) -> dict[str, Any]:
         """Of a choice: finish_reason, error, verdict, prompt_tokens, completion_tokens, seconds, cost; None where not
         known."""
-        names = ["finish_reason", "error", *MEASURED[:3]]
+        i, names = self._output(i), ["finish_reason", "error", *MEASURED[:3]]
         optional = {"verdict": self.facts.judged, "cost": self.facts.cost is not None}
         values = {name: self.facts.value(name, i) for name in [*names, *(n for n in optional if optional[n])]}
         return {"verdict": None, "cost": None, **values}
@@ -131,6 +139,7 @@ class Comparison(ComparisonGrid):
         """The edits that turn the output `base` into the output `i`, rows of the results table: in words or,
         by="token", in tokens (in words where their tokens are not known). Compares the first 20,000 characters of
         each, and at most `most` words or tokens from the first difference on."""
+        i, base = self._output(i), self._output(base)
         tokens = self.facts.tokens([base, i]) if by == "token" else {}
         if base in tokens and i in tokens:
             return diff(tokens[base], tokens[i], most)
@@ -142,12 +151,14 @@ class Comparison(ComparisonGrid):
     ) -> list[Piece]:
         """An output as pieces, with its differences from another (see `diff`; None for no other) and the matches of a
         search: (equal, insert, delete, rest or gap; text; whether it matches)."""
+        i = self._output(i)
         pieces = self._pieces(i, base, search, by, most)
         omitted = len(self.facts.texts[i]) - LONG
         return [*pieces, ("gap", f"… {omitted:,} more characters", False)] if omitted > 0 else pieces
 
     def in_brief(self, i: int, base: int | None = None, search: str = "", by: str = "word") -> list[Piece]:
         """The same, shortened to fit a cell of a table."""
+        i = self._output(i)
         pieces = self._pieces(i, base, search, by, _CELL_WORDS)
         return brief(pieces, _CELL_CHARACTERS, max(0, len(self.facts.texts[i]) - LONG))
 
@@ -177,6 +188,7 @@ class Comparison(ComparisonGrid):
                 "a table that was read from CSV has no store to keep a grade in: grade the results of the store "
                 "itself, toolkit.results('run.db')"
             )
+        i = self._output(i)
         if self.facts.failed[i]:
             raise ValueError("an error has no answer that could be graded")
         return self.facts.store.grade(*self.facts.places[i], **changes)

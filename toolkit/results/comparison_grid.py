@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.validation import position
 from toolkit.results.columns import Bools, Ints, RowColumns
 
 if TYPE_CHECKING:
@@ -78,11 +79,11 @@ class ComparisonGrid:
 
     def row_values(self, row: int) -> dict[str, Any]:
         """Axis → value of a row."""
-        i = int(self._first["rows"][row])
+        i = int(self._first["rows"][position("row", row, self.shape[0])])
         return {name: self.facts.value(name, i) for name in self.rows}
 
     def column_values(self, column: int) -> dict[str, Any]:
-        i = int(self._first["columns"][column])
+        i = int(self._first["columns"][position("column", column, self.shape[1])])
         return {name: self.facts.value(name, i) for name in self.columns}
 
     def differs(self, baseline: int = 0) -> Bools:
@@ -96,6 +97,8 @@ class ComparisonGrid:
         """(rows,) the first choice of each row in a column; −1 where there is none. Where no output of the column has
         a value of some axis of the rows, as greedy outputs have no seed, it is the one that agrees in the other axes.
         Raises IndexError for a column that does not exist."""
+        if not hasattr(baseline, "__index__") or np.ndim(baseline):
+            raise TypeError(f"baseline must be the number of a column, got {baseline!r}")
         if not 0 <= baseline < max(1, self.shape[1]):
             raise IndexError(f"baseline must be a column from 0 to {self.shape[1] - 1}, got {baseline}")
         if baseline not in self._bases:

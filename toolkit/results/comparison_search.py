@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit._internal.text import MISSING, short_value
+from toolkit._internal.validation import instance_of
 from toolkit.results.columns import Bools, Doubles, Ints
 from toolkit.results.comparison_grid import ComparisonGrid
 
@@ -57,6 +58,7 @@ class RowFinder:
         baseline: int,
     ) -> RowMatches:
         """See `Comparison.find`."""
+        instance_of(Mapping, "where", where, "{column: [allowed values]}")  # type: ignore[type-abstract]
         kept = np.ones(len(self._grid.facts), bool)
         matching = kept.copy()
         for name, values in where.items():
@@ -166,6 +168,8 @@ def compile_search(search: str) -> Any:
     """The compiled pattern, which ignores case. Raises ValueError for a bad one."""
     import regex
 
+    if not isinstance(search, str):
+        raise TypeError(f"search must be a text, a regular expression, got {search!r}")
     try:
         return regex.compile(search, regex.IGNORECASE)
     except regex.error as error:

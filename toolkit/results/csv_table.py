@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.files import whole_file
+from toolkit._internal.files import user_path, whole_file
 from toolkit._internal.jsonable import is_missing
 from toolkit._internal.text import is_valid_unicode
 from toolkit.results.dtypes import repeated_column
@@ -104,7 +104,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
 def _parsed(path: str | Path) -> tuple[list[str], list[list[str]]]:
     """Names of columns, and the cells of each; those that were quoted begin with a quote."""
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")  # spreadsheets write a byte order mark
+        text = user_path(path).read_bytes().decode("utf-8-sig")  # spreadsheets write a byte order mark
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error}): save it as CSV in UTF-8") from None
     text = text.rstrip("\r\n") + "\n"

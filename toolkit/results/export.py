@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.files import whole_file
+from toolkit._internal.files import user_path, whole_file
 from toolkit._internal.jsonable import is_missing, library_value, to_plain
+from toolkit._internal.text import shortened
 from toolkit.core.choice import ARRAYS, PROMPT, Choice, shaped
 from toolkit.core.completion import Completion, Usage, sum_tokens
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
+from toolkit.errors import StoreError
 from toolkit.results.standard_json import dump_standard, load_standard
 from toolkit.results.table import LABELS, PROMPT_COLUMNS, make_table
 from toolkit.store.rows import PLACE, Cell, Grade, Place, StoredCompletion
@@ -36,6 +38,35 @@ _REQUIRED = (
     "fingerprint",
 )  # fmt: skip
 """Fields that a record of any version has."""
+_TEXTS = (
+    "sweep",
+    "system_fingerprint",
+    "text",
+    "finish_reason",
+    "labels",
+    "input",
+    "sampling",
+    "fingerprint",
+)
+_COUNTS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "position",
+    "seconds",
+    "first_token_seconds",
+)
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(_TEXTS, (str,)),
+    **dict.fromkeys(("repeat", "choice"), (int,)),
+    **dict.fromkeys(_COUNTS, (int, float, type(None))),
+    **dict.fromkeys(ARRAYS, (list, type(None))),
+    "error": (str, type(None)),
+    "created": (int, float),
+    "token_ids": (list,),
+    "prompt_token_ids": (list,),
+}
+"""The types of a record's fields."""
 _FLOATS = [prefix + name for name, kind in ARRAYS.items() if kind is np.float32 for prefix in ("", "prompt_")]
 """Fields of a record that are lists of numbers, NaN where one is not known."""
 
@@ -84,8 +115,19 @@ def _plain(value: Any) -> Any:
     return None if is_missing(value) else to_plain(value, library_value)
 
 
-def from_records(records: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, Store]:
-    """The table of some records, in their order, and a store in memory with the completions behind it."""
+def from_records(records: Sequence[Mapping[str, Any]], path: str | Path) -> tuple[pd.DataFrame, Store]:
+    """The table of a file's records, in their order, and a store in memory with the completions behind it. Raises
+    ValueError, which names the file, for records that hold something else."""
+    try:
+        return _from_records(records)
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, StoreError) as error:
+        raise ValueError(
+            f"{path} is damaged, or not what Results.to_parquet or Results.to_jsonl wrote "
+            f"({type(error).__name__}: {error}): export it again"
+        ) from error
+
+
+def _from_records(records: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, Store]:
     request_of, fingerprint_of = cache(_request), cache(_fingerprint)  # records are many, these few
     requests = [request_of(r["input"], r["sampling"], r.get("response_format") or "null") for r in records]
     fingerprints = [fingerprint_of(record["fingerprint"]) for record in records]
@@ -244,8 +286,10 @@ def read_parquet(path: str | Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        records: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    except pa.ArrowInvalid as error:
+        records: list[dict[str, Any]] = pq.read_table(user_path(path)).to_pylist()
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:  # Arrow has an OSError for a damaged file
         raise ValueError(f"{path} is no Parquet file: {error}") from None
     return [_checked(record, f"row {i} of {path}") for i, record in enumerate(records)]
 
@@ -265,7 +309,7 @@ def _with_nulls(numbers: Sequence[float] | None) -> list[float | None] | None:
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     """The records of a file. Raises ValueError, which names the line, for one that `write_jsonl` did not write."""
-    with Path(path).open("rb") as file:
+    with user_path(path).open("rb") as file:
         return [_record(line, f"line {i} of {path}") for i, line in enumerate(file, 1) if line.strip()]
 
 
@@ -284,4 +328,10 @@ def _checked(record: Any, place: str) -> dict[str, Any]:
             f"{place} is no completion of an export, it lacks {', '.join(missing)}: read a file that "
             "Results.to_parquet or Results.to_jsonl wrote"
         )
+    for name, types in _TYPES.items():
+        if not isinstance(record[name], types):
+            kinds = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
+            raise ValueError(
+                f"{place} is damaged: {name} must be {kinds}, got {shortened(repr(record[name]), 200)}"
+            )
     return dict(record)

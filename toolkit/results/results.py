@@ -11,7 +11,7 @@ import numpy as np
 
 from toolkit._internal.files import whole_file
 from toolkit._internal.text import replace_lone_surrogates
-from toolkit._internal.validation import unknown
+from toolkit._internal.validation import instance_of, unknown
 from toolkit.analysis.determinism.repeats import FINGERPRINT
 from toolkit.analysis.determinism.report import Determinism, determinism
 from toolkit.analysis.sensitivity import sensitivity
@@ -84,6 +84,7 @@ class Results:
         """Everything in a store that belongs to a sweep (None: all) on the system of a fingerprint (a record, or the
         ID of a stored one; None: all). Where several systems answer behind one address, also completions of the
         others that this one does not have."""
+        instance_of(Store, "store", store, "toolkit.results(path) opens one")
         return cls(readable_table(store, sweep, fingerprint), store)
 
     def __len__(self) -> int:
@@ -100,7 +101,7 @@ class Results:
         rows. Raises IndexError past the end."""
         if isinstance(row, slice):
             return self._part(row)
-        if not hasattr(row, "__index__"):
+        if not hasattr(row, "__index__") or np.ndim(row):
             raise TypeError(
                 f"results have rows: give a number or a slice such as results[0:3], got {row!r}; columns are in "
                 "results.frame()"
@@ -154,6 +155,10 @@ class Results:
 
         >>> results.filter(temperature=[0, 0.7], finish_reason="stop")  # doctest: +SKIP
         """
+        if where is not None and not callable(where):
+            raise TypeError(
+                f"where must be a function of a table, got {where!r}: filter(column=value) needs none"
+            )
         keep = np.ones(len(self), bool)
         for name, value in equal.items():
             keep &= equals(self._table[self._column(name)], value)
@@ -320,12 +325,17 @@ class Results:
         return plot_sweep(self._table, self.axes)
 
     def _column(self, name: str) -> str:
+        if not isinstance(name, str):
+            raise TypeError(f"a column is named by a text, got {name!r}")
         if name not in self._table.columns:
             raise KeyError(unknown("column", name, map(str, self._table.columns)))
         return name
 
     def _columns(self, names: str | Sequence[str]) -> list[str]:
-        return [self._column(name) for name in ([names] if isinstance(names, str) else names)]
+        several = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+        if not several:
+            raise ValueError(f"no column is named, got {names!r}: give at least one")
+        return [self._column(name) for name in several]
 
     @property
     def fingerprints(self) -> dict[str, Fingerprint]:
@@ -342,7 +352,7 @@ class Results:
     @classmethod
     def from_parquet(cls, path: str | Path) -> Results:
         """What `to_parquet` wrote: its `frame()` is the same. Raises ValueError for another file."""
-        return cls(*from_records(read_parquet(path)))
+        return cls(*from_records(read_parquet(path), path))
 
     def to_jsonl(self, path: str | Path) -> Path:
         """Everything, arrays included, as one JSON object a line; −inf is {"$numberDouble": "-Infinity"}."""
@@ -351,7 +361,7 @@ class Results:
     @classmethod
     def from_jsonl(cls, path: str | Path) -> Results:
         """What `to_jsonl` wrote: its `frame()` is the same. Raises ValueError for another file."""
-        return cls(*from_records(read_jsonl(path)))
+        return cls(*from_records(read_jsonl(path), path))
 
     def to_csv(self, path: str | Path) -> Path:
         """The table of `frame()`, without arrays, for a spreadsheet: texts are quoted, lists are JSON, and a text

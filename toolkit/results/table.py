@@ -209,7 +209,9 @@ def equals(column: pd.Series[Any], value: Any) -> npt.NDArray[np.bool_]:
     """(N,) whether a column has a value, or any value of a list: None for a missing one."""
     import pandas as pd
 
-    several = isinstance(value, (list, tuple, set, frozenset, range, np.ndarray, pd.Series, pd.Index))
+    if isinstance(value, range):  # which may be long
+        return column.map(lambda item: not is_missing(item) and item in value).to_numpy(bool)
+    several = isinstance(value, (list, tuple, set, frozenset, np.ndarray, pd.Series, pd.Index))
     values = [hashable(item) for item in value] if several else [hashable(value)]
     if (
         getattr(column.dtype, "storage", "python") != "python"

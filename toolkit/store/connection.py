@@ -7,6 +7,7 @@ import difflib
 import sqlite3
 from pathlib import Path
 
+from toolkit._internal.text import shortened
 from toolkit.errors import StoreBusy, StoreError
 
 PATIENCE = 60.0
@@ -34,9 +35,9 @@ def connect_to_read(path: str) -> sqlite3.Connection:
     """Opens a file without changing it, or making another, as far as its folder allows. Raises StoreError where there
     is none."""
     file = Path(path)
+    _check_no_folder(file)
     if not file.exists():
         raise StoreError(_missing_message(file))
-    _check_no_folder(file)
     # An unfinished transaction must be undone first, and the log of a killed run folded in: both need writing.
     modes = ["mode=rw", "mode=ro"]
     if not has_unfolded(path):
@@ -84,7 +85,11 @@ def _make_folder(path: Path) -> None:
 
 
 def _check_no_folder(path: Path) -> None:
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # as of a name that is too long
+        raise StoreError(f"{shortened(str(path), 200)} cannot be a store: {error.strerror}") from None
+    if is_folder:
         raise StoreError(f"{path} is a folder: name a file in it, such as {path / 'run.db'}")
 
 

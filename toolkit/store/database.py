@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from toolkit._internal.files import whole_file
+from toolkit._internal.files import user_path, whole_file
+from toolkit._internal.text import is_valid_unicode
 from toolkit.errors import StoreBusy, StoreError
 from toolkit.store.blobs import is_json
 from toolkit.store.connection import PATIENCE, connect_to_read, connect_to_write, has_unfolded, store_error
@@ -35,7 +36,7 @@ class Database:
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
         self.path = str(path)
         if self.path != ":memory:":
-            self.path = str(Path(path).expanduser().resolve())
+            self.path = str(user_path(path).resolve())
         self._lock = threading.RLock()
         self._stored_requests: set[str] = set()
         """Keys of requests that are known to be in the file."""
@@ -116,7 +117,7 @@ class Database:
     def backup(self, path: str | Path) -> Path:
         """Copies the store as it is now, also in the middle of a run, to a file that is complete in itself; one that
         is there already is replaced. Returns its path. Raises StoreError, OSError."""
-        target = Path(path).expanduser()
+        target = user_path(path)
         if str(target.resolve()) == self.path:
             raise StoreError(f"{target} is the store itself: give its backup another path")
         with (
@@ -212,9 +213,26 @@ class Database:
         with self._lock, self._errors():
             return self._db.execute(query, values).fetchall()
 
+    def _find(self, query: str, *key: Any) -> list[Any]:
+        """The rows of a key; none for a key that no store can hold."""
+        return self._fetch_all(query, *key) if is_key(*key) else []
+
     def query(self, sql: str, values: Sequence[Any] = ()) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of an SQL query on the tables named in `toolkit.store.schema`. Raises StoreError for
         a query that SQLite refuses."""
         with self._lock, self._errors():
-            cursor = self._db.execute(sql, values)
+            try:
+                cursor = self._db.execute(sql, values)
+            except (OverflowError, UnicodeEncodeError) as error:
+                raise StoreError(f"{self.path}: SQLite cannot hold the values {values!r}: {error}") from None
             return [column[0] for column in cursor.description], cursor.fetchall()
+
+
+def is_key(*values: Any) -> bool:
+    """Whether a store can hold these values as a key: texts and whole numbers."""
+    return all(
+        is_valid_unicode(value)
+        if isinstance(value, str)
+        else isinstance(value, int) and -(2**63) <= value < 2**63
+        for value in values
+    )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.validation import instance_of
 from toolkit.core.choice import ARRAYS, PROMPT, Choice, Ints, Vocabulary, mode_of_prompt
 from toolkit.core.completion import Completion, Usage, sum_tokens
 from toolkit.core.fingerprint import Fingerprint
@@ -20,9 +21,9 @@ from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import FIELDS
 from toolkit.core.server_fingerprint import same_system
 from toolkit.errors import StoreError
-from toolkit.store.blobs import dump_json, unpack_arrays, unpack_vocabulary
+from toolkit.store.blobs import dump_json, is_json, unpack_arrays, unpack_vocabulary
 from toolkit.store.damage import Damage
-from toolkit.store.database import Database
+from toolkit.store.database import Database, is_key
 from toolkit.store.queries import (
     COMPLETED_ROWS,
     COMPLETION_TIMINGS,
@@ -169,6 +170,9 @@ class StoreReader(Database):
             except KeyError:
                 return [fingerprint]
         else:
+            instance_of(
+                Fingerprint, "fingerprint", fingerprint, "engine.fingerprint, or the id of a stored one"
+            )
             name, record = fingerprint.id, fingerprint
         others = (
             self._fetch_all("SELECT id FROM fingerprints WHERE id != ?", name) if record.is_server else []
@@ -186,8 +190,8 @@ class StoreReader(Database):
 
     def fingerprint(self, name: str) -> Fingerprint:
         """The record behind an id. Raises KeyError for an unknown one."""
-        if name not in self._fingerprints:
-            rows = self._fetch_all("SELECT body FROM fingerprints WHERE id = ?", name)
+        if not isinstance(name, str) or name not in self._fingerprints:
+            rows = self._find("SELECT body FROM fingerprints WHERE id = ?", name)
             if not rows:
                 raise KeyError(name)
             with self._naming(f"the fingerprint {name}"):
@@ -200,7 +204,7 @@ class StoreReader(Database):
             "SELECT body, sampling, coalesce(response_format, 'null') FROM requests "
             "JOIN inputs ON inputs.id = input WHERE key = ?"
         )
-        rows = self._fetch_all(query, key)
+        rows = self._find(query, key)
         if not rows:
             raise KeyError(key)
         with self._naming(f"the request {key}"):
@@ -208,6 +212,8 @@ class StoreReader(Database):
 
     def completion(self, request: str, fingerprint: str, repeat: int) -> Completion:
         """One completion with all its arrays. Raises KeyError when it is not stored."""
+        if not is_key(request, fingerprint, repeat):
+            raise KeyError((request, fingerprint, repeat))
         with self._lock, self._errors():
             cursor = self._db.execute(
                 "SELECT completions.*, arrays.*, prompts.token_ids AS prompt_token_ids, model "

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolkit._internal.hashing import digest
+from toolkit._internal.validation import instance_of
 from toolkit.core.choice import ARRAYS, Vocabulary
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.errors import StoreError
 from toolkit.store.blobs import dump_json, pack_array, pack_vocabulary
 from toolkit.store.connection import PATIENCE
+from toolkit.store.database import is_key
 from toolkit.store.queries import COMPLETION_COLUMNS, NEWEST_GRADES
 from toolkit.store.rows import Cell, Grade, Place, StoredCompletion, choice_tokens, tokenizer_name
 from toolkit.store.runs import RunStore
@@ -128,6 +131,8 @@ class Store(RunStore):
         patience: seconds to wait for a file that another process has locked, before StoreBusy. Raises StoreError
         when the disk is full.
         """
+        for place, answer in enumerate(answers):
+            instance_of(StoredCompletion, f"answers[{place}]", answer, "StoredCompletion(completion, repeat)")
         with self._waiting(patience), self._writing():
             self._add_requests(a.completion.request for a in answers)
             for fingerprint in fingerprints:
@@ -209,7 +214,12 @@ class Store(RunStore):
                 "results that were read from Parquet or JSONL are a copy without a file to keep a grade in: grade "
                 "those of the store itself, toolkit.results('run.db')"
             )
-        place = (request, fingerprint, int(repeat), int(choice))
+        try:
+            place = (request, fingerprint, operator.index(repeat), operator.index(choice))
+        except TypeError:
+            raise TypeError(f"repeat and choice must be whole numbers, got {repeat!r}, {choice!r}") from None
+        if not is_key(*place):
+            raise KeyError(place)
         condition = "(request, fingerprint, repeat, choice) = (?, ?, ?, ?)"
         stored_query = f"SELECT 1 FROM completions WHERE {condition} AND choice >= 0"
         newest_query = f"{NEWEST_GRADES} AND {condition}"
@@ -223,6 +233,7 @@ class Store(RunStore):
 
     def restore_grades(self, grades: Mapping[Place, Grade]) -> None:
         """Writes grades unchanged: those of an export."""
+        instance_of(Mapping, "grades", grades, "store.grades() gives one")  # type: ignore[type-abstract]
         with self._writing():
             self._add_grades(grades)
 

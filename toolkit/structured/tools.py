@@ -6,7 +6,7 @@ import inspect
 import json
 import types
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, get_type_hints
@@ -166,7 +166,7 @@ def _dump(value: Any) -> str:
 
 def tools(given: Sequence[Any] | None) -> tuple[Tool, ...]:
     """Tools from functions and dicts. Raises ValueError for two with the same name."""
-    if callable(given) or isinstance(given, Mapping):
+    if callable(given) or isinstance(given, Mapping | str) or not isinstance(given, Iterable | None):
         raise TypeError(
             f"tools must be a list of functions, got {given!r}: write [{getattr(given, '__name__', '…')}]"
         )
@@ -247,7 +247,7 @@ class ToolCall:
 
     def verdict(self, known: Sequence[Tool]) -> Verdict:
         """Whether the tool exists and the arguments conform to its schema."""
-        for t in known:
+        for t in tools(known):
             if t.name == self.name:
                 return verdict(self.arguments or "{}", response_format({"type": "json_schema", "json_schema": {
                     "name": t.name, "schema": t.schema}}))  # fmt: skip

@@ -67,7 +67,7 @@ def verdict(text: str, form: Any, finish_reason: str = "stop") -> Verdict:
 
     finish_reason "length" distinguishes a truncated text from a wrong one. All that is done to a text together has
     1 second of computing; a check that needs more is stopped, and its status is "timeout". Raises ValueError or
-    TypeError for an invalid `form`, never for a text.
+    TypeError for an invalid `form`, never for any text.
 
     >>> verdict('{"a": 1}', {"type": "object", "required": ["b"]}).violations[0].message
     "'b' is a required property"
@@ -77,6 +77,8 @@ def verdict(text: str, form: Any, finish_reason: str = "stop") -> Verdict:
         raise ValueError(
             "there is no response format to check against: give a schema, a type, or a response_format"
         )
+    if not isinstance(text, str):
+        raise TypeError(f"text must be text, got {text!r}: what a model wrote, such as completion.text")
     truncated = finish_reason == "length"
     check = _json_verdict if expected_format.is_json else _text_verdict
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.validation import position
 from toolkit.analysis.determinism.repeats import FINGERPRINT, Repeats
 from toolkit.analysis.fork import Fork, fork
 from toolkit.prompts.messages import plain_text
@@ -89,7 +90,7 @@ class ForkTable:
 
     def texts(self, row: int) -> tuple[str, str]:
         """The two answers of a row as texts. Raises IndexError past the end."""
-        _, r, _, _, i, j = self.pairs[row]
+        _, r, _, _, i, j = self.pairs[position("row", row, len(self.pairs))]
         first, second = (str(self.table.at[r.rows[run], "text"]) for run in (i, j))
         return first, second
 
@@ -113,7 +114,7 @@ class ForkTable:
 
     def fork(self, row: int) -> Fork:
         """See `Determinism.fork`."""
-        _, r, _, _, i, j = self.pairs[row]
+        _, r, _, _, i, j = self.pairs[position("row", row, len(self.pairs))]
         if not r.ids.size:
             raise ValueError("these answers have no token ids that can be compared: read their texts")
         records = [self.table.iloc[r.rows[run]] for run in (i, j)]
