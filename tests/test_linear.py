@@ -12,6 +12,7 @@ from test_verdict import seconds
 import toolkit
 from toolkit.analysis.spans import _PATTERNS
 from toolkit.analysis.text_diff import words
+from toolkit.results import csv_table
 from toolkit.structured.json_text import JSON_BEGINNING, fenced_json, loops, partial_json
 from toolkit.widgets.base import visible
 
@@ -39,6 +40,7 @@ def patterns():
 
 
 PATTERNS = dict(patterns())
+TRIED_AT_THE_BEGINNING = {JSON_BEGINNING, csv_table._GUARDED}
 
 
 def work(pattern, text):
@@ -46,7 +48,7 @@ def work(pattern, text):
         text = text.encode()
     pattern.match(text)
     pattern.fullmatch(text)
-    if pattern is not JSON_BEGINNING:  # which is tried at the beginning alone
+    if pattern not in TRIED_AT_THE_BEGINNING:
         for _ in pattern.finditer(text):
             pass
 

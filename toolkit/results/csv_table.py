@@ -34,8 +34,8 @@ _GUARDED = re.compile(r"""'*(?:[\t\r]|[\s\x00-\x1f]*[=+\-@＝＋－＠])|'+\""""
 """The beginning of a text that is written with an apostrophe before it: of a formula (as OWASP lists them), or of a
 text that would otherwise be read as one that was written so."""
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?[eE][+-]?[0-9]+|[0-9]+\.[0-9]*|inf)")
-_NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|inf)")
+_FLOAT = r"-?(?:[0-9]+(?:\.[0-9]*)?[eE][+-]?[0-9]+|[0-9]+\.[0-9]*|inf)"
+_NUMBER = re.compile(r"-?(?:[0-9]++\.?[0-9]*+(?:[eE][+-]?[0-9]+)?|inf)")
 _FLAGS = {"true": True, "false": False}
 _NUMERIC = ("Int64", "int64", "float64", "boolean")
 _NO_MARKS = bytes(set(range(256)) - set(b'",\r\n'))
@@ -191,10 +191,10 @@ def _numbers(cells: pa.Array, dtype: str) -> pd.Series[Any] | None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    def all_match(pattern: re.Pattern[str]) -> bool:
-        return bool(pc.all(pc.match_substring_regex(cells, f"^(?:{pattern.pattern})$")).as_py())
+    def all_match(pattern: str) -> bool:
+        return bool(pc.all(pc.match_substring_regex(cells, f"^(?:{pattern})$")).as_py())
 
-    if dtype in ("", "Int64", "int64") and all_match(_INTEGER):
+    if dtype in ("", "Int64", "int64") and all_match(_INTEGER.pattern):
         nullable = {pa.int64(): pd.Int64Dtype()} if dtype != "int64" or cells.null_count else {}
         with contextlib.suppress(pa.ArrowInvalid):
             whole: pd.Series[Any] = cells.cast(pa.int64()).to_pandas(types_mapper=nullable.get)
