@@ -105,6 +105,22 @@ def test_lists_are_json(tmp_path):
     assert again["logit_bias"].tolist() == [((5, 1.5),), None]
 
 
+def test_a_quote_within_a_text_without_quotes(tmp_path):
+    """No RFC has it. Such a file is read without knowing which numbers were quoted."""
+    path = tmp_path / "out.csv"
+    header = ",".join(["row.x", "row.y", *OUTCOMES])
+    path.write_text(f'{header}\n5" disk,"7",a "b,stop,,,7,3,2,,\n"""a",8,,stop,,,7,3,2,,\n')
+    again = read_csv(path)
+    assert again["row.x"].tolist() == ['5" disk', '"a']
+    assert again["row.y"].tolist() == [7, 8]
+    assert again["text"].tolist() == ['a "b', ""]
+
+
+def test_a_long_cell(tmp_path):
+    text = "a, b\n" * 2**19
+    assert written_and_read(table_of(x=[text]), tmp_path)["row.x"].tolist() == [text]
+
+
 def test_a_file_of_an_earlier_version(tmp_path):
     """Written by pandas, without quotes: columns of texts are known by name, others by their cells."""
     path = tmp_path / "old.csv"

@@ -6,7 +6,10 @@ Lists are JSON, as texts. A text that a spreadsheet would run as a formula begin
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import csv
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -14,26 +17,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from toolkit._internal.files import whole_file
 from toolkit._internal.jsonable import is_missing
 from toolkit._internal.text import is_valid_unicode
-from toolkit.results.dtypes import repeated_column
+from toolkit.results.dtypes import exact_column, repeated_column
 from toolkit.results.standard_json import dump_standard, load_standard
 from toolkit.results.table import DTYPES, OUTCOMES, hashable, ordered
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
-_QUOTED = re.compile(r'"(?<![^,\r\n]")([^"]*(?:""[^"]*)*)"(?=[,\r\n])')
-"""A quoted cell."""
 _GUARDED = re.compile(r"""'*(?:[\t\r]|[\s\x00-\x1f]*[=+\-@＝＋－＠])|'+\"""")
 """The beginning of a text that is written with an apostrophe before it: of a formula (as OWASP lists them), or of a
 text that would otherwise be read as one that was written so."""
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?[eE][+-]?[0-9]+|[0-9]+\.[0-9]*|inf)")
 _NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|inf)")
 _FLAGS = {"true": True, "false": False}
 _NUMERIC = ("Int64", "int64", "float64", "boolean")
+_NO_MARKS = bytes(set(range(256)) - set(b'",\r\n'))
+"""All bytes that neither quote cells nor end them."""
+_BLOCK_SIZE = 2**30
+"""Bytes that Arrow reads at once; a row is not longer."""
 _LISTS = {name for name, dtype in DTYPES.items() if dtype == "object"} - {"stop_reason"}
 
 
@@ -88,60 +96,121 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     numbers are not known as texts. Raises ValueError, which names the file, for anything else."""
     import pandas as pd
 
-    names, columns = _parsed(path)
+    names, cells, quoted = _parsed(path)
     if missing := [name for name in OUTCOMES if name not in names]:
         raise ValueError(
             f"{path} is no table of results: it lacks the columns {', '.join(missing)}. Separate columns by commas, "
             "and read what Results.to_csv wrote"
         )
-    order = [name for name in ordered(names) if name in names]
-    by_name = dict(zip(names, columns, strict=True))
-    return pd.DataFrame(
-        {name: _column(name, by_name[name]) for name in (*order, *(n for n in names if n not in order))}
-    )
+    columns = {name: _column(name, *column) for name, *column in zip(names, cells, quoted, strict=True)}
+    order = [name for name in ordered(names) if name in columns]
+    return pd.DataFrame({name: columns[name] for name in dict.fromkeys((*order, *names))})
 
 
-def _parsed(path: str | Path) -> tuple[list[str], list[list[str]]]:
-    """Names of columns, and the cells of each; those that were quoted begin with a quote."""
+def _parsed(path: str | Path) -> tuple[list[str], list[pa.Array], npt.NDArray[np.bool_]]:
+    """Names of columns, the cells of each (null: empty, without quotes), and (columns, rows) which were quoted."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    # Spreadsheets write a byte order mark.
+    data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n") + b"\n"
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")  # spreadsheets write a byte order mark
+        data.decode()
+        header = next(csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")))
+        places = [str(i) for i in range(len(header) or 1)]
+        table = arrow_csv.read_csv(
+            pa.BufferReader(data),
+            # One block is parsed by one thread in any case.
+            arrow_csv.ReadOptions(
+                use_threads=False, column_names=places, skip_rows_after_names=1, block_size=_BLOCK_SIZE
+            ),
+            arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+            arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(places, pa.large_string()),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error}): save it as CSV in UTF-8") from None
-    text = text.rstrip("\r\n") + "\n"
-    quoted = iter(_QUOTED.findall(text))
-    # Without quoted texts, which may have commas and line ends.
-    text = _QUOTED.sub("\0", text)[:-1].replace("\r\n", "\n").replace("\r", "\n")
-    lines = text.split("\n")
-    width = lines[0].count(",") + 1
-    if any(line.count(",") != width - 1 for line in lines):
-        raise ValueError(f"{path} is no table of results: its lines differ in their number of cells")
-    cells = [
-        '"' + next(quoted, "").replace('""', '"') if cell == "\0" else cell
-        for cell in text.replace("\n", ",").split(",")
-    ]
-    names = [_unguarded(name.removeprefix('"')) for name in cells[:width]]
-    return names, [cells[width + i :: width] for i in range(width)]
+    except (csv.Error, pa.ArrowInvalid) as error:
+        raise ValueError(
+            f"{path} is no table of results: its lines differ in their number of cells ({error})"
+        ) from None
+    columns = [column.combine_chunks() for column in table.columns]
+    return [_unguarded(name) for name in header], columns, _quoted_cells(data, *table.shape)
 
 
-def _column(name: str, cells: Sequence[str]) -> pd.Series[Any]:
-    """The column of some cells; each different one is read once."""
-    places = {cell: i for i, cell in enumerate(dict.fromkeys(cells))}
-    rows = np.fromiter(map(places.__getitem__, cells), np.int64, len(cells))
-    return repeated_column(_values(name, list(places)), rows, DTYPES.get(name, ""))
+def _quoted_cells(data: bytes, rows: int, columns: int) -> npt.NDArray[np.bool_]:
+    """(columns, rows) which cells of a file with a header are quoted: none, if its quotes are not in pairs."""
+    marks = np.frombuffer(data.translate(None, _NO_MARKS), np.uint8)
+    ends = marks != ord('"')
+    ends[:-1] &= (marks[:-1] != ord("\r")) | (marks[1:] != ord("\n"))
+    ends &= np.cumsum(marks == ord('"'), dtype=np.uint8) & 1 == 0  # not within quotes
+    quoted = marks[np.flatnonzero(ends)[columns - 1 : -1] + 1] == ord('"')
+    shape = (rows, columns)
+    return (quoted.reshape(shape) if quoted.size == rows * columns else np.zeros(shape, bool)).T
 
 
-def _values(name: str, cells: Sequence[str]) -> list[Any]:
+def _column(name: str, cells: pa.Array, quoted: npt.NDArray[np.bool_]) -> pd.Series[Any]:
+    """The column of some cells: of texts or of numbers at once, else of each different cell."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     dtype = DTYPES.get(name, "")
-    missing = "" if name == "text" else None  # earlier versions wrote an empty answer without quotes
-    if dtype == "str" or not all(_is_literal(cell) for cell in cells if not cell.startswith('"')):
+    if name == "text":
+        cells = cells.fill_null("")  # earlier versions wrote an empty answer without quotes
+    n_quoted = int(quoted.sum())
+    if dtype == "str" or (not dtype and n_quoted and n_quoted + cells.null_count == len(cells)):
+        return _texts(cells)
+    if cells.null_count < len(cells):
+        if not n_quoted and (numbers := _numbers(cells, dtype)) is not None:
+            return numbers
+        quoted = pc.or_kleene(
+            pa.array(quoted), pc.starts_with(cells, '"')
+        )  # a quote begins no cell without quotes
+        cells = pc.if_else(quoted, pc.binary_replace_slice(cells, 0, 0, '"'), cells)
+    encoded = cells.dictionary_encode("encode")
+    return repeated_column(_values(name, encoded.dictionary.to_pylist()), encoded.indices.to_numpy(), dtype)
+
+
+def _texts(cells: pa.Array) -> pd.Series[Any]:
+    import pandas as pd
+    import pyarrow.compute as pc
+
+    if pc.any(pc.starts_with(cells, "'")).as_py():
+        texts = (_unguarded(cell) if cell and cell[0] == "'" else cell for cell in cells.to_pylist())
+        return exact_column(list(texts), "str")
+    return pd.Series(cells, dtype="str")
+
+
+def _numbers(cells: pa.Array, dtype: str) -> pd.Series[Any] | None:
+    """The column of cells that are all whole numbers within int64, or all floats; None of others."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def all_match(pattern: re.Pattern[str]) -> bool:
+        return bool(pc.all(pc.match_substring_regex(cells, f"^(?:{pattern.pattern})$")).as_py())
+
+    if dtype in ("", "Int64", "int64") and all_match(_INTEGER):
+        nullable = {pa.int64(): pd.Int64Dtype()} if dtype != "int64" or cells.null_count else {}
+        with contextlib.suppress(pa.ArrowInvalid):
+            whole: pd.Series[Any] = cells.cast(pa.int64()).to_pandas(types_mapper=nullable.get)
+            return whole
+    if dtype in ("", "float64") and all_match(_FLOAT):
+        return pd.Series(cells.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    return None
+
+
+def _values(name: str, cells: Sequence[str | None]) -> list[Any]:
+    """The values of some cells; those that were quoted begin with a quote."""
+    if any(isinstance(_literal(cell), str) for cell in cells if cell and cell[0] != '"'):
         # Texts without quotes, as earlier versions and spreadsheets write them.
-        return [_unguarded(cell.removeprefix('"')) if cell else missing for cell in cells]
-    read = _from_list if name in _LISTS else _literal if dtype in _NUMERIC else _unguarded
-    return [read(cell[1:]) if cell.startswith('"') else _literal(cell) for cell in cells]
-
-
-def _is_literal(cell: str) -> bool:
-    return not isinstance(_literal(cell), str)
+        return [cell and _unguarded(cell.removeprefix('"')) for cell in cells]
+    read = _from_list if name in _LISTS else _literal if DTYPES.get(name) in _NUMERIC else _unguarded
+    return [cell and (read(cell[1:]) if cell[0] == '"' else _literal(cell)) for cell in cells]
 
 
 def _literal(cell: str) -> Any:
