@@ -198,7 +198,7 @@ def _entry(text):
 
 
 def _conversation(text):
-    talk = tk.Conversation(None, text)
+    talk = tk.Conversation(NGramEngine("ab", 1), text)
     talk._exchanges = (Exchange({"role": "user", "content": text}, text, text, Usage(1, 2), text),)
     return talk
 
@@ -225,7 +225,7 @@ def _classification(text):
 def _explanation(text, results):
     report = results.determinism()
     a, b = report.systems[:2]
-    return Explanation(a, b, {text: b, "env": a}, {text: {text: text}, "env": {"env": {text: text}}}, report)
+    return Explanation(a, b, {text: b, "VAR": a}, {text: {text: text}, "VAR": {"env": {"VAR": text}}}, report)
 
 
 def _price(text):

@@ -288,7 +288,7 @@ def test_what_can_be_given(confidence, correct):
             {},
             "have different indexes: reindex one like the",
         ),
-        ([0.5], [1], {"bins": 0}, "bins must be a whole number from 1 up, got 0"),
+        ([0.5], [1], {"bins": 0}, "bins must be a whole number from 1 to 1000000, got 0"),
         ([0.5], [1], {"bins": 2.5}, "bins must be a whole number, got 2.5"),
         ([0.5], [1], {"equal": "size"}, "equal must be one of width, mass, got 'size'"),
     ],

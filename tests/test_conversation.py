@@ -65,7 +65,7 @@ def test_a_turn_that_fails_leaves_the_conversation_as_it_was(talk):
         talk.edit(0, "x", temperature=3)
     with pytest.raises(tk.RequestError, match="top_logprobs must be 0 to 20"):
         talk.say("x", top_logprobs=99)
-    with pytest.raises(IndexError, match="there is no turn 5: the conversation has 2"):
+    with pytest.raises(IndexError, match="turn must be from -2 to 1, got 5"):
         talk.edit(5, "x")
     talk.messages[0]["content"] = "changed"
     assert talk.messages[0]["content"] == "Be brief."

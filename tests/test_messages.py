@@ -5,6 +5,7 @@ import enum
 import numpy as np
 import pandas as pd
 import pytest
+from ngram_engine import NGramEngine
 from openai.types.chat import ChatCompletionMessage, ParsedChatCompletionMessage
 
 import toolkit as tk
@@ -127,7 +128,7 @@ def test_a_response_is_taken_wherever_messages_are(name):
     assert messages(messages(turns)) == want
     assert Request.chat(turns).messages == want
     assert tk.Prompt("Hi", history=turns[:2]).messages() == want
-    assert tk.Conversation(None, turns[:2]).messages == want[:2]
+    assert tk.Conversation(NGramEngine("ab", 1), turns[:2]).messages == want[:2]
     ((request, _),) = tk.sweep(turns).requests({})
     assert request.messages == want
     ((request, _),) = tk.sweep(turns, [{"x": 1}]).requests({})

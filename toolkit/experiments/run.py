@@ -90,12 +90,14 @@ class _Run:
         waiting = False
         last_failure = self.store.last_failure()
         with self.writer:
-            while (batch := self._next_batch()) and not self._is_time_used_up:
+            while batch := self._next_batch():
                 pairs = [self.plan.missing[i] for i in batch]
                 requests = LeasedRequests(self.store, self.number, pairs, last_failure, self.interrupts)
                 self._ask(requests)
                 self.writer.count_elsewhere(requests.elsewhere)
                 self._put_off(batch, requests)
+                if self._is_time_used_up:
+                    break
                 if requests.held and not requests.asked_any:
                     if not waiting:
                         number = plural(len(requests.held), "completion")

@@ -156,9 +156,7 @@ class Results:
         >>> results.filter(temperature=[0, 0.7], finish_reason="stop")  # doctest: +SKIP
         """
         if where is not None and not callable(where):
-            raise TypeError(
-                f"where must be a function of a table, got {where!r}: filter(column=value) needs none"
-            )
+            raise TypeError(f"where must be a function of a table, got {where!r}: columns go by name")
         keep = np.ones(len(self), bool)
         for name, value in equal.items():
             keep &= equals(self._table[self._column(name)], value)
@@ -174,7 +172,7 @@ class Results:
 
     def group(self, by: str | Sequence[str]) -> Iterator[tuple[Any, Results]]:
         """(value, Results) for each value of a column, or tuple of values of several, in sorted order."""
-        names = self._columns(by)
+        names = self._some_columns(by)
         for value, part in self._table.groupby(names if len(names) > 1 else names[0], dropna=False):
             yield value, Results(part.reset_index(drop=True), self._store)
 
@@ -188,7 +186,7 @@ class Results:
         """A table with the values of some columns as rows and of others as columns. `how` aggregates the
         values of a cell: any pandas aggregation ("first", "mean", "nunique", …)."""
         return side_by_side(
-            self._table, self._columns(rows), self._columns(columns), self._column(values), how
+            self._table, self._some_columns(rows), self._some_columns(columns), self._column(values), how
         )
 
     def compare(
@@ -209,7 +207,7 @@ class Results:
 
         >>> results.compare("temperature").frame()  # doctest: +SKIP
         """
-        columns = self._columns(by)
+        columns = self._some_columns(by)
         row_axes = other_axes(self._table, self.axes, columns) if rows is None else self._columns(rows)
         resolved_price = price if isinstance(price, LocalPrice) or price is None else model_price(price)
         cost = None if resolved_price is None else cost_per_row(self._table, self._store, resolved_price)
@@ -333,15 +331,18 @@ class Results:
 
     def _columns(self, names: str | Sequence[str]) -> list[str]:
         several = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
-        if not several:
-            raise ValueError(f"no column is named, got {names!r}: give at least one")
         return [self._column(name) for name in several]
+
+    def _some_columns(self, names: str | Sequence[str]) -> list[str]:
+        if not (columns := self._columns(names)):
+            raise ValueError(f"no column is named, got {names!r}: give at least one")
+        return columns
 
     @property
     def fingerprints(self) -> dict[str, Fingerprint]:
         """Fingerprint id → record, for all fingerprints in the table."""
-        names = self._table["system_fingerprint"].unique()
-        return {} if self._store is None else {str(n): self._store.fingerprint(str(n)) for n in names}
+        names = map(str, self._table["system_fingerprint"].unique())
+        return {} if self._store is None else {name: self._store.fingerprint(name) for name in names}
 
     # In and out
 

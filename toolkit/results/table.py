@@ -210,7 +210,7 @@ def equals(column: pd.Series[Any], value: Any) -> npt.NDArray[np.bool_]:
     import pandas as pd
 
     if isinstance(value, range):  # which may be long
-        return column.map(lambda item: not is_missing(item) and item in value).to_numpy(bool)
+        return np.array([_is_in(item, value) for item in column.tolist()], bool)
     several = isinstance(value, (list, tuple, set, frozenset, np.ndarray, pd.Series, pd.Index))
     values = [hashable(item) for item in value] if several else [hashable(value)]
     if (
@@ -221,18 +221,25 @@ def equals(column: pd.Series[Any], value: Any) -> npt.NDArray[np.bool_]:
     return (equal | column.isna() if any(map(is_missing, values)) else equal).to_numpy(bool)
 
 
+def _is_in(value: Any, numbers: range) -> bool:
+    """Whether a value is one of some whole numbers. Python would list them to look for what is no int."""
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and value // 1 == value
+    return is_number and int(value) in numbers
+
+
 def summary(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """A row for each combination of the values of some columns: see `Results.summary`."""
     reasons = table["finish_reason"]
     table = table.assign(cut=reasons == "length", failed=reasons == "error")
     groups = table.groupby(names, dropna=False) if names else table.groupby(lambda _: "all")
-    return groups.agg(
+    rows = groups.agg(
         completions=("text", "size"),
         distinct=("text", "nunique"),
         mean_tokens=("completion_tokens", "mean"),
         cut_share=("cut", "mean"),
         failed=("failed", "sum"),
-    ).round(3)
+    )
+    return rows.astype({"mean_tokens": np.float64}).round(3)  # NaN where none is known
 
 
 def counts_text(table: pd.DataFrame) -> str:
