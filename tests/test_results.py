@@ -418,3 +418,9 @@ def test_a_real_engine_round_trip(tiny, tmp_path, kind):
         assert len(own.choices) == 4
         np.testing.assert_array_equal(second.token_ids, own.token_ids)
         np.testing.assert_array_equal(second.top_logprobs, own.top_logprobs)
+
+
+def test_no_rows_have_no_verdicts(results):
+    none = results.filter(text="is not there").verdicts()
+    assert len(none) == 0
+    assert {"verdict", "problem", "parsed"} <= set(none)

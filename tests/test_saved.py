@@ -31,7 +31,7 @@ def expected(version):
     return sorted(tuple(row[name] for name in names) for row in rows)
 
 
-@pytest.mark.parametrize("version", range(1, 7))
+@pytest.mark.parametrize("version", range(1, 8))
 def test_a_store_of_every_format_opens_with_all_that_is_in_it(tmp_path, version):
     path = tmp_path / "run.db"
     shutil.copy(SAVED / f"format-{version}.db", path)

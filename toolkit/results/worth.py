@@ -62,9 +62,8 @@ def with_verdicts(table: pd.DataFrame, store: Store | None, override: ResponseFo
     formats = {} if store is None else store.forms()
     rows = zip(table["request"], table["text"], table["finish_reason"], strict=True)
     verdicts = [row_verdict(override or formats.get(key), text, reason) for key, text, reason in rows]
-    return table.assign(
-        **dict(zip(("verdict", "problem", "parsed"), zip(*verdicts, strict=True), strict=True))
-    )
+    names = ("verdict", "problem", "parsed")
+    return table.assign(**{name: [row[i] for row in verdicts] for i, name in enumerate(names)})
 
 
 def scores(score: Callable[[Mapping[str, Any]], float], table: pd.DataFrame) -> list[float]:
