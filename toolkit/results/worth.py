@@ -63,7 +63,8 @@ def with_verdicts(table: pd.DataFrame, store: Store | None, override: ResponseFo
     rows = zip(table["request"], table["text"], table["finish_reason"], strict=True)
     verdicts = [row_verdict(override or formats.get(key), text, reason) for key, text, reason in rows]
     names = ("verdict", "problem", "parsed")
-    return table.assign(**{name: [row[i] for row in verdicts] for i, name in enumerate(names)})
+    columns: dict[str, Any] = {name: [row[i] for row in verdicts] for i, name in enumerate(names)}
+    return table.assign(**columns)
 
 
 def scores(score: Callable[[Mapping[str, Any]], float], table: pd.DataFrame) -> list[float]:
