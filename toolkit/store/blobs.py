@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit._internal.text import is_valid_unicode
 from toolkit.core.choice import ARRAYS, Vocabulary, shaped
 
 
@@ -49,8 +50,5 @@ def is_json(text: object) -> bool:
 def dump_json(value: object) -> str:
     """Compact JSON, as columns hold it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which needs an escape
-        return json.dumps(value, separators=(",", ":"))
-    return text
+    # Half of a surrogate pair needs an escape.
+    return text if is_valid_unicode(text) else json.dumps(value, separators=(",", ":"))
