@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -104,6 +105,7 @@ PUBLIC = [
     "tree",
     "variants",
     "verdict",
+    "widgets",
     "zipped",
 ]
 
@@ -132,6 +134,16 @@ def test_public_names_are_these_and_documented():
     assert tk.__all__ == PUBLIC
     for name in PUBLIC:
         assert getattr(tk, name).__doc__, f"{name} has no docstring"
+
+
+def test_each_widget_has_a_public_name():
+    """What a message or an example writes can be copied as it stands."""
+    views = {
+        name
+        for path in (ROOT / "toolkit/widgets").glob("*.py")
+        for name in re.findall(r"^class (\w+)\(View\)", path.read_text(), re.MULTILINE)
+    }
+    assert views <= set(tk.widgets.__all__)
 
 
 def test_a_module_does_not_take_the_place_of_a_public_name():

@@ -85,6 +85,12 @@ SCHEMA = {
         ("Unfortunately, I can't help.", SCHEMA, "stop", "refused"),
         ("I’m really sorry, but I cannot assist with that.", SCHEMA, "stop", "refused"),
         ("I am unable to provide this.", SCHEMA, "stop", "refused"),
+        ("I'm sorry, but I can't rate films.", SCHEMA, "stop", "refused"),
+        ("I am afraid I cannot classify this review.", SCHEMA, "stop", "refused"),
+        ("Sorry, we're unable.", SCHEMA, "stop", "not_json"),
+        ("Unfortunately, I am unable to access the page.", SCHEMA, "stop", "refused"),
+        ("I cannot describe how good it is. Positive.", SCHEMA, "stop", "not_json"),
+        ("I'm sorry, I can't recommend it. Negative.", SCHEMA, "stop", "not_json"),
         ("I can't wait to see it again!", SCHEMA, "stop", "not_json"),
         ("I cannot recommend this film enough. Positive.", SCHEMA, "stop", "not_json"),
         ("I'm sorry I missed the start, but positive.", SCHEMA, "stop", "not_json"),
@@ -153,16 +159,29 @@ def test_what_could_be_read_of_a_cut_text_is_given(text, value):
 
 
 @pytest.mark.parametrize(
-    ("text", "fenced"),
+    ("text", "status", "fenced", "message"),
     [
-        ('Here you are:\n```json\n{"name": "Ann"}\n```\nBye', {"name": "Ann"}),
-        ('```\nno\n```\n```json\n{"name": "Bo"}', {"name": "Bo"}),
-        ('{"name": "Ann"} is it', None),
+        (
+            'Here you are:\n```json\n{"name": "Ann"}\n```\nBye',
+            "fenced_json",
+            {"name": "Ann"},
+            "the JSON is in a fenced block, and conforms",
+        ),
+        (
+            '```json\n{"name": "A"}\n```',
+            "fenced_json",
+            {"name": "A"},
+            "the JSON is in a fenced block, and does not conform; /name: 'A' is too short",
+        ),
+        ('```\nno\n```\n```json\n{"name": "Bo"}', "fenced_json", {"name": "Bo"}, "and conforms"),
+        ('{"name": "Ann"} is it', "not_json", None, "Extra data"),
+        ("```\nprose\n```", "not_json", None, "Expecting value"),
     ],
 )
-def test_a_fenced_block_is_looked_into(text, fenced):
+def test_a_fenced_block_is_looked_into(text, status, fenced, message):
     found = verdict(text, SCHEMA)
-    assert (found.status, found.fenced) == ("not_json", fenced)
+    assert (found.status, found.fenced, found.value, found.valid) == (status, fenced, None, False)
+    assert message in str(found)
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ def test_the_data_is_there(installed):
 
 def test_widgets_have_their_files(installed):
     code = (
-        "import json, toolkit as tk; from toolkit.widgets.tokens import TokensView; "
-        "view = TokensView(tk.tokens('Hello world', 'gpt-4o')); "
+        "import json, toolkit as tk; "
+        "view = tk.widgets.TokensView(tk.tokens('Hello world', 'gpt-4o')); "
         "print(json.dumps([view._esm, view._css, view.html()]))"
     )
     script, style, page = installed(code)

@@ -1,4 +1,4 @@
-from . import examples as examples, models as models, protocols as protocols
+from . import examples as examples, models as models, protocols as protocols, widgets as widgets
 from .analysis.calibration import Calibration as Calibration, calibration as calibration
 from .analysis.determinism.report import Determinism as Determinism
 from .analysis.fork import Fork as Fork, fork as fork

@@ -22,15 +22,25 @@ from toolkit.structured.patterns import matches
 from toolkit.structured.response_format import ResponseFormat, response_format
 from toolkit.structured.time_limit import TIME_LIMIT, OutOfTime, time_limit
 
-_REFUSAL = re.compile(
-    r"(?:(?:(?:I['’]m|I am|We['’]re|we are)\s*+)?(?:very |really |so )?(?:sorry|afraid|unfortunately)\b[^.!?]{0,40})?"
-    r"(?:(?:\b(?:I|we) (?:can(?:no|['’])t|can not|could not|am (?:unable|not able) to|won['’]t|will not|must decline)"
-    r"|I['’]m (?:unable|not able) to)"
-    r"\s*+(?:to )?(?:help|assist|answer|provide|comply|do that|do this|fulfil|discuss|give|share|create|write"
-    r"|generate|say|tell|[.!]|$)|as an ai\b)",
-    re.IGNORECASE,
+_APOLOGY = (
+    r"(?:(?:I['’]m|I am|We['’]re|we are)\s*+)?(?:very |really |so )?(?:sorry|afraid|unfortunately)\b[^.!?]{0,40}?"
 )
-"""How refusals begin: an apology or "cannot", and a verb of helping. White space is not tried again, so that the time
+_CANNOT = (
+    r"\b(?:(?:I|we) (?:can(?:no|['’])t|can not|could not|am (?:unable|not able) to|won['’]t|will not|must decline)"
+    r"|I['’]m (?:unable|not able) to)\s*+(?:to )?"
+)
+_HELP = (
+    "help|assist|answer|provide|comply|do that|do this|fulfil|discuss|give|share|create|write|generate|say|tell|[.!]|$"
+)
+_TASK = (
+    "rate|classify|judge|evaluate|assess|review|translate|summari[sz]e|extract|determine|decide|analy[sz]e|identify"
+    "|describe|complete|continue|respond|reply|follow|engage|produce|perform|process|access|browse|open|view|read"
+)
+_REFUSAL = re.compile(
+    rf"(?:{_APOLOGY})?{_CANNOT}(?:{_HELP})|{_APOLOGY}{_CANNOT}(?:{_TASK})\b|as an ai\b", re.IGNORECASE
+)
+"""How refusals begin: an apology or "cannot" with a verb of helping, or both with a verb of a task ("I cannot describe
+how good it is" is an answer, "Sorry, I cannot describe it" is none). White space is not tried again, so that the time
 is linear in it."""
 
 
@@ -39,11 +49,13 @@ class Verdict:
     """The result of checking a text against its response format."""
 
     status: str
-    """valid; truncated (at max_tokens); loop (whitespace or the same words until max_tokens); not_json;
-    wrong_schema; refused (by the model); timeout (the check was stopped at its time limit: it is not known)."""
+    """valid; truncated (at max_tokens); loop (whitespace or the same words until max_tokens);
+    fenced_json (not JSON itself, but a fenced block of it is); not_json (prose, broken JSON); wrong_schema; refused (by
+    the model); timeout (the check was stopped at its time limit: it is not known)."""
     value: Any = None
     """The text as plain data; for a truncated one, what could be parsed."""
     violations: tuple[Violation, ...] = ()
+    """Where the value does not conform; with status fenced_json, where `fenced` does not."""
     reason: str = ""
     """Why the text is not valid JSON, and where."""
     fenced: Any = None
@@ -128,12 +140,14 @@ def _json_verdict(text: str, expected_format: ResponseFormat, truncated: bool) -
     try:
         value = loads(text)
     except ValueError as error:
-        return _invalid_json_verdict(text, str(error), truncated and not is_complete(text))
+        return _invalid_json_verdict(text, expected_format, str(error), truncated and not is_complete(text))
     failures = violations(value, expected_format)
     return Verdict("wrong_schema" if failures else "valid", value, failures)
 
 
-def _invalid_json_verdict(text: str, reason: str, truncated: bool) -> Verdict:
+def _invalid_json_verdict(
+    text: str, expected_format: ResponseFormat, reason: str, truncated: bool
+) -> Verdict:
     if truncated and loops(text):
         return Verdict("loop", partial_json(text), reason="the end repeats itself until max_tokens")
     if truncated and JSON_BEGINNING.match(text.lstrip()):
@@ -142,7 +156,12 @@ def _invalid_json_verdict(text: str, reason: str, truncated: bool) -> Verdict:
         return Verdict("truncated", partial_json(open_fence[1]), reason="the fenced block does not end")
     if _REFUSAL.match(text.lstrip()):
         return Verdict("refused", reason=text.strip())
-    return Verdict("not_json", reason=reason, fenced=fenced_json(text))
+    fenced = fenced_json(text)
+    if fenced is None:
+        return Verdict("not_json", reason=reason)
+    failures = violations(fenced, expected_format)
+    reason = "the JSON is in a fenced block" + (", and does not conform" if failures else ", and conforms")
+    return Verdict("fenced_json", None, failures, reason, fenced)
 
 
 def parsed(found: Verdict, form: ResponseFormat) -> Any:

@@ -90,7 +90,7 @@ class CompareView(View):
     Outputs can be searched, sorted, grouped, read in full, graded (saved in the store at once) and selected;
     `selected()` returns the selection as Results.
 
-    >>> CompareView(results.compare("temperature"))  # doctest: +SKIP
+    >>> tk.widgets.CompareView(results.compare("temperature"))  # doctest: +SKIP
     """
 
     _esm, _css = assets("comparison_grades", "comparison_table", "comparison")

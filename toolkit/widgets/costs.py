@@ -34,7 +34,7 @@ class CostsView(View):
     Pareto front; and the same at other prices: of models in the price list, your own price, or a price per hour of
     this machine. The last two need no kernel: they are computed from the token counts in the content.
 
-    >>> CostsView(results.costs(price="gpt-4o"))  # doctest: +SKIP
+    >>> tk.widgets.CostsView(results.costs(price="gpt-4o"))  # doctest: +SKIP
     """
 
     _esm, _css = assets("costs_prices", "costs")

@@ -37,7 +37,7 @@ class DeterminismView(View):
     differ, and the share of pairs still equal after each token; a prompt opens both answers, aligned at the fork,
     with both lists of likely tokens.
 
-    >>> DeterminismView(results.determinism())  # doctest: +SKIP
+    >>> tk.widgets.DeterminismView(results.determinism())  # doctest: +SKIP
     """
 
     _esm, _css = assets("colored_tokens", "determinism")

@@ -29,7 +29,10 @@ _ROWS = 100
 """Tokens in the table of the static output."""
 _TOP = 5
 """Most likely tokens in each row of that table."""
-_FREE = "LogprobsView(logprobs, free=tk.logprobs(engine.score(c.prompt_token_ids, [c.token_ids], top_logprobs=20)))"
+_FREE = (
+    "tk.widgets.LogprobsView(logprobs, "
+    "free=tk.logprobs(engine.score(c.prompt_token_ids, [c.token_ids], top_logprobs=20)))"
+)
 _MODES = {
     "raw_logprobs": "before temperature and penalties",
     "processed_logprobs": "after temperature, penalties and cuts",

@@ -22,7 +22,7 @@ def playground(
     **sampling: Any,
 ) -> Playground:
     """An editor to try prompts on one engine or several: messages, sampling parameters, response format; streamed
-    answers, their cost, and the code of a sweep of the same. See `toolkit.widgets.playground.Playground`.
+    answers, their cost, and the code of a sweep of the same. See `tk.widgets.Playground`.
 
     >>> tk.playground(engine, temperature=0.7)  # doctest: +SKIP
     """
@@ -35,7 +35,7 @@ def few_shot(
     prompt: Prompt, rows: Iterable[Mapping[str, Any]] | None = None, model: str | Engine | None = None
 ) -> Builder:
     """An editor of a few-shot prompt: its examples, how they are chosen, the prompt of a row, and the tokens of each
-    example. See `toolkit.widgets.few_shot.Builder`.
+    example. See `tk.widgets.Builder`.
 
     >>> tk.few_shot(prompt, rows, engine).prompt  # doctest: +SKIP
     """

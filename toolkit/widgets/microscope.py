@@ -33,7 +33,7 @@ _MAX_LABEL = 60
 """Characters of a token that are shown."""
 _CONTEXT = 160
 """Characters of the text before a fork that are shown with it."""
-_EXAMPLE = "MicroscopeView(tk.microscope(completion), engine)"
+_EXAMPLE = "tk.widgets.MicroscopeView(tk.microscope(completion), engine)"
 
 
 class MicroscopeView(View):
@@ -46,7 +46,7 @@ class MicroscopeView(View):
 
     Raises ValueError for a text without tokens.
 
-    >>> MicroscopeView(tk.microscope(completion), engine)  # doctest: +SKIP
+    >>> tk.widgets.MicroscopeView(tk.microscope(completion), engine)  # doctest: +SKIP
     """
 
     _esm, _css = assets("microscope")
