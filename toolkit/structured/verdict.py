@@ -22,15 +22,14 @@ from toolkit.structured.patterns import matches
 from toolkit.structured.response_format import ResponseFormat, response_format
 from toolkit.structured.time_limit import TIME_LIMIT, OutOfTime, time_limit
 
-_APOLOGY = (
-    r"(?:(?:I['’]m|I am|We['’]re|we are)\s*+)?(?:very |really |so )?(?:sorry|afraid|unfortunately)\b[^.!?]{0,40}?"
-)
+_APOLOGY = r"(?:(?:I['’]m|I am|We['’]re|we are)\s*+)?(?:very |really |so )?(?:sorry|afraid|unfortunately)\b[^.!?]{0,40}?"
 _CANNOT = (
     r"\b(?:(?:I|we) (?:can(?:no|['’])t|can not|could not|am (?:unable|not able) to|won['’]t|will not|must decline)"
     r"|I['’]m (?:unable|not able) to)\s*+(?:to )?"
 )
 _HELP = (
-    "help|assist|answer|provide|comply|do that|do this|fulfil|discuss|give|share|create|write|generate|say|tell|[.!]|$"
+    "help|assist|answer|provide|comply|do that|do this|fulfil|discuss|give|share|create|write|generate|say|tell"
+    "|[.!]|$"
 )
 _TASK = (
     "rate|classify|judge|evaluate|assess|review|translate|summari[sz]e|extract|determine|decide|analy[sz]e|identify"
@@ -39,9 +38,9 @@ _TASK = (
 _REFUSAL = re.compile(
     rf"(?:{_APOLOGY})?{_CANNOT}(?:{_HELP})|{_APOLOGY}{_CANNOT}(?:{_TASK})\b|as an ai\b", re.IGNORECASE
 )
-"""How refusals begin: an apology or "cannot" with a verb of helping, or both with a verb of a task ("I cannot describe
-how good it is" is an answer, "Sorry, I cannot describe it" is none). White space is not tried again, so that the time
-is linear in it."""
+"""How refusals begin: an apology or "cannot" with a verb of helping, or both with a verb of a task ("I cannot
+describe how good it is" is an answer, "Sorry, I cannot describe it" is none). White space is not tried again, so that
+the time is linear in it."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ class Verdict:
 
     status: str
     """valid; truncated (at max_tokens); loop (whitespace or the same words until max_tokens);
-    fenced_json (not JSON itself, but a fenced block of it is); not_json (prose, broken JSON); wrong_schema; refused (by
-    the model); timeout (the check was stopped at its time limit: it is not known)."""
+    fenced_json (not JSON itself, but a fenced block of it is); not_json (prose, broken JSON); wrong_schema; refused
+    (by the model); timeout (the check was stopped at its time limit: it is not known)."""
     value: Any = None
     """The text as plain data; for a truncated one, what could be parsed."""
     violations: tuple[Violation, ...] = ()
