@@ -13,6 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from toolkit._internal.text import short_repr
+
 _DAY = 86_400.0
 
 
@@ -28,15 +30,19 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     try:
         expanded = Path(path).expanduser()
     except TypeError:
-        raise TypeError(f"a path must be a text or a pathlib.Path, got {path!r}") from None
+        raise TypeError(f"a path must be a text or a pathlib.Path, got {short_repr(path)}") from None
     except RuntimeError:
-        raise ValueError(f"{str(path)!r} begins with the home folder of a user who is not known") from None
+        raise ValueError(
+            f"{short_repr(str(path))} begins with the home folder of a user who is not known"
+        ) from None
     try:
         if b"\0" not in os.fsencode(expanded):
             return expanded
     except UnicodeEncodeError:
         pass
-    raise ValueError(f"{str(path)!r} cannot be the name of a file: it has a NUL or half of a surrogate pair")
+    raise ValueError(
+        f"{short_repr(str(path))} cannot be the name of a file: it has a NUL or half of a surrogate pair"
+    )
 
 
 def oldest_first(files: Iterable[Path]) -> list[Path]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from toolkit._internal.jsonable import exact_float
+from toolkit._internal.text import short_repr, shortened
 
 T = TypeVar("T")
 
@@ -20,8 +21,10 @@ T = TypeVar("T")
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """The message for an unknown name: suggests the nearest known name, or lists them all."""
     names = sorted(known)
-    hint = (suggestion(name, names) if isinstance(name, str) else "") or f"known: {', '.join(names)}"
-    return f"unknown {kind} {name!r}: {hint}"
+    hint = (
+        suggestion(name, names) if isinstance(name, str) else ""
+    ) or f"known: {shortened(', '.join(names), 2000)}"
+    return f"unknown {kind} {short_repr(name)}: {hint}"
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -61,7 +64,9 @@ class Real:
     def __call__(self, name: str, value: object) -> float:
         number = finite_or_none(value)
         if number is None or not self._in_range(number):
-            raise ValueError(f"{name} must be a number {self._range_text()}, got {value!r}: {self.fix}")
+            raise ValueError(
+                f"{name} must be a number {self._range_text()}, got {short_repr(value)}: {self.fix}"
+            )
         return number
 
     def _in_range(self, value: float) -> bool:
@@ -100,11 +105,11 @@ class Whole:
         except TypeError:
             number = None
         if isinstance(value, bool) or number is None:
-            raise ValueError(f"{name} must be a whole number, got {value!r}: {self.fix}")
+            raise ValueError(f"{name} must be a whole number, got {short_repr(value)}: {self.fix}")
         if number < self.low or (self.high is not None and number > self.high):
             high = "up" if self.high is None else f"to {self.high}"
             raise ValueError(
-                f"{name} must be a whole number from {self.low} {high}, got {value!r}: {self.fix}"
+                f"{name} must be a whole number from {self.low} {high}, got {short_repr(value)}: {self.fix}"
             )
         return number
 
@@ -112,7 +117,7 @@ class Whole:
 def instance_of(kind: type[T], name: str, value: object, fix: str) -> T:
     """The value unchanged. Raises TypeError for another type."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}: {fix}")
+        raise TypeError(f"{name} must be a {kind.__name__}, got {short_repr(value)}: {fix}")
     return value
 
 
@@ -122,9 +127,9 @@ def position(name: str, value: object, length: int) -> int:
     try:
         index = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
+        raise TypeError(f"{name} must be a whole number, got {short_repr(value)}") from None
     if not -length <= index < length:
-        raise IndexError(f"{name} must be from {-length} to {length - 1}, got {index}")
+        raise IndexError(f"{name} must be from {-length} to {length - 1}, got {short_repr(index)}")
     return index % length
 
 
@@ -132,7 +137,7 @@ def encodable(where: str, text: str) -> str:
     """The text unchanged. Raises ValueError for lone surrogates, which no tokenizer or file accepts, TypeError for
     what is no text."""
     if not isinstance(text, str):
-        raise TypeError(f"{where} must be text, got {text!r}")
+        raise TypeError(f"{where} must be text, got {short_repr(text)}")
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Whole, unknown
 from toolkit.analysis.determinism.statistics import interval
 from toolkit.display.html import html_table
@@ -58,7 +59,7 @@ def calibration(
         )
     bins = Whole(1, 1_000_000, "10 is usual")("bins", bins)
     if equal not in EQUAL:
-        raise ValueError(f"equal must be one of {', '.join(EQUAL)}, got {equal!r}")
+        raise ValueError(f"equal must be one of {', '.join(EQUAL)}, got {short_repr(equal)}")
     order = np.lexsort((y, p))
     p, y = p[order], y[order]
     if equal == "width":
@@ -236,7 +237,7 @@ def _checked_numbers(name: str, values: Iterable[Any], is_valid: Callable[[Any],
 
     items = np.asarray(values, dtype=object)
     if items.ndim != 1:
-        raise ValueError(f"{name} must be a flat list or array, got {values!r}")
+        raise ValueError(f"{name} must be a flat list or array, got {short_repr(values)}")
     missing = np.flatnonzero(pd.isna(items))
     if len(missing):
         raise ValueError(
@@ -246,5 +247,5 @@ def _checked_numbers(name: str, values: Iterable[Any], is_valid: Callable[[Any],
     wrong = [i for i, v in enumerate(items) if not (isinstance(v, (Real, np.bool_)) and is_valid(v))]
     if wrong:
         others = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise ValueError(f"{name}[{wrong[0]}] is {items[wrong[0]]!r}{others}: it {rule}")
+        raise ValueError(f"{name}[{wrong[0]}] is {short_repr(items[wrong[0]])}{others}: it {rule}")
     return np.clip(items.astype(np.float64), 0, 1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import regex
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import encodable
 from toolkit.analysis.tokenizer_lookup import find_tokenizer
 from toolkit.core.request import Request
@@ -126,7 +127,7 @@ def _label(model: str | Engine | None) -> str:
 
 def _measures(name: str, text: Any, tokenizer: TextTokenizer) -> dict[str, Any]:
     if not isinstance(text, str) or not text:
-        raise TypeError(f"{name} must be a text that is not empty, got {text!r}")
+        raise TypeError(f"{name} must be a text that is not empty, got {short_repr(text)}")
     count, words = len(tokenizer.ids(encodable(name, text))), len(_WORD.findall(text))
     overhead, estimate = None, None
     with contextlib.suppress(ValueError):  # no chat template, or one that rejects a single user message

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import deprecated
 
+from toolkit._internal.text import short_repr
 from toolkit.structured.tools import ToolCall
 
 Ints = npt.NDArray[np.int32]
@@ -149,7 +150,7 @@ class Choice:
         try:
             return vocabulary[token_id] if token_id < len(vocabulary) else b""
         except TypeError:
-            raise TypeError(f"a token id must be a whole number, got {token_id!r}") from None
+            raise TypeError(f"a token id must be a whole number, got {short_repr(token_id)}") from None
 
 
 def _text(raw: bytes) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import encodable, instance_of
 from toolkit.core.choice import ARRAYS, Choice
 from toolkit.core.completion import Completion, Usage
@@ -191,11 +192,11 @@ def _branchable_choice(completion: Completion, index: int, at: int) -> Choice:
     if completion.error is not None:
         raise ValueError(f"this completion is an error and has no tokens: {completion.error}")
     if not _is_in(index, len(completion.choices)):
-        raise IndexError(f"choice must be 0 to {len(completion.choices) - 1}, got {index!r}")
+        raise IndexError(f"choice must be 0 to {len(completion.choices) - 1}, got {short_repr(index)}")
     choice = completion.choices[index]
     if not _is_in(at, len(choice.token_ids) + 1):
         raise IndexError(
-            f"at must be 0 to {len(choice.token_ids)}, the number of the completion's tokens, got {at!r}"
+            f"at must be 0 to {len(choice.token_ids)}, the number of the completion's tokens, got {short_repr(at)}"
         )
     if completion.request.constraint is not None:
         raise ValueError(
@@ -227,8 +228,12 @@ def _token_ids(engine: Generates, choice: Choice, at: int, token: str | int) -> 
                     return (token_id,)
         token_ids = engine.encode(Request(prompt=(0,), prefix=token))[1:] if token else ()
         if not token_ids:
-            raise ValueError(f"the tokenizer has no tokens for {token!r}: give a token's text or id")
+            raise ValueError(
+                f"the tokenizer has no tokens for {short_repr(token)}: give a token's text or id"
+            )
         return token_ids
     if isinstance(token, bool) or not _is_in(token, len(engine.vocabulary)):
-        raise ValueError(f"token must be text or an id from 0 to {len(engine.vocabulary) - 1}, got {token!r}")
+        raise ValueError(
+            f"token must be text or an id from 0 to {len(engine.vocabulary) - 1}, got {short_repr(token)}"
+        )
     return (int(token),)

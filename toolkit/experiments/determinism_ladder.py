@@ -13,6 +13,7 @@ from typing import Any
 
 from toolkit._internal.files import user_path
 from toolkit._internal.hashing import digest
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Whole
 from toolkit.analysis.determinism.report import Determinism, determinism
 from toolkit.core.completion import Completion
@@ -83,7 +84,8 @@ def _check_names(rungs: Sequence[Rung]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(
-                f"two conditions are called {name!r}: give each variant a name of its own, with variant.with_(name)"
+                f"two conditions are called {short_repr(name)}: give each variant a name of its own, with "
+                "variant.with_(name)"
             )
 
 
@@ -122,7 +124,7 @@ def _requests(engine: VLLMEngine, requests: Any, sampling: dict[str, Any]) -> li
         resolved = [request for request, _ in requests.requests(engine.defaults)]
     elif isinstance(requests, str) or not isinstance(requests, Sequence) or not requests:
         raise TypeError(
-            f"requests must be a sweep, or a list of texts, messages or requests, got {requests!r}"
+            f"requests must be a sweep, or a list of texts, messages or requests, got {short_repr(requests)}"
         )
     else:
         options = {"temperature": 0, "max_tokens": 32, "top_logprobs": 5, **sampling}

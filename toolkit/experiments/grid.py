@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from toolkit._internal.jsonable import data_value, is_missing
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import unknown
 from toolkit.core.sampling import FIELDS, Sampling
 from toolkit.prompts.messages import is_message
@@ -57,7 +58,7 @@ def _values(name: str, values: Any) -> list[Any]:
     # NumPy's array of a column has its values in their own type, where iteration makes them Python's.
     axis_values = [values] if single else list(values.to_numpy() if hasattr(values, "to_numpy") else values)
     if not axis_values:
-        raise ValueError(f"axis {name!r} is empty: give at least one value, or leave the axis out")
+        raise ValueError(f"axis {short_repr(name)} is empty: give at least one value, or leave the axis out")
     if name in FIELDS or name in FEW_SHOT_AXES:
         axis_values = [_data_or_object(value) for value in axis_values]
     for value in axis_values:
@@ -120,7 +121,7 @@ def cases(*settings: Mapping[str, Any], **named: Mapping[str, Any]) -> Cells:
     combinations = []
     for name, setting in [*((None, s) for s in settings), *named.items()]:
         if not isinstance(setting, Mapping):
-            raise TypeError(f"a case must be a dict of axis → value, got {setting!r}")
+            raise TypeError(f"a case must be a dict of axis → value, got {short_repr(setting)}")
         values = {axis: _values(axis, [value])[0] for axis, value in setting.items()}
         combinations.append({**({"case": name} if name else {}), **values})
     return Cells(combinations)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit._internal.hashing import digest
+from toolkit._internal.text import short_repr
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import Sampling
@@ -55,7 +56,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if isinstance(self.repeats, bool) or not isinstance(self.repeats, int) or self.repeats < 1:
-            raise ValueError(f"repeats must be a whole number from 1 up, got {self.repeats!r}")
+            raise ValueError(f"repeats must be a whole number from 1 up, got {short_repr(self.repeats)}")
         self._conversations  # noqa: B018  # a bad row or prompt fails here, before anything runs
 
     def __repr__(self) -> str:
@@ -217,7 +218,7 @@ def sweep(
         rows, cells = None, rows
     cells = Cells([{}]) if cells is None else cells
     if not isinstance(cells, Cells):
-        raise TypeError(f"cells must come from grid, zipped or cases, got {cells!r}")
+        raise TypeError(f"cells must come from grid, zipped or cases, got {short_repr(cells)}")
     identities = _identities(cells)
     cell_prompts = {identities[id(c["prompt"])]: c["prompt"] for c in cells if "prompt" in c}
     if (prompt is None) == (not cell_prompts):

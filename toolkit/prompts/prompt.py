@@ -11,6 +11,7 @@ from typing import Any
 
 from toolkit._internal.files import user_path, write_atomically
 from toolkit._internal.jsonable import is_missing, library_value, to_plain
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import named_fields_only
 from toolkit.display.markup import Markup
 from toolkit.prompts.context_window import TokenCounter, fit
@@ -124,9 +125,9 @@ class Prompt:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, rule(name, getattr(self, name)))
         if self.layout not in LAYOUTS:
-            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {short_repr(self.layout)}")
         if not isinstance(self.fold_system, bool):
-            raise ValueError(f"fold_system must be True or False, got {self.fold_system!r}")
+            raise ValueError(f"fold_system must be True or False, got {short_repr(self.fold_system)}")
         object.__setattr__(self, "examples", as_data("examples", self.examples))
         object.__setattr__(self, "documents", as_documents(self.documents))
         empty = self.history is None or (isinstance(self.history, list | tuple) and not self.history)

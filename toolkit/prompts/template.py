@@ -10,6 +10,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from toolkit._internal.jsonable import data_value, is_missing
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import encodable
 
 SYNTAXES = ("format", "jinja")
@@ -47,9 +48,9 @@ class Template:
 
     def __post_init__(self) -> None:
         if self.syntax not in SYNTAXES:
-            raise ValueError(f"syntax must be one of {', '.join(SYNTAXES)}, got {self.syntax!r}")
+            raise ValueError(f"syntax must be one of {', '.join(SYNTAXES)}, got {short_repr(self.syntax)}")
         if not isinstance(self.text, str) or not self.text:
-            raise ValueError(f"template must be a non-empty string, got {self.text!r}")
+            raise ValueError(f"template must be a non-empty string, got {short_repr(self.text)}")
         encodable("template", self.text)
         self.variables  # noqa: B018  # a malformed template fails here, not at the first row
 
@@ -93,7 +94,9 @@ class Template:
             try:
                 parts.append(_formatted(row[name], spec, conversion))
             except Exception as error:  # noqa: BLE001  # a value's own code may raise anything
-                raise RowError(f"the template cannot be filled with {name!r} ({_described(error)})") from None
+                raise RowError(
+                    f"the template cannot be filled with {short_repr(name)} ({_described(error)})"
+                ) from None
         return "".join(parts)
 
     def _fill_jinja(self, row: Mapping[str, Any]) -> str:
@@ -122,7 +125,9 @@ def lacking_message(names: Sequence[str], row: Mapping[str, Any]) -> str:
 
 def gaps_message(where: str, names: Sequence[str], row: Mapping[str, Any]) -> str:
     """The error message for a row with missing values, which would be sent as the words None and nan."""
-    values = f"{names[0]!r}, got {row[names[0]]!r}" if len(names) == 1 else ", ".join(map(repr, names))
+    values = (
+        f"{names[0]!r}, got {short_repr(row[names[0]])}" if len(names) == 1 else ", ".join(map(repr, names))
+    )
     return f"{where} has no value for {values}: fill it, or leave the row out"
 
 
@@ -153,7 +158,9 @@ def _format_names(text: str) -> tuple[str, ...]:
     try:
         parts = list(string.Formatter().parse(text))
     except ValueError as error:
-        raise ValueError(f"template {text!r:.200} is malformed ({error}): write {{{{ for a brace") from None
+        raise ValueError(
+            f"template {short_repr(text)} is malformed ({error}): write {{{{ for a brace"
+        ) from None
     names: dict[str, None] = {}
     for _, name, spec, conversion in parts:
         if name is None:
@@ -213,10 +220,10 @@ def _jinja_names(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         _compiled(text)
     except TemplateSyntaxError as error:
         raise ValueError(
-            f"template {text!r:.200} is malformed (line {error.lineno}: {error.message})"
+            f"template {short_repr(text)} is malformed (line {error.lineno}: {error.message})"
         ) from None
     except Exception as error:  # noqa: BLE001  # Python's compiler has limits of its own
-        raise ValueError(f"template {text!r:.200} is malformed ({_described(error)})") from None
+        raise ValueError(f"template {short_repr(text)} is malformed ({_described(error)})") from None
     optional = {
         node.node.name
         for node in tree.find_all((nodes.Test, nodes.Filter))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import position
 from toolkit.results.columns import Bools, Ints, RowColumns
 
@@ -98,7 +99,7 @@ class ComparisonGrid:
         a value of some axis of the rows, as greedy outputs have no seed, it is the one that agrees in the other axes.
         Raises IndexError for a column that does not exist."""
         if not hasattr(baseline, "__index__") or np.ndim(baseline):
-            raise TypeError(f"baseline must be the number of a column, got {baseline!r}")
+            raise TypeError(f"baseline must be the number of a column, got {short_repr(baseline)}")
         if not 0 <= baseline < max(1, self.shape[1]):
             raise IndexError(f"baseline must be a column from 0 to {self.shape[1] - 1}, got {baseline}")
         if baseline not in self._bases:

@@ -12,7 +12,7 @@ import numpy as np
 
 from toolkit._internal.files import user_path, whole_file
 from toolkit._internal.jsonable import is_missing, library_value, to_plain
-from toolkit._internal.text import shortened
+from toolkit._internal.text import short_repr
 from toolkit.core.choice import ARRAYS, PROMPT, Choice, shaped
 from toolkit.core.completion import Completion, Usage, sum_tokens
 from toolkit.core.fingerprint import Fingerprint
@@ -331,7 +331,5 @@ def _checked(record: Any, place: str) -> dict[str, Any]:
     for name, types in _TYPES.items():
         if not isinstance(record[name], types):
             kinds = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
-            raise ValueError(
-                f"{place} is damaged: {name} must be {kinds}, got {shortened(repr(record[name]), 200)}"
-            )
+            raise ValueError(f"{place} is damaged: {name} must be {kinds}, got {short_repr(record[name])}")
     return dict(record)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from toolkit._internal.files import whole_file
-from toolkit._internal.text import replace_lone_surrogates
+from toolkit._internal.text import replace_lone_surrogates, short_repr
 from toolkit._internal.validation import instance_of, unknown
 from toolkit.analysis.determinism.repeats import FINGERPRINT
 from toolkit.analysis.determinism.report import Determinism, determinism
@@ -103,8 +103,8 @@ class Results:
             return self._part(row)
         if not hasattr(row, "__index__") or np.ndim(row):
             raise TypeError(
-                f"results have rows: give a number or a slice such as results[0:3], got {row!r}; columns are in "
-                "results.frame()"
+                f"results have rows: give a number or a slice such as results[0:3], got {short_repr(row)}; columns "
+                "are in results.frame()"
             )
         return self._completions[operator.index(row)]
 
@@ -156,7 +156,9 @@ class Results:
         >>> results.filter(temperature=[0, 0.7], finish_reason="stop")  # doctest: +SKIP
         """
         if where is not None and not callable(where):
-            raise TypeError(f"where must be a function of a table, got {where!r}: columns go by name")
+            raise TypeError(
+                f"where must be a function of a table, got {short_repr(where)}: columns go by name"
+            )
         keep = np.ones(len(self), bool)
         for name, value in equal.items():
             keep &= equals(self._table[self._column(name)], value)
@@ -324,7 +326,7 @@ class Results:
 
     def _column(self, name: str) -> str:
         if not isinstance(name, str):
-            raise TypeError(f"a column is named by a text, got {name!r}")
+            raise TypeError(f"a column is named by a text, got {short_repr(name)}")
         if name not in self._table.columns:
             raise KeyError(unknown("column", name, map(str, self._table.columns)))
         return name
@@ -335,7 +337,7 @@ class Results:
 
     def _some_columns(self, names: str | Sequence[str]) -> list[str]:
         if not (columns := self._columns(names)):
-            raise ValueError(f"no column is named, got {names!r}: give at least one")
+            raise ValueError(f"no column is named, got {short_repr(names)}: give at least one")
         return columns
 
     @property

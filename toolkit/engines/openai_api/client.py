@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from toolkit._internal.text import replace_lone_surrogates
+from toolkit._internal.text import replace_lone_surrogates, short_repr
 from toolkit._internal.validation import validate_api_key
 from toolkit.core.completion import UNKNOWN_USAGE, Usage
 from toolkit.engines.openai_api.dialect import MalformedResponse
@@ -177,7 +177,9 @@ class ApiClient:
         except (ValueError, RecursionError):
             kind = http_response.headers.get("content-type", "no type")
             text = content[: 4 * _MAX_MESSAGE_LENGTH].decode("utf-8", "replace")
-            raise RequestFailed(self.redact(f"the server's response is no JSON ({kind}): {text!r}")) from None
+            raise RequestFailed(
+                self.redact(f"the server's response is no JSON ({kind}): {short_repr(text)}")
+            ) from None
 
     async def stream(self, body: Mapping[str, Any], chat: bool) -> AsyncGenerator[Any, None]:
         """The chunks of a streamed response, as they come; a response that is not streamed is one chunk."""
