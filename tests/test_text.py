@@ -1,5 +1,7 @@
 """Values in error messages: of a bounded length, whatever they are."""
 
+import itertools
+
 import pytest
 from ngram_engine import NGramEngine
 
@@ -103,3 +105,64 @@ def test_a_message_with_any_value_in_it_is_bounded(call, value):
     with pytest.raises((TypeError, ValueError)) as caught:
         call(value)
     assert len(str(caught.value)) < LONGEST
+
+
+LONG = range(10**12)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: tk.grid(seed=LONG), "axis seed"),
+        (lambda: tk.grid(seed=range(10**30)), "axis seed"),
+        (lambda: tk.grid(prompt=LONG), "axis prompt"),
+        (lambda: tk.zipped(seed=LONG, top_k=LONG), "axis seed"),
+        (lambda: tk.grid(seed=itertools.count()), "axis seed"),
+        (lambda: tk.Cells({} for _ in LONG), "cells"),
+        (lambda: Sampling(stop_token_ids=LONG), "stop_token_ids"),
+        (lambda: Sampling(allowed_token_ids=LONG), "allowed_token_ids"),
+        (lambda: Request(prompt=LONG), "prompt"),
+        (lambda: Request.chat("a", prefix=LONG), "prefix"),
+        (lambda: tk.Prompt("a", documents=LONG), "documents"),
+        (lambda: tk.count_many(LONG, "gpt-4"), "texts"),
+        (lambda: tk.compare_tokenizers(["a"], LONG), "models"),
+        (lambda: ENGINE.score("a", LONG), "continuations"),
+        (lambda: tk.classify(ENGINE, "{x}", [{"x": "a"}], LONG, store=":memory:"), "labels"),
+        (lambda: tk.calibration(LONG, LONG), "confidence"),
+    ],
+)
+def test_what_has_too_many_items_is_refused_at_once(call, name):
+    with pytest.raises(ValueError, match=rf"^{name} has more than 10?,000,000 items, got .*: give fewer"):
+        call()
+
+
+def test_the_combinations_of_axes_are_counted_before_they_are_made():
+    thousand = range(1, 1001)
+    with pytest.raises(
+        ValueError, match=r"1,000 × 1,000 × 1,000 = 1,000,000,000 combinations, and at most 1,000,000"
+    ):
+        tk.grid(seed=thousand, top_k=thousand, max_tokens=thousand)
+    with pytest.raises(ValueError, match="1,001 × 1,000 = 1,001,000 combinations"):
+        tk.grid(seed=range(1001)) * tk.grid(top_k=thousand)
+    assert len(tk.grid(seed=thousand) * tk.grid(top_k=range(10))) == 10_000
+
+
+@pytest.mark.parametrize("repeats", [10**400, 10**15, 3_333_334])
+def test_a_sweep_of_more_completions_than_a_plan_lists_is_refused(repeats):
+    with pytest.raises(
+        ValueError, match="at most 10,000,000 completions, and this one has more: 3 requests with rep"
+    ):
+        tk.sweep("a", tk.grid(seed=range(3)), repeats=repeats)
+    with pytest.raises(ValueError, match="2 requests with repeats="):
+        tk.sweep(None, [{}], tk.grid(prompt=["a", "b"]), repeats=5_000_001)
+
+
+def test_a_sweep_may_have_many_completions():
+    assert tk.sweep("a", tk.grid(seed=range(2)), repeats=5_000_000).repeats == 5_000_000
+
+
+@pytest.mark.parametrize("name", ["columns", "rows"])
+def test_a_long_range_names_no_columns(name):
+    results = tk.sweep("a", tk.grid(max_tokens=[1, 2])).run(ENGINE, ":memory:")
+    with pytest.raises(TypeError, match="a column is named by a text, got 0"):
+        results.pivot(**{"rows": "seed", "columns": "seed", name: LONG})

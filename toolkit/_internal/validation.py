@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import itertools
 import math
 import numbers
 import operator
@@ -16,6 +17,9 @@ from toolkit._internal.jsonable import exact_float
 from toolkit._internal.text import short_repr, shortened
 
 T = TypeVar("T")
+
+MAX_ITEMS = 10_000_000
+"""The most items of a list of a caller: of what has more, such as range(10**12), one end is a mistake."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
@@ -119,6 +123,18 @@ def instance_of(kind: type[T], name: str, value: object, fix: str) -> T:
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, got {short_repr(value)}: {fix}")
     return value
+
+
+def limited_list(name: str, values: Iterable[T], most: int = MAX_ITEMS) -> list[T]:
+    """The items of an iterable. Raises ValueError for more than `most`: a long range would fill the memory."""
+    try:
+        too_many = operator.length_hint(values) > most
+    except OverflowError:  # of a range longer than a list can be
+        too_many = True
+    items = [] if too_many else list(itertools.islice(values, most + 1))
+    if too_many or len(items) > most:
+        raise ValueError(f"{name} has more than {most:,} items, got {short_repr(values)}: give fewer")
+    return items
 
 
 def position(name: str, value: object, length: int) -> int:

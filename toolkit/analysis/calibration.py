@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit._internal.text import short_repr
-from toolkit._internal.validation import Whole, unknown
+from toolkit._internal.validation import Whole, limited_list, unknown
 from toolkit.analysis.determinism.statistics import interval
 from toolkit.display.html import html_table
 from toolkit.display.markup import Markup, markup
@@ -235,7 +235,7 @@ def _checked_numbers(name: str, values: Iterable[Any], is_valid: Callable[[Any],
     """(n,) the values as floats from 0 to 1. Raises ValueError that names the index of a missing or invalid one."""
     import pandas as pd
 
-    items = np.asarray(values, dtype=object)
+    items = np.asarray(limited_list(name, values) if isinstance(values, Sequence) else values, dtype=object)
     if items.ndim != 1:
         raise ValueError(f"{name} must be a flat list or array, got {short_repr(values)}")
     missing = np.flatnonzero(pd.isna(items))

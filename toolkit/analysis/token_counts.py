@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import regex
 
 from toolkit._internal.text import short_repr
-from toolkit._internal.validation import encodable
+from toolkit._internal.validation import encodable, limited_list
 from toolkit.analysis.tokenizer_lookup import find_tokenizer
 from toolkit.core.request import Request
 from toolkit.engines.base import Engine
@@ -85,7 +85,7 @@ def _as_list(name: str, values: Any, fix: str) -> list[Any]:
     single = isinstance(values, (str, bytes, Mapping, Engine)) or not isinstance(values, Iterable)
     if single or getattr(values, "ndim", 1) != 1:  # a table iterates over its columns, a dict over its keys
         raise TypeError(f"{name} must be a list, not {type(values).__name__}: {fix}")
-    return list(values)
+    return limited_list(name, values)
 
 
 def compare_tokenizers(

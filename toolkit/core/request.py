@@ -11,7 +11,7 @@ from typing import Any
 
 from toolkit._internal.hashing import digest
 from toolkit._internal.text import short_repr
-from toolkit._internal.validation import encodable, instance_of
+from toolkit._internal.validation import encodable, instance_of, limited_list
 from toolkit.core.sampling import NEUTRAL, Sampling
 from toolkit.prompts.messages import Message, Messages, messages, plain_text
 from toolkit.prompts.prompt import Rendered
@@ -267,7 +267,7 @@ def _text_or_ids(name: str, value: Any) -> str | tuple[int, ...] | None:
     if value is None or isinstance(value, str):
         return value and encodable(name, value)
     try:
-        ids = None if isinstance(value, bytes) else tuple(map(operator.index, value))
+        ids = None if isinstance(value, bytes) else tuple(map(operator.index, limited_list(name, value)))
     except TypeError:  # not a list, or not of whole numbers
         ids = None
     if ids is None or any(i < 0 for i in ids):

@@ -9,7 +9,7 @@ from typing import Any
 
 from toolkit._internal.jsonable import data_value
 from toolkit._internal.text import short_repr
-from toolkit._internal.validation import Real, Whole, encodable, instance_of, named_fields_only
+from toolkit._internal.validation import Real, Whole, encodable, instance_of, limited_list, named_fields_only
 
 DEFAULT_MAX_TOKENS = 256
 """The default of max_tokens; OpenAI's (the rest of the context window) lets a small model that never stops run
@@ -35,7 +35,7 @@ _token_id = Whole(0, None, "token ids are whole numbers from 0 up")
 def _token_ids(name: str, value: object) -> tuple[int, ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise ValueError(f"{name} must be a list of token ids, got {short_repr(value)}")
-    return tuple(_token_id(name, item) for item in value)
+    return tuple(_token_id(name, item) for item in limited_list(name, value))
 
 
 _bias = Real(-100, 100, "−100 bans the token, 100 forces it")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit._internal.text import short_repr
+from toolkit._internal.validation import limited_list
 from toolkit.core.choice import ARRAYS, Choice, mode_of_prompt
 from toolkit.core.request import Request
 from toolkit.core.sampling import Sampling
@@ -33,7 +34,7 @@ def score(
         raise TypeError(
             f"continuations must be a list of texts, got {short_repr(continuations)}: put it into brackets"
         )
-    texts = list(continuations)
+    texts = limited_list("continuations", continuations)
     for text in texts:
         if not hasattr(text, "__len__"):
             raise TypeError(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from toolkit._internal.jsonable import data_value, is_missing
 from toolkit._internal.text import short_repr
-from toolkit._internal.validation import encodable
+from toolkit._internal.validation import encodable, limited_list
 from toolkit.analysis.calibration import Calibration, calibration
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.display.html import html_table
@@ -99,7 +99,8 @@ def _label_texts(engine: Engine, labels: Sequence[str] | Mapping[str, str]) -> d
         raise TypeError(
             f"labels must be a list of texts or a dict of names and texts, got {short_repr(labels)}"
         )
-    pairs = labels.items() if isinstance(labels, Mapping) else zip(labels, labels, strict=True)
+    items = limited_list("labels", labels)
+    pairs = labels.items() if isinstance(labels, Mapping) else zip(items, items, strict=True)
     texts = {data_value(name): data_value(text) for name, text in pairs}
     if len(texts) < 2 or len(texts) < len(labels):
         raise ValueError(f"labels must be at least two different ones, got {short_repr(labels)}")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit._internal.hashing import digest
-from toolkit._internal.text import short_repr
+from toolkit._internal.text import plural, short_repr
+from toolkit._internal.validation import MAX_ITEMS
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import Sampling
@@ -57,11 +58,21 @@ class Sweep:
     def __post_init__(self) -> None:
         if isinstance(self.repeats, bool) or not isinstance(self.repeats, int) or self.repeats < 1:
             raise ValueError(f"repeats must be a whole number from 1 up, got {short_repr(self.repeats)}")
+        if self._number_of_requests * self.repeats > MAX_ITEMS:
+            raise ValueError(
+                f"a sweep has at most {MAX_ITEMS:,} completions, and this one has more: "
+                f"{plural(self._number_of_requests, 'request')} with repeats={short_repr(self.repeats)}"
+            )
         self._conversations  # noqa: B018  # a bad row or prompt fails here, before anything runs
 
     def __repr__(self) -> str:
         rows = f"{len(self.rows)} rows × " if self.rows else ""
         return f"Sweep({len(self.prompts)} prompt(s) × {rows}{self.cells!r} × {self.repeats} repeat(s))"
+
+    @property
+    def _number_of_requests(self) -> int:
+        prompts = (1 if "prompt" in setting else len(self.prompts) for setting in self.cells)
+        return sum(prompts) * max(1, len(self.rows))
 
     @cached_property
     def _settings(self) -> list[tuple[int | None, int, FewShotAxes, dict[str, Any]]]:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from toolkit._internal.jsonable import column_values, data_value, is_missing
 from toolkit._internal.text import short_repr
+from toolkit._internal.validation import limited_list
 from toolkit.prompts.messages import Message
 from toolkit.prompts.template import Template, written_value
 
@@ -95,7 +96,7 @@ def as_documents(documents: Any) -> tuple[dict[str, Any], ...]:
         return as_data("documents", documents)
     if not isinstance(documents, Iterable):
         raise TypeError(f"documents must be a list of texts or dicts, got {short_repr(documents)}")
-    items = [documents] if isinstance(documents, str | Mapping) else list(documents)
+    items = [documents] if isinstance(documents, str | Mapping) else limited_list("documents", documents)
     for i, document in enumerate(items):
         if is_missing(document):
             raise ValueError(f"documents[{i}] is missing, got {short_repr(document)}: leave it out")

@@ -102,10 +102,8 @@ class Results:
         if isinstance(row, slice):
             return self._part(row)
         if not hasattr(row, "__index__") or np.ndim(row):
-            raise TypeError(
-                f"results have rows: give a number or a slice such as results[0:3], got {short_repr(row)}; columns "
-                "are in results.frame()"
-            )
+            fix = "give a number or a slice such as results[0:3]; columns are in results.frame()"
+            raise TypeError(f"results have rows, got {short_repr(row)}: {fix}")
         return self._completions[operator.index(row)]
 
     def __iter__(self) -> Iterator[Completion]:
@@ -332,7 +330,7 @@ class Results:
         return name
 
     def _columns(self, names: str | Sequence[str]) -> list[str]:
-        several = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+        several = [names] if isinstance(names, str) or not isinstance(names, Iterable) else names
         return [self._column(name) for name in several]
 
     def _some_columns(self, names: str | Sequence[str]) -> list[str]:
