@@ -103,6 +103,12 @@ def test_filter_by_value_and_by_list(results, where, rows):
         ({"max_tokens": {"a": 1}}, 0),
         ({"max_tokens": 10**400}, 0),
         ({"seed": object()}, 0),
+        ({"text": np.timedelta64(3, "D")}, 0),
+        ({"row.x": [np.str_("a"), np.timedelta64(3, "D"), {1}, Ellipsis, print, [1, object()]]}, 1),
+        ({"max_tokens": np.int8(1)}, 3),
+        ({"max_tokens": [np.array(1)]}, 3),
+        ({"temperature": np.float32(0)}, 3),
+        ({"row.x": pd.Timestamp("2026-01-02")}, 0),
     ],
 )
 def test_filter_by_values_that_a_column_cannot_hold(tmp_path, where, rows):
@@ -119,6 +125,24 @@ def test_rows_with_numbers_that_json_lacks_are_read(tmp_path, capsys):
     assert len(sweep.run(NGramEngine("ab\n"), path)) == len(tk.results(path)) == 5
     assert tk.results(path).frame()["row.x"].tolist() == [row["x"] for row in rows]
     assert "cannot be read" not in capsys.readouterr().err
+
+
+def test_filter_by_a_value_that_a_row_was_given():
+    """As the row holds it: a date is its text, a narrow float the number that it shows."""
+    day, rate = pd.Timestamp("2026-01-02"), np.float32(0.1)
+    sweep = tk.sweep("0", [{"day": day, "rate": rate}, {"day": None, "rate": 1}], tk.grid(max_tokens=1))
+    results = sweep.run(NGramEngine("01\n"), ":memory:")
+    assert [
+        len(results.filter(**{f"row.{n}": v})) for n, v in (("day", day), ("rate", rate), ("day", pd.NaT))
+    ] == [1] * 3
+
+
+@pytest.mark.parametrize("how", [None, 3, "nope", "", {"a": "b"}, ["first", "nope"], [print]])
+def test_what_is_no_aggregation_is_named(results, how):
+    with pytest.raises(
+        TypeError, match='how must be an aggregation of pandas, such as "first" or "mean", or a '
+    ):
+        results.pivot("row.word", "temperature", how=how)
 
 
 def test_filter_by_function(results):
@@ -373,6 +397,17 @@ def test_a_table_with_gaps_is_scored(tmp_path):
     results = tk.sweep("{text}", rows, tk.grid(max_tokens=1)).run(NGramEngine("01\n"), ":memory:")
     scored = results.costs(by="row", score=lambda row: row["row.n"] == 3)
     assert scored.table["correct"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "names", [["\ud800", "\\ud800"], ["\\ud800", "\\\\ud800", "a\\ud800\ud800", "a\ud800\\ud800"]]
+)
+def test_variables_never_share_a_column(names):
+    rows = [{"text": "0", **{name: i for i, name in enumerate(names)}}]
+    frame = tk.sweep("{text}", rows, tk.grid(max_tokens=1)).run(NGramEngine("01\n"), ":memory:").frame()
+    columns = [name for name in frame if name.startswith("row.") and name != "row.text"]
+    assert [frame[name].iloc[0] for name in columns] == [*range(len(names))]
+    assert "\n".join(columns).encode()  # Arrow and pandas take no others
 
 
 def test_half_a_surrogate_pair_in_rows(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from toolkit._internal.files import read_cache, toolkit_home, user_path, write_atomically
+from toolkit._internal.files import file_to_read, read_cache, toolkit_home, user_path, write_atomically
 from toolkit._internal.text import short_repr, shortened
 from toolkit.errors import ModelError
 
@@ -120,8 +120,8 @@ def _fetch(work: Path) -> Path:
 
 
 def verify(file: str | Path, sha256: str) -> None:
-    """Raises ModelError when the file's SHA-256 differs, OSError when it cannot be read."""
-    path = user_path(file)
+    """Raises ModelError when the file's SHA-256 differs, OSError and ValueError when it cannot be read."""
+    path = file_to_read(file)
     with path.open("rb") as stream:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
     if actual != sha256:

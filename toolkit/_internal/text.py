@@ -64,7 +64,7 @@ def short_repr(value: Any, limit: int = 200) -> str:
         try:
             text = reprlib.repr(value)
         except Exception:  # noqa: BLE001
-            text = f"<a {type(value).__name__}, whose repr fails>"
+            text = f"a value of type {type(value).__name__} whose repr fails"
     return shortened(text, limit)
 
 

@@ -137,15 +137,16 @@ def limited_list(name: str, values: Iterable[T], most: int = MAX_ITEMS) -> list[
     return items
 
 
-def position(name: str, value: object, length: int) -> int:
-    """A position in a sequence, as a number from 0 up; negative ones count from the end. Raises IndexError for one
-    out of range, TypeError for what is no whole number."""
+def position(name: str, value: object, length: int, *, from_end: bool = True) -> int:
+    """A position in a sequence, as a number from 0 up; negative ones count from the end, unless `from_end` is False.
+    Raises IndexError for one out of range, TypeError for what is no whole number."""
     try:
         index = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name} must be a whole number, got {short_repr(value)}") from None
-    if not -length <= index < length:
-        raise IndexError(f"{name} must be from {-length} to {length - 1}, got {short_repr(index)}")
+    lowest = -length if from_end else 0
+    if not lowest <= index < length:
+        raise IndexError(f"{name} must be from {lowest} to {length - 1}, got {short_repr(index)}")
     return index % length
 
 

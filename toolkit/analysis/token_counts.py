@@ -14,7 +14,7 @@ from toolkit.analysis.tokenizer_lookup import find_tokenizer
 from toolkit.core.request import Request
 from toolkit.engines.base import Engine
 from toolkit.prompts.messages import Message
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.tokenizers.text_tokenizer import Longs, TextTokenizer
 
 if TYPE_CHECKING:

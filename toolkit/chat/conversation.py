@@ -20,7 +20,7 @@ from toolkit.errors import RequestError
 from toolkit.prompts.context_window import fit
 from toolkit.prompts.messages import Message, Messages, copy_messages, messages, plain_text
 from toolkit.prompts.messages_html import view
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,7 +190,8 @@ class Conversation:
 
     @classmethod
     def load(cls, engine: Engine, path: str | Path) -> Conversation:
-        """Continues a conversation that `save` wrote, on any engine. Raises ValueError for any other file."""
+        """Continues a conversation that `save` wrote, on any engine. Raises ValueError for any other file,
+        OSError."""
         engine, text = as_engine(engine), read_text(path)
         try:
             data = json.loads(text)

@@ -13,7 +13,7 @@ from toolkit.engines.base import Engine, as_engine
 from toolkit.errors import RequestError
 from toolkit.prompts.messages import Message, Messages, messages
 from toolkit.prompts.messages_html import view
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.structured.tools import ToolCall, run_call, tools
 
 if TYPE_CHECKING:

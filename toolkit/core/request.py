@@ -14,7 +14,7 @@ from toolkit._internal.text import short_repr
 from toolkit._internal.validation import encodable, instance_of, limited_list
 from toolkit.core.sampling import NEUTRAL, Sampling
 from toolkit.prompts.messages import Message, Messages, messages, plain_text
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.structured.response_format import ResponseFormat, response_format
 from toolkit.structured.tools import Tool, calls_schema, tool_choice, tools as as_tools
 

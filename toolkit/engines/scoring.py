@@ -14,7 +14,7 @@ from toolkit.core.choice import ARRAYS, Choice, mode_of_prompt
 from toolkit.core.request import Request
 from toolkit.core.sampling import Sampling
 from toolkit.prompts.messages import Message, is_message
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 
 if TYPE_CHECKING:
     from toolkit.engines.protocol import Generates

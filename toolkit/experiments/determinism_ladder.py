@@ -28,7 +28,7 @@ from toolkit.experiments.run import run
 from toolkit.experiments.sweep import Sweep
 from toolkit.experiments.workload import Workload
 from toolkit.prompts.messages import Message
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.results.results import Results
 from toolkit.store.store import Store
 

@@ -26,7 +26,8 @@ from toolkit.experiments.plan import STORE
 from toolkit.experiments.run import completions
 from toolkit.experiments.sweep import Sweep, as_rows
 from toolkit.experiments.unsendable import render_row
-from toolkit.prompts.prompt import Prompt, Rendered
+from toolkit.prompts.prompt import Prompt
+from toolkit.prompts.rendered import Rendered
 from toolkit.store.store import Store
 from toolkit.structured.response_format import ResponseFormat, response_format
 from toolkit.structured.verdict import Verdict, parsed, verdict

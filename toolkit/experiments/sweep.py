@@ -26,7 +26,8 @@ from toolkit.experiments.workload import Workload
 from toolkit.pricing.budget import Budget
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
 from toolkit.prompts.messages import Message, messages, plain_text
-from toolkit.prompts.prompt import Prompt, Rendered
+from toolkit.prompts.prompt import Prompt
+from toolkit.prompts.rendered import Rendered
 from toolkit.prompts.rows import as_data
 from toolkit.prompts.selectors import FEW_SHOT_AXES
 from toolkit.prompts.template import Template, single_brace_variables

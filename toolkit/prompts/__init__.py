@@ -9,6 +9,7 @@ __all__ = [
     "messages_html",
     "prompt",
     "prompt_files",
+    "rendered",
     "rows",
     "selectors",
     "template",

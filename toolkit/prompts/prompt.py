@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from toolkit.prompts.example_pool import Item, Pool, row_id
 from toolkit.prompts.messages import Message, Messages, copy_messages, fold_system, messages
 from toolkit.prompts.messages_html import caption, view
 from toolkit.prompts.prompt_files import file_text, read_mapping, with_files_read
+from toolkit.prompts.rendered import Rendered
 from toolkit.prompts.rows import (
     BlankValue,
     JoinedTexts,
@@ -38,36 +39,6 @@ _DEFAULT_TEMPLATES = {"answer": "{answer}", "block": "{question}\n{answer}", "do
 _RENDERING_FIELDS = ("template", "system", "developer", "examples", "answer", "layout", "block", "document",
                      "syntax")  # fmt: skip
 """Fields that the rendered examples depend on."""
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A prompt filled with a row: the messages, the examples in them, and what was left out."""
-
-    messages: Messages
-    examples: tuple[Any, ...] | None = None
-    """Ids (or positions in the pool) of the few-shot examples, in the order of the prompt; None without a pool."""
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    """What `fit` left out: turns, examples, and characters of documents."""
-    prompt_tokens: int | None = None
-    """As counted by `fit`; else None."""
-    error: str | None = None
-    """Why the row could not be filled in; the messages then say so, and are never sent."""
-
-    @property
-    def notes(self) -> dict[str, Any]:
-        """What is recorded about the rendering: its examples, what was left out, and why it failed."""
-        examples = None if self.examples is None else list(self.examples)
-        notes = {"examples": examples, "dropped": dict(self.dropped) or None, "error": self.error}
-        return {name: value for name, value in notes.items() if value is not None}
-
-    def _repr_html_(self) -> Markup:
-        notes = "".join(f"; {name}: {_note_text(value)}" for name, value in self.notes.items())
-        return view(self.messages, caption(self.messages) + notes)
-
-
-def _note_text(value: Any) -> str:
-    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
 @named_fields_only("prompt field")
@@ -369,7 +340,7 @@ class Prompt:
         return changed
 
     def save(self, path: str | Path) -> Path:
-        """Writes the prompt as YAML (.yaml, .yml) or JSON (.json)."""
+        """Writes the prompt as YAML (.yaml, .yml) or JSON (.json). Raises ValueError for another name, OSError."""
         path = user_path(path)
         write_atomically(path, file_text(path, to_plain(self.to_dict(), library_value)))
         return path
@@ -377,7 +348,7 @@ class Prompt:
     @classmethod
     def load(cls, path: str | Path, *, allow_files: bool = False) -> Prompt:
         """A prompt from a YAML or JSON file; YAML's texts need no quotes (see `read_mapping`). Raises ValueError or
-        TypeError that names the file.
+        TypeError that names the file, OSError where it cannot be read.
 
         allow_files: whether images in its `history` may name files of this machine, which are then read and sent.
         """

@@ -102,8 +102,8 @@ class Results:
         if isinstance(row, slice):
             return self._part(row)
         if not hasattr(row, "__index__") or np.ndim(row):
-            fix = "give a number or a slice such as results[0:3]; columns are in results.frame()"
-            raise TypeError(f"results have rows, got {short_repr(row)}: {fix}")
+            fix = f"give a number or a slice such as results[0:3], got {short_repr(row)}"
+            raise TypeError(f"results have rows: {fix}; columns are in results.frame()")
         return self._completions[operator.index(row)]
 
     def __iter__(self) -> Iterator[Completion]:
@@ -352,7 +352,7 @@ class Results:
 
     @classmethod
     def from_parquet(cls, path: str | Path) -> Results:
-        """What `to_parquet` wrote: its `frame()` is the same. Raises ValueError for another file."""
+        """What `to_parquet` wrote: its `frame()` is the same. Raises ValueError for another file, OSError."""
         return cls(*from_records(read_parquet(path), path))
 
     def to_jsonl(self, path: str | Path) -> Path:
@@ -361,7 +361,7 @@ class Results:
 
     @classmethod
     def from_jsonl(cls, path: str | Path) -> Results:
-        """What `to_jsonl` wrote: its `frame()` is the same. Raises ValueError for another file."""
+        """What `to_jsonl` wrote: its `frame()` is the same. Raises ValueError for another file, OSError."""
         return cls(*from_records(read_jsonl(path), path))
 
     def to_csv(self, path: str | Path) -> Path:
@@ -372,7 +372,7 @@ class Results:
     @classmethod
     def from_csv(cls, path: str | Path) -> Results:
         """The table that `to_csv` wrote, without completions. Its `frame()` is the same, but for lists in rows of
-        data, which are JSON texts. Raises ValueError for another file."""
+        data, which are JSON texts. Raises ValueError for another file, OSError."""
         return cls(read_csv(path), None)
 
     def to_html(self, path: str | Path, title: str = "Sweep") -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import struct
@@ -18,7 +19,6 @@ from toolkit.core.choice import ARRAYS, PROMPT, Choice, Ints, Vocabulary, mode_o
 from toolkit.core.completion import Completion, Usage, sum_tokens
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
-from toolkit.core.sampling import FIELDS
 from toolkit.core.server_fingerprint import same_system
 from toolkit.errors import StoreError
 from toolkit.store.blobs import dump_json, is_json, unpack_arrays, unpack_vocabulary
@@ -71,18 +71,11 @@ class StoreReader(Database):
             ((self._last_grade,),) = self._fetch_all("SELECT coalesce(max(number), 0) FROM grades")
         return self._last_grade
 
-    def samplings(self) -> dict[str, tuple[Any, ...]]:
-        """Request key → the values of Sampling's fields, in their order."""
-        parsed: dict[str, tuple[Any, ...]] = {}  # requests are many, settings few
-        samplings = {}
-        for key, text in self._fetch_all("SELECT key, sampling FROM requests"):
-            if text not in parsed:
-                if not is_json(text):
-                    continue
-                fields = json.loads(text)
-                parsed[text] = tuple(_hashable(fields.get(name)) for name in FIELDS)
-            samplings[key] = parsed[text]
-        return samplings
+    def samplings(self) -> dict[str, str]:
+        """Request key → the fields of its Sampling as JSON; without those that are damaged."""
+        is_whole = functools.cache(is_json)  # requests are many, settings few
+        rows = self._fetch_all("SELECT key, sampling FROM requests")
+        return {key: text for key, text in rows if is_whole(text)}
 
     def completion_timings(self, fingerprints: Sequence[str]) -> pd.DataFrame:
         """A row for each completion on some engines, its choices together: request, system_fingerprint, repeat, its
@@ -315,7 +308,3 @@ class StoreReader(Database):
         tokenizer = tokenizer_name(self.fingerprint(fingerprint))
         query = "SELECT 1 FROM vocabularies WHERE tokenizer = ?"
         return tokenizer in self._vocabularies or bool(self._fetch_all(query, tokenizer))
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list) else value

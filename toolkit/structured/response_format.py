@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -14,7 +14,7 @@ from typing_extensions import is_typeddict
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import unknown
 from toolkit.structured.json_schema import make_strict, pointer, subschemas
-from toolkit.structured.patterns import compiled
+from toolkit.structured.patterns import check_anchors, compiled
 from toolkit.structured.references import check_references
 
 KINDS = ("text", "json_object", "json_schema", "choice", "regex", "grammar")
@@ -132,7 +132,10 @@ def _json_schema(definition: Any) -> ResponseFormat:
             unknown("key of json_schema", str(name), ("name", "schema", "strict", "description"))
         )
     schema = definition["schema"]
-    text = json.dumps(schema, ensure_ascii=False)
+    try:
+        text = json.dumps(schema, ensure_ascii=False)
+    except RecursionError:
+        raise ValueError(f"the schema is nested too deeply, got {short_repr(schema)}") from None
     _check_schema_cached(text)
     title = schema.get("title") if isinstance(schema, Mapping) else None
     name = definition.get("name") or title or "schema"
@@ -186,9 +189,20 @@ def _from_type(type_: type) -> ResponseFormat:
     return ResponseFormat("json_schema", json.dumps(schema, ensure_ascii=False), type_.__name__, type_)
 
 
+def _patterns(form: ResponseFormat) -> Iterator[str]:
+    """The regular expressions in a response format."""
+    if form.kind == "regex":
+        yield form.value
+    for _, part in subschemas(form.schema):
+        yield from (pattern for pattern in (part.get("pattern"),) if isinstance(pattern, str))
+        yield from part.get("patternProperties") or ()
+
+
 def check_enforceable(form: ResponseFormat) -> None:
     """Raises ValueError for a schema that constrains nothing, allows nothing or never ends: engines and servers fail
-    at it, each in its own way."""
+    at it, each in its own way; and for a pattern with an anchor that means something else in a grammar."""
+    for pattern in _patterns(form):
+        check_anchors(pattern)
     if form.kind != "json_schema":
         return
     if isinstance(form.schema, bool):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from toolkit._internal.text import short_repr
+from toolkit._internal.validation import instance_of
 from toolkit.analysis.token_counts import count_tokens
 from toolkit.analysis.tokenizer_lookup import find_tokenizer
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
@@ -88,10 +88,7 @@ class Builder(View):
         rows: Iterable[Mapping[str, Any]] | pd.DataFrame | None = None,
         model: str | Engine | None = None,
     ) -> None:
-        if not isinstance(prompt, Prompt):
-            raise TypeError(
-                f"prompt must be a toolkit.Prompt, got {short_repr(prompt)}: Prompt(template, examples=…)"
-            )
+        instance_of(Prompt, "prompt", prompt, "toolkit.Prompt(template, examples=…)")
         self._original = prompt
         self.examples = [Example(dict(row)) for row in prompt.examples]
         self.rows = as_data("rows", rows) or ({},)
@@ -399,5 +396,5 @@ def _number(typed: Any) -> Any:
 def _positive_int(name: str, typed: Any) -> int:
     number = _number(typed)
     if not isinstance(number, int) or number < 1:
-        raise ValueError(f"{name} must be a whole number of tokens from 1 up, got {short_repr(typed)}")
+        raise ValueError(f"{name} must be a whole number of tokens from 1 up, got {typed!r}")
     return number

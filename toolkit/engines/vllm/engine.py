@@ -23,7 +23,7 @@ from toolkit.engines.vllm.outputs import REPLACEMENT, OutputReader
 from toolkit.engines.vllm.sampling_params import check_grammar
 from toolkit.errors import EngineError, RequestError
 from toolkit.prompts.messages import Message
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.structured.response_format import ResponseFormat, check_enforceable
 from toolkit.tokenizers.huggingface import Tokenizer
 
