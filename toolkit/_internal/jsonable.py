@@ -181,3 +181,16 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, Decimal):
         return value.is_nan()  # a signalling one cannot be compared
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def holds_missing(value: Any) -> bool:
+    """Whether a value is missing, or a list or dict with a missing value in it, as a prompt would write it."""
+    if is_missing(value):
+        return True
+    try:
+        data = data_value(value)
+    except (TypeError, ValueError):  # no data: a prompt writes its text
+        return False
+    if isinstance(data, dict):
+        return any(map(holds_missing, data.values()))
+    return isinstance(data, list | tuple) and any(map(holds_missing, data))

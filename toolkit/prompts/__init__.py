@@ -5,6 +5,7 @@ __all__ = [
     "example_pool",
     "gallery",
     "images",
+    "jinja_sandbox",
     "messages",
     "messages_html",
     "prompt",

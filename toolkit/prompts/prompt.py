@@ -123,7 +123,10 @@ class Prompt:
 
     def _refuse_gaps(self, where: str, row: Mapping[str, Any], templates: Sequence[str]) -> None:
         """A missing value would be sent as the word nan or None."""
-        gaps = [name for template in templates for name in self._template(template).gaps(row)]
+        others = {
+            name: value for name, value in row.items() if name != "documents"
+        }  # whose template has rules too
+        gaps = [name for template in templates for name in self._template(template).gaps(others)]
         if self.syntax == "format" and "documents" in self._mentioned_variables:
             gaps += [name for name in ("documents",) if is_missing(row.get(name, ()))]
         if gaps:
