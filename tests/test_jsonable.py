@@ -166,7 +166,9 @@ def test_rows_examples_and_documents_take_the_same_values(name):
     (row,) = as_rows([{"x": value}])
     assert json.loads(json.dumps(row["x"])) == data
     if holds_missing(data):  # it would be sent as the words None and nan
-        with pytest.raises(ValueError, match=r"row 0: the row has (no value for|a missing value in) 'x', got"):
+        with pytest.raises(
+            ValueError, match=r"row 0: the row has (no value for|a missing value in) 'x', got"
+        ):
             tk.sweep("{x}", [{"x": value}])
         with pytest.raises(ValueError, match=r"examples\[0\] has (no value for|a missing value in) 'x', got"):
             tk.Prompt("{x}", examples=[{"x": value, "answer": "a"}])

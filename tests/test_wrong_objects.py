@@ -2,6 +2,7 @@
 allowed."""
 
 import json
+from decimal import Decimal
 from types import SimpleNamespace
 
 import numpy as np
@@ -121,6 +122,14 @@ def test_what_is_no_such_object(call, name, value):
             TypeError,
             r"a token id must be a whole number, got \[\]",
         ),
+        (lambda: PROMPT.example(2**70), IndexError, "place must be from 0 to -1, got"),
+        (
+            lambda: SCORED.choices[0].token_bytes(Decimal("sNaN")),
+            TypeError,
+            "a token id must be a whole number, got",
+        ),
+        (lambda: Fingerprint(()), TypeError, r"components must be a Mapping, got \(\): values by name"),
+        (lambda: Fingerprint({}, 3), TypeError, "notes must be a Mapping, got 3"),
         (lambda: SCORED.choice({}), TypeError, r"choice must be a whole number, got \{\}"),
         (lambda: ENGINE.branch(SCORED, "0", "a"), TypeError, "at must be a whole number, got '0'"),
         (lambda: ENGINE.branch(SCORED, np.arange(2), "a"), TypeError, "at must be a whole number"),

@@ -84,6 +84,10 @@ class Fingerprint:
     """Recorded, but without effect on the output, so not in the ID: paths, vLLM's own string, the `arguments` to
     make an engine like this one, and the address of a server that is known by its own string."""
 
+    def __post_init__(self) -> None:
+        for name in ("components", "notes"):
+            instance_of(Mapping, name, getattr(self, name), "values by name")  # type: ignore[type-abstract]
+
     @cached_property
     def id(self) -> str:
         """`fp_` and 10 hex digits."""

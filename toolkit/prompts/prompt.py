@@ -12,7 +12,7 @@ from typing import Any
 from toolkit._internal.files import user_path, write_atomically
 from toolkit._internal.jsonable import is_missing, library_value, to_plain
 from toolkit._internal.text import short_repr
-from toolkit._internal.validation import named_fields_only
+from toolkit._internal.validation import named_fields_only, position
 from toolkit.display.markup import Markup
 from toolkit.prompts.context_window import TokenCounter, fit
 from toolkit.prompts.example_pool import Item, Pool, row_id
@@ -253,8 +253,8 @@ class Prompt:
         return self._select(self._validated_row(row))
 
     def example(self, place: int) -> Messages | str:
-        """One of `examples`, rendered: its two messages, or its text in the flat layout."""
-        return self._rendered_examples[place]
+        """One of `examples`, rendered: its two messages, or its text in the flat layout. Raises IndexError."""
+        return self._rendered_examples[position("place", place, len(self.examples))]
 
     def sizes(self, row: Mapping[str, Any] | None, count: Callable[[Messages], int]) -> list[int]:
         """The tokens of the prompt for a row by part: all but the examples, then what each example adds to those

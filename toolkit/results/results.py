@@ -149,7 +149,7 @@ class Results:
 
     def filter(self, where: Callable[[pd.DataFrame], Any] | None = None, **equal: Any) -> Results:
         """The rows whose columns equal the given values (a list means any of them, None a missing value), or for
-        which `where(frame)` gives True.
+        which `where(frame)` gives True. Raises KeyError for an unknown column.
 
         >>> results.filter(temperature=[0, 0.7], finish_reason="stop")  # doctest: +SKIP
         """
@@ -215,7 +215,8 @@ class Results:
         return Comparison(row_columns, row_axes, columns, self._column(values))
 
     def summary(self, by: str | Sequence[str] | None = None) -> pd.DataFrame:
-        """A row for each setting: completions, distinct texts, mean tokens, share cut at max_tokens, failed.
+        """A row for each setting: completions; of those without an error distinct texts, mean tokens, and the share
+        cut at max_tokens; failed, those with one.
 
         by: columns to group by; by default the axes without rows, seed, repeat and choice.
         """

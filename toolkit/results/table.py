@@ -246,7 +246,10 @@ def _is_in(value: Any, numbers: range) -> bool:
 def summary(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """A row for each combination of the values of some columns: see `Results.summary`."""
     reasons = table["finish_reason"]
-    table = table.assign(cut=reasons == "length", failed=reasons == "error")
+    failed = reasons == "error"  # without a text, and of none or unknown tokens
+    answers = {name: table[name].mask(failed) for name in ("text", "completion_tokens")}
+    cut = (reasons == "length").astype(np.float64).mask(failed)
+    table = table.assign(**answers, cut=cut, failed=failed)
     groups = table.groupby(names, dropna=False) if names else table.groupby(lambda _: "all")
     rows = groups.agg(
         completions=("text", "size"),
