@@ -172,6 +172,18 @@ class StoreReader(Database):
         )
         return [name, *(other for (other,) in others if same_system(record, self.fingerprint(other)))]
 
+    def system_ids(self, fingerprints: Collection[str]) -> dict[str, str]:
+        """Fingerprint → the one by which its system is known here, for those of some completions: where a server has
+        several (see `ids_of_system`), the one without its address, else the first."""
+        records = {name: self.fingerprint(name) for name in fingerprints}
+        systems: list[str] = []
+        ids: dict[str, str] = {}
+        for name in sorted(records, key=lambda name: "url" in records[name].components):
+            same = (other for other in systems if same_system(records[other], records[name]))
+            ids[name] = next(same, name)
+            systems += [name] * (ids[name] == name)
+        return ids
+
     def sweeps(self) -> list[tuple[str, dict[str, Any]]]:
         """Id and body (see `Store.define`) of every sweep, the oldest first."""
         return [
