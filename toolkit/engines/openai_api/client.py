@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from toolkit._internal.secrets import redact
 from toolkit._internal.text import replace_lone_surrogates, short_repr
 from toolkit._internal.validation import validate_api_key
 from toolkit.core.completion import UNKNOWN_USAGE, Usage
@@ -178,7 +179,7 @@ class ApiClient:
             kind = http_response.headers.get("content-type", "no type")
             text = content[: 4 * _MAX_MESSAGE_LENGTH].decode("utf-8", "replace")
             raise RequestFailed(
-                self.redact(f"the server's response is no JSON ({kind}): {short_repr(text)}")
+                f"the server's response is no JSON ({self.redact(kind)}): {short_repr(self.redact(text))}"
             ) from None
 
     async def stream(self, body: Mapping[str, Any], chat: bool) -> AsyncGenerator[Any, None]:
@@ -252,8 +253,7 @@ class ApiClient:
 
     def redact(self, text: str) -> str:
         """A message of the server or the client, shortened, without the key: servers echo what they were sent."""
-        if self._key != _NO_KEY:
-            text = text.replace(self._key, "***")
+        text = redact(text, [self._key] if self._key != _NO_KEY else [])
         return text if len(text) <= _MAX_MESSAGE_LENGTH else f"{text[:_MAX_MESSAGE_LENGTH]}…"
 
 
