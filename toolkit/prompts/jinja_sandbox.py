@@ -17,7 +17,7 @@ _HUGE_FIELD = re.compile(r"%[^a-zA-Z%]*(\d{8}|\*)|\{[^{}]*:[^{}]*\d{8}")
 """A field in a format whose width has 8 digits; after a percent sign, also one whose width is an argument."""
 _WIDTH_IN_FIELD = re.compile(r"\{[^{}]*:[^{}]*\{")
 """A field whose width is an argument."""
-_Sized = str | bytes | list | tuple
+_SIZED = (str, bytes, list, tuple)
 
 
 class LimitedSandbox(ImmutableSandboxedEnvironment):
@@ -77,11 +77,11 @@ def _result_size(operator: str, left: Any, right: Any) -> float:
     if operator == "%":
         return math.inf if isinstance(left, str) and _HUGE_FIELD.search(left) else 0
     if operator == "+":
-        return len(left) + len(right) if isinstance(left, _Sized) and isinstance(right, _Sized) else 0
+        return len(left) + len(right) if isinstance(left, _SIZED) and isinstance(right, _SIZED) else 0
     if isinstance(left, int) and isinstance(right, int):
         return left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
     for items, number in ((left, right), (right, left)):
-        if operator == "*" and isinstance(items, _Sized) and isinstance(number, int):
+        if operator == "*" and isinstance(items, _SIZED) and isinstance(number, int):
             return len(items) * number
     return 0
 

@@ -8,13 +8,13 @@ import json
 import logging
 import struct
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.validation import instance_of
+from toolkit._internal.validation import instance_of, limited_list
 from toolkit.core.choice import ARRAYS, PROMPT, Choice, Ints, Vocabulary, mode_of_prompt
 from toolkit.core.completion import Completion, Usage, sum_tokens
 from toolkit.core.fingerprint import Fingerprint
@@ -83,7 +83,7 @@ class StoreReader(Database):
         power of the device in its run; missing where it was not measured)."""
         import pandas as pd
 
-        columns, rows = self.query(COMPLETION_TIMINGS, [dump_json(list(fingerprints))])
+        columns, rows = self.query(COMPLETION_TIMINGS, [_json_texts("fingerprints", fingerprints)])
         counts = dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"), np.float64)
         return pd.DataFrame(rows, columns=columns).astype(counts)
 
@@ -132,7 +132,7 @@ class StoreReader(Database):
 
     def token_ids(self, requests: Collection[str]) -> Iterator[tuple[Place, Ints]]:
         """(request, fingerprint, repeat, choice) and the token IDs of each choice of some requests."""
-        for *place, ids in self._fetch_all(TOKEN_IDS, dump_json(list(requests))):
+        for *place, ids in self._fetch_all(TOKEN_IDS, _json_texts("requests", requests)):
             yield tuple(place), np.frombuffer(ids, np.int32)
 
     def forms(self) -> dict[str, ResponseFormat]:
@@ -280,7 +280,7 @@ class StoreReader(Database):
             "FROM completions JOIN arrays ON arrays.completion = number "
             "WHERE choice >= 0 AND request IN (SELECT value FROM json_each(?))"
         )
-        rows = self._fetch_all(query, dump_json(list(requests)))
+        rows = self._fetch_all(query, _json_texts("requests", requests))
         return {
             (request, fingerprint, repeat, choice): unpack_arrays(blobs)
             for request, fingerprint, repeat, choice, *blobs in rows
@@ -320,3 +320,10 @@ class StoreReader(Database):
         tokenizer = tokenizer_name(self.fingerprint(fingerprint))
         query = "SELECT 1 FROM vocabularies WHERE tokenizer = ?"
         return tokenizer in self._vocabularies or bool(self._fetch_all(query, tokenizer))
+
+
+def _json_texts(name: str, values: Iterable[str]) -> str:
+    """Keys as a JSON list. Raises TypeError for what is no text."""
+    return dump_json(
+        [instance_of(str, f"{name}[{i}]", v, "a key") for i, v in enumerate(limited_list(name, values))]
+    )
