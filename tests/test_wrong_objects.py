@@ -124,7 +124,11 @@ def test_what_is_no_such_object(call, name, value):
         ),
         (lambda: STORE.arrays(["a", float("nan")]), TypeError, r"requests\[1\] must be a str, got nan"),
         (lambda: list(STORE.token_ids([1])), TypeError, r"requests\[0\] must be a str, got 1"),
-        (lambda: STORE.completion_timings(range(10**12)), ValueError, "fingerprints has more than 10,000,000 items"),
+        (
+            lambda: STORE.completion_timings(range(10**12)),
+            ValueError,
+            "fingerprints has more than 10,000,000 items",
+        ),
         (lambda: PROMPT.example(2**70), IndexError, "place must be from 0 to -1, got"),
         (
             lambda: SCORED.choices[0].token_bytes(Decimal("sNaN")),

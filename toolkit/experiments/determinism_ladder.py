@@ -14,7 +14,7 @@ from typing import Any
 from toolkit._internal.files import user_path
 from toolkit._internal.hashing import digest
 from toolkit._internal.text import short_repr
-from toolkit._internal.validation import MAX_ITEMS, Whole, limited_list
+from toolkit._internal.validation import Whole, limited_list
 from toolkit.analysis.determinism.report import Determinism, determinism
 from toolkit.core.completion import Completion
 from toolkit.core.request import Request, ResolvedRequest
@@ -26,7 +26,7 @@ from toolkit.errors import EngineError
 from toolkit.experiments.ladder_report import Ladder, Rung
 from toolkit.experiments.run import run
 from toolkit.experiments.sweep import Sweep
-from toolkit.experiments.workload import Workload
+from toolkit.experiments.workload import Workload, check_number
 from toolkit.prompts.messages import Message
 from toolkit.prompts.rendered import Rendered
 from toolkit.results.results import Results
@@ -65,8 +65,9 @@ def determinism_ladder(
 
     >>> tk.determinism_ladder(engine, ["Write a haiku."], n=5)  # doctest: +SKIP
     """
-    Whole(2, MAX_ITEMS, "runs of each request under each condition")("n", n)
+    Whole(2, None, "runs of each request under each condition")("n", n)
     base_requests = _requests(engine, requests, sampling)
+    check_number(len(base_requests), n)
     path = str(user_path(store).resolve())
     variant_rungs, notes = _variants(engine, variants)
     rungs = [*_rungs(engine, sizes), *variant_rungs]
@@ -143,7 +144,7 @@ def _requests(engine: VLLMEngine, requests: Any, sampling: dict[str, Any]) -> li
 def _rungs(engine: VLLMEngine, sizes: Sequence[int]) -> list[Rung]:
     """The conditions on one engine, the mildest first."""
     for size in limited_list("sizes", sizes):
-        Whole(2, MAX_ITEMS, "requests of a batch")("sizes", size)
+        Whole(2, None, "requests of a batch")("sizes", size)
     batches = [
         Rung(
             f"batch of {size}", "how many requests are computed together: kernels add in another order", size

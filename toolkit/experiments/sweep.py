@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit._internal.hashing import digest
-from toolkit._internal.text import plural, short_repr
-from toolkit._internal.validation import MAX_ITEMS
+from toolkit._internal.text import short_repr
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import Sampling
@@ -22,7 +21,7 @@ from toolkit.experiments.grid import Cells
 from toolkit.experiments.plan import STORE, Plan, plan
 from toolkit.experiments.run import run
 from toolkit.experiments.unsendable import render_row
-from toolkit.experiments.workload import Workload
+from toolkit.experiments.workload import Workload, check_number
 from toolkit.pricing.budget import Budget
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
 from toolkit.prompts.messages import Message, messages, plain_text
@@ -59,11 +58,7 @@ class Sweep:
     def __post_init__(self) -> None:
         if isinstance(self.repeats, bool) or not isinstance(self.repeats, int) or self.repeats < 1:
             raise ValueError(f"repeats must be a whole number from 1 up, got {short_repr(self.repeats)}")
-        if self._number_of_requests * self.repeats > MAX_ITEMS:
-            raise ValueError(
-                f"a sweep has at most {MAX_ITEMS:,} completions, and this one has more: "
-                f"{plural(self._number_of_requests, 'request')} with repeats={short_repr(self.repeats)}"
-            )
+        check_number(self._number_of_requests, self.repeats)
         self._conversations  # noqa: B018  # a bad row or prompt fails here, before anything runs
 
     def __repr__(self) -> str:

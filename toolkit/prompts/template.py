@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from toolkit._internal.jsonable import data_value, holds_missing, is_missing
-from toolkit._internal.text import short_repr
+from toolkit._internal.text import short_repr, shortened
 from toolkit._internal.validation import encodable
 
 SYNTAXES = ("format", "jinja")
@@ -143,7 +143,8 @@ class Template:
 
 def lacking_message(names: Sequence[str], row: Mapping[str, Any]) -> str:
     """The error message for a row without some variables."""
-    return f"the row lacks {', '.join(names)} (it has {', '.join(map(str, row)) or 'nothing'})"
+    present = shortened(", ".join(map(str, row)) or "nothing", 1000)
+    return f"the row lacks {shortened(', '.join(names), 1000)} (it has {present})"
 
 
 def gaps_message(where: str, names: Sequence[str], row: Mapping[str, Any]) -> str:
