@@ -19,7 +19,7 @@ from toolkit.experiments.explain_difference import Explanation
 from toolkit.experiments.ladder_report import Ladder, Rung
 from toolkit.experiments.schema_cost import Price
 from toolkit.prompts.gallery import Entry, Gallery
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.store.rows import Cell, StoredCompletion
 from toolkit.store.store import Store
 from toolkit.structured.json_schema_check import Violation

@@ -397,7 +397,7 @@ def test_a_selector_with_a_function_is_kept():
 @pytest.mark.parametrize(
     ("given", "error", "told"),
     [
-        (("text", ROWS), TypeError, "prompt must be a toolkit.Prompt, got 'text'"),
+        (("text", ROWS), TypeError, "prompt must be a Prompt, got 'text': toolkit.Prompt"),
         ((PROMPT, ["x"]), TypeError, r"rows\[0\] must be a dict"),
         ((PROMPT, ROWS, "no-such-model"), tk.ModelError, "unknown model 'no-such-model'"),
     ],

@@ -254,7 +254,7 @@ def test_greedy_outputs_stand_in_the_rows_of_all_seeds(greedy):
 
 @pytest.mark.parametrize("baseline", [-1, 2])
 def test_a_baseline_that_is_not_there_is_refused(results, baseline):
-    with pytest.raises(IndexError, match=f"baseline must be a column from 0 to 1, got {baseline}"):
+    with pytest.raises(IndexError, match=f"baseline must be from 0 to 1, got {baseline}"):
         results.compare("temperature").find(differing=True, baseline=baseline)
 
 

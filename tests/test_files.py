@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from ngram_engine import NGramEngine
 
 import toolkit as tk
 from toolkit._internal.files import (
@@ -137,6 +138,27 @@ def test_links_pipes_and_permissions_stay(tmp_path):
     write_atomically(pipe, "through the pipe")
     reader.join(10)
     assert read == ["through the pipe"]
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/full", "/dev/null", "pipe.json"])
+@pytest.mark.parametrize(
+    "read",
+    [
+        tk.Results.from_csv,
+        tk.Results.from_jsonl,
+        tk.Results.from_parquet,
+        lambda path: tk.models.verify(path, "abc"),
+        lambda path: tk.Conversation.load(NGramEngine("ab"), path),
+        read_text,
+    ],
+)
+def test_what_may_have_no_end_is_not_read(tmp_path, monkeypatch, read, path):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.json")
+    with pytest.raises(
+        ValueError, match=f"'{path}' is a device, a pipe or a socket, whose end may never come: give"
+    ):
+        read(path)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import yaml
 
@@ -100,3 +101,15 @@ def test_an_installation_without_the_folder_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(gallery, "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="install from the repository"):
         tk.gallery()
+
+
+def test_entries_by_position():
+    entries = tk.gallery()
+    assert entries[-1] is entries[len(entries) - 1] is entries[np.uint8(len(entries) - 1)]
+    assert len(entries[:3]) == 3
+    for place in (len(entries), 2**70, np.uint64(2**64 - 1)):
+        with pytest.raises(IndexError, match="the position of an entry must be from -"):
+            entries[place]
+    for place in (1.0, None, [1]):
+        with pytest.raises(TypeError, match="the position of an entry must be a whole number, got"):
+            entries[place]

@@ -218,6 +218,46 @@ def test_the_ids_in_an_old_store_stay(old_store):
         assert store.ids_of_system("fp_unknown") == ["fp_unknown"]
 
 
+@pytest.mark.parametrize("name", ["small", "gpt-4o-mini"])
+def test_runs_under_old_and_new_ids_are_of_one_system(old_store, name):
+    """Six rows at two old addresses, and each once more: in a report they are runs of one system, also beside a
+    server that sends vLLM's own string, of which nothing else is known."""
+    with ReportingServer(*NAMES[:2]) as server, tk.connect(server.url, name) as engine:
+        repeated = tk.sweep("Say {n}", [{"n": i} for i in range(6)], repeats=2)
+        own = repeated.run(engine, old_store).determinism()
+        assert len(server.questions()) == 6
+    assert own.systems == (engine.fingerprint.id,)
+    assert own.within["runs"].tolist() == [12]
+    assert own.within["repeated"].tolist() == [6]
+    assert (own.requests["runs"] == 2).all()
+    assert own.between.empty
+    with Store(old_store) as store:
+        everything = tk.Results.of(store).determinism()
+        ids = tk.Results.of(store).frame()["system_fingerprint"].unique()
+        (other,) = [name for name in ids if store.ids_of_system(name) == [name]]
+    assert everything.systems == (engine.fingerprint.id, other)
+    assert everything.within["runs"].tolist() == [12, 2]
+
+
+def test_ids_of_systems():
+    """The one without an address, else the first; engines here, and servers that differ, have their own."""
+    local = Fingerprint({"engine": "vllm", "model": "small"})
+    records = [old(), old(url="http://other/v1"), old("fp_0000000000"), local]
+    new = server_fingerprint(OLD, OURS)
+    with Store(":memory:") as store:
+        for record in (*records, new):
+            store.add_engine(record, None)
+        ids = [record.id for record in (*records, new)]
+        assert store.system_ids(ids[:4]) == {ids[0]: ids[0], ids[1]: ids[0], ids[2]: ids[2], ids[3]: ids[3]}
+        assert store.system_ids(ids) == {
+            ids[0]: new.id,
+            ids[1]: new.id,
+            ids[2]: ids[2],
+            ids[3]: ids[3],
+            new.id: new.id,
+        }
+
+
 def test_an_error_under_an_old_id_goes_when_it_is_answered(tmp_path, made):
     """Also for the whole store, whichever ID the error was stored under."""
     failed = dataclasses.replace(made(error="broke"), system_fingerprint=old().id)

@@ -17,7 +17,14 @@ from hypothesis import given, strategies as st
 
 import toolkit as tk
 from toolkit._internal.hashing import digest
-from toolkit._internal.jsonable import data_value, is_missing, library_value, name_or_text, to_plain
+from toolkit._internal.jsonable import (
+    data_value,
+    holds_missing,
+    is_missing,
+    library_value,
+    name_or_text,
+    to_plain,
+)
 from toolkit.experiments.classify import _label_texts
 from toolkit.experiments.sweep import as_rows
 from toolkit.results.export import _plain
@@ -158,7 +165,13 @@ def test_rows_examples_and_documents_take_the_same_values(name):
     value, data = VALUES[name]
     (row,) = as_rows([{"x": value}])
     assert json.loads(json.dumps(row["x"])) == data
-    if data is None:
+    if holds_missing(data):  # it would be sent as the words None and nan
+        with pytest.raises(
+            ValueError, match=r"row 0: the row has (no value for|a missing value in) 'x', got"
+        ):
+            tk.sweep("{x}", [{"x": value}])
+        with pytest.raises(ValueError, match=r"examples\[0\] has (no value for|a missing value in) 'x', got"):
+            tk.Prompt("{x}", examples=[{"x": value, "answer": "a"}])
         return
     prompt = tk.Prompt("{x} {documents}", examples=[{"x": value, "answer": "a"}], documents=[{"text": value}])
     sweep = tk.sweep(prompt, [{"x": value}])

@@ -26,6 +26,27 @@ def test_a_damaged_file_is_refused(tmp_path):
         models.verify(file, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
 
 
+def test_a_path_that_is_a_text_is_verified(tmp_path, monkeypatch):
+    (tmp_path / "a.bin").write_bytes(b"abc")
+    models.verify(str(tmp_path / "a.bin"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ModelError, match=r"a\.bin is damaged or not the one expected: .*expected abc"):
+        models.verify("~/a.bin", "abc")
+    with pytest.raises(FileNotFoundError, match=r"none\.bin"):
+        models.verify(str(tmp_path / "none.bin"), "abc")
+    with pytest.raises(TypeError, match=r"a path must be a text or a pathlib\.Path, got 3"):
+        models.verify(3, "abc")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" + "x" * 300, "x/" * 3000])
+def test_a_name_longer_than_a_file_can_have_is_that_of_no_model(name):
+    with pytest.raises(ModelError, match="is not on this machine: it is neither a folder"):
+        models.local(name)
+    with pytest.raises(ModelError, match=r"(?s)unknown model '.*Use 'SmolLM2") as caught:
+        models.path(name)
+    assert len(str(caught.value)) < 1000
+
+
 def test_local_folders_are_taken_as_they_are(tmp_path):
     assert models.path(models.path()) == models.path()
     with pytest.raises(ModelError, match=r"is no model: it has no config\.json"):

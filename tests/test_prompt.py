@@ -640,3 +640,23 @@ def test_sizes_of_examples_make_up_the_prompt(layout):
     if layout == "turns":
         assert each == [count(prompt.example(i)) for i in chosen]
     assert prompt.example_variables == ("text", "label")
+
+
+def test_what_is_not_set_is_not_shown():
+    turns = ({"role": "user", "content": "a"},)
+    assert repr(tk.Rendered(turns)) == "Rendered(messages=({'role': 'user', 'content': 'a'},))"
+    assert repr(tk.Rendered(turns, (), {"turns": 2}, 3, "e")).endswith(
+        "), examples=(), dropped={'turns': 2}, prompt_tokens=3, error='e')"
+    )
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [{"content": "a"}, {"role": "user"}, 3, None, {"role": "user", "content": [{"type": "text"}]},
+     {"role": "assistant", "content": "", "tool_calls": [3]}, {"role": "user", "content": 5}],
+)  # fmt: skip
+def test_what_is_no_message_is_shown_as_it_is(turn):
+    """An engine refuses it; the view does not fail."""
+    page = tk.Rendered(({"role": "user", "content": "before"}, turn))._repr_html_()
+    assert "before" in page
+    assert page.count("<div>") == 2

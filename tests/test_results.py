@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pandas as pd
@@ -7,8 +8,10 @@ import pytest
 from ngram_engine import NGramEngine
 
 import toolkit as tk
+from toolkit.core.completion import UNKNOWN_USAGE, Completion, Usage
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.display.html import html_table
+from toolkit.results.results import Results
 from toolkit.store.rows import Cell, StoredCompletion
 from toolkit.store.store import Store
 
@@ -103,6 +106,12 @@ def test_filter_by_value_and_by_list(results, where, rows):
         ({"max_tokens": {"a": 1}}, 0),
         ({"max_tokens": 10**400}, 0),
         ({"seed": object()}, 0),
+        ({"text": np.timedelta64(3, "D")}, 0),
+        ({"row.x": [np.str_("a"), np.timedelta64(3, "D"), {1}, Ellipsis, print, [1, object()]]}, 1),
+        ({"max_tokens": np.int8(1)}, 3),
+        ({"max_tokens": [np.array(1)]}, 3),
+        ({"temperature": np.float32(0)}, 3),
+        ({"row.x": pd.Timestamp("2026-01-02")}, 0),
     ],
 )
 def test_filter_by_values_that_a_column_cannot_hold(tmp_path, where, rows):
@@ -119,6 +128,24 @@ def test_rows_with_numbers_that_json_lacks_are_read(tmp_path, capsys):
     assert len(sweep.run(NGramEngine("ab\n"), path)) == len(tk.results(path)) == 5
     assert tk.results(path).frame()["row.x"].tolist() == [row["x"] for row in rows]
     assert "cannot be read" not in capsys.readouterr().err
+
+
+def test_filter_by_a_value_that_a_row_was_given():
+    """As the row holds it: a date is its text, a narrow float the number that it shows."""
+    day, rate = pd.Timestamp("2026-01-02"), np.float32(0.1)
+    sweep = tk.sweep("0", [{"day": day, "rate": rate}, {"day": None, "rate": 1}], tk.grid(max_tokens=1))
+    results = sweep.run(NGramEngine("01\n"), ":memory:")
+    assert [
+        len(results.filter(**{f"row.{n}": v})) for n, v in (("day", day), ("rate", rate), ("day", pd.NaT))
+    ] == [1] * 3
+
+
+@pytest.mark.parametrize("how", [None, 3, "nope", "", {"a": "b"}, ["first", "nope"], [print]])
+def test_what_is_no_aggregation_is_named(results, how):
+    with pytest.raises(
+        TypeError, match='how must be an aggregation of pandas, such as "first" or "mean", or a '
+    ):
+        results.pivot("row.word", "temperature", how=how)
 
 
 def test_filter_by_function(results):
@@ -150,7 +177,7 @@ def test_group_pivot_compare_and_summary(results):
     summary = results.summary()
     assert summary.loc[0.0, "distinct"] == 2
     assert summary.loc[1.0].to_dict() == {
-        "completions": 8, "distinct": 4, "mean_tokens": 2.25, "cut_share": 0.0, "failed": 2,
+        "completions": 8, "distinct": 3, "mean_tokens": 3.0, "cut_share": 0.0, "failed": 2,
     }  # fmt: skip
 
 
@@ -375,6 +402,17 @@ def test_a_table_with_gaps_is_scored(tmp_path):
     assert scored.table["correct"].tolist() == [1, 0]
 
 
+@pytest.mark.parametrize(
+    "names", [["\ud800", "\\ud800"], ["\\ud800", "\\\\ud800", "a\\ud800\ud800", "a\ud800\\ud800"]]
+)
+def test_variables_never_share_a_column(names):
+    rows = [{"text": "0", **{name: i for i, name in enumerate(names)}}]
+    frame = tk.sweep("{text}", rows, tk.grid(max_tokens=1)).run(NGramEngine("01\n"), ":memory:").frame()
+    columns = [name for name in frame if name.startswith("row.") and name != "row.text"]
+    assert [frame[name].iloc[0] for name in columns] == [*range(len(names))]
+    assert "\n".join(columns).encode()  # Arrow and pandas take no others
+
+
 def test_half_a_surrogate_pair_in_rows(tmp_path):
     """In a value and in a name: it is stored, grouped by, exported and shown."""
     rows = [{"text": "0", "x": "\ud83d"}, {"text": "1", "x": "a", "\ude00": 1}]
@@ -424,3 +462,55 @@ def test_no_rows_have_no_verdicts(results):
     none = results.filter(text="is not there").verdicts()
     assert len(none) == 0
     assert {"verdict", "problem", "parsed"} <= set(none)
+
+
+@pytest.fixture
+def failures():
+    """Rows of three requests: an answer; an error of unknown tokens after a known one; one that spent some."""
+    engine = NGramEngine("01 and 10\n")
+    sweep, store = tk.sweep("0", tk.grid(seed=[1, 2, 3], max_tokens=3)), Store(":memory:")
+    answered = sweep.run(engine, ":memory:")
+    store.add_engine(engine.fingerprint, None)
+    plan = sweep.plan(engine, store)
+    store.define(plan.sweep, plan.body, plan.requests, list(plan.cells))
+    store.add([StoredCompletion(answered[0], 0, None)])
+    options = {"model": "ngram", "system_fingerprint": engine.fingerprint.id}
+    for number, usage in (
+        (1, Usage(7, 0, 0)),
+        (1, UNKNOWN_USAGE),
+        (2, Usage(7, 2, 0)),
+        (1, Usage(None, None, None)),
+    ):
+        error = Completion.failed(answered[number].request, "broke off", usage=usage, **options)
+        store.add([StoredCompletion(error, 0, None)])
+    return Results.of(store)
+
+
+def test_unknown_tokens_of_a_failed_row_are_not_zero(failures):
+    frame = failures.frame()
+    assert frame["finish_reason"].tolist() == ["stop", "error", "error"]
+    assert frame["prompt_tokens"].tolist() == [failures[0].usage.prompt_tokens, pd.NA, 7]
+    assert frame["completion_tokens"].tolist() == [3, pd.NA, 2]
+    assert frame["cached_tokens"].tolist() == [0, pd.NA, pd.NA]  # not recorded of a prompt that was computed
+    assert [failures[i].usage for i in (1, 2)] == [UNKNOWN_USAGE, Usage(7, 2, None)]
+    assert "3 rows, 5 completion tokens without those of 1 row, which are unknown, 2 failed" in repr(failures)
+
+
+def test_a_failed_row_is_no_answer_of_a_summary(failures):
+    (row,) = failures.summary([]).to_dict("records")
+    assert row == {"completions": 3, "distinct": 1, "mean_tokens": 3.0, "cut_share": 0.0, "failed": 2}
+    (row,) = failures.filter(finish_reason="error").summary([]).to_dict("records")
+    assert (row["completions"], row["distinct"], row["failed"]) == (2, 0, 2)
+    assert math.isnan(row["mean_tokens"])
+    assert math.isnan(row["cut_share"])
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "csv"])
+def test_unknown_tokens_of_a_failed_row_stay_unknown_in_a_file(failures, tmp_path, kind):
+    path = getattr(failures, f"to_{kind}")(tmp_path / f"out.{kind}")
+    pd.testing.assert_frame_equal(getattr(Results, f"from_{kind}")(path).frame(), failures.frame())
+
+
+def test_costs_count_the_answers_and_say_what_is_unknown(failures):
+    costs = failures.costs(price="gpt-4o")
+    assert costs.total[["completions", "completion_tokens"]].tolist() == [1, 3]

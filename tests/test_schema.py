@@ -315,8 +315,36 @@ def test_what_constrains_nothing_or_refers_to_nothing_is_refused(schema, message
         check_enforceable(form_of(schema))
 
 
-def test_only_schemas_are_looked_at():
+@pytest.mark.parametrize(
+    ("form", "anchor"),
+    [
+        ({"type": "string", "pattern": r"^a\Z"}, "Z"),
+        ({"type": "object", "properties": {"b": {"items": {"pattern": r"\Aa$"}}}}, "A"),
+        ({"type": "object", "patternProperties": {r"^a\Z": True}}, "Z"),
+        ({"type": "regex", "regex": r"^a\Z"}, "Z"),
+    ],
+)
+def test_an_anchor_of_python_is_refused(form, anchor):
+    """Grammars, and the verdict, take it for a letter."""
+    with pytest.raises(
+        ValueError, match=rf"the pattern '.*' has \\{anchor}, which stands for the letter {anchor} in"
+    ):
+        check_enforceable(response_format(form))
+
+
+def test_a_schema_that_is_nested_too_deeply_is_refused():
+    schema = {}
+    for _ in range(5000):
+        schema = {"items": schema}
+    for given in (schema, {"type": "json_schema", "json_schema": {"schema": schema}}):
+        with pytest.raises(ValueError, match=r"the schema is nested too deeply, got \{'items': \{'items'"):
+            response_format(given)
+
+
+def test_other_formats_are_enforceable():
     for form in (
+        {"type": "regex", "regex": r"^a\\Z[A-Z]$"},
+        {"type": "object", "properties": {"pattern": {"type": "string", "pattern": "^[A-Z]$"}}},
         {"type": "json_object"},
         {"type": "choice", "choice": ["a"]},
         {"type": "regex", "regex": "a"},

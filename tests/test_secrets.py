@@ -2,11 +2,13 @@ import json
 import logging
 import logging.config
 import pickle
+from types import SimpleNamespace
 
 import pytest
 
 import toolkit as tk
 from toolkit._internal.secrets import HIDDEN, hide_secrets, is_secret, redact, secrets_of, without_secrets
+from toolkit.engines.openai_api.client import ApiClient, RequestFailed
 from toolkit.engines.vllm import logs
 from toolkit.engines.vllm.config import Spec
 
@@ -126,3 +128,29 @@ def test_vllms_log_has_no_secret(tmp_path, monkeypatch):
     assert SECRET not in text
     assert "INFO toolkit-test: non-default args: {'hf_token': '***'" in text
     assert "ValueError: input_value={'hf_token': '***'" in text
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "redacted"),
+    [
+        ("sk-0123456789", "bad key sk-0123456789.", "bad key ***."),
+        ("sk-0123456789", "keysk-0123456789x", "key***x"),
+        ("e", "the server refuses e: key=e, 'e'", "the server refuses ***: key=***, '***'"),
+        ("not", "does not exist, nothing", "does *** exist, nothing"),
+        ("a.b", "a.b axb a.bc a.b-c (a.b)", "*** axb a.bc a.b-c (***)"),
+        ("EMPTY", "Bearer EMPTY", "Bearer ***"),
+        ("", "nothing", "nothing"),
+    ],
+)
+def test_a_short_secret_is_hidden_where_it_stands_alone(secret, text, redacted):
+    assert redact(text, [secret]) == redacted
+
+
+@pytest.mark.parametrize("length", [180, 190, 195, 198, 199, 200, 480, 495, 500])
+def test_a_response_that_is_cut_within_the_key_shows_no_part_of_it(length):
+    client = ApiClient("http://127.0.0.1:9/v1", SECRET, 1.0)
+    content = ("x" * length + SECRET).encode()
+    with pytest.raises(RequestFailed, match="the server's response is no JSON") as caught:
+        client._parsed(SimpleNamespace(headers={"content-type": f"text/{SECRET}"}), content)
+    client.close()
+    assert SECRET[:2] not in str(caught.value)

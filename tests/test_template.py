@@ -1,5 +1,6 @@
 import datetime
 import enum
+import math
 from decimal import Decimal
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
+import toolkit as tk
 from toolkit.prompts.template import RowError, Template, single_brace_variables
 
 ROW = {"text": "{ok}", "thing": "film", "n": 3, "items": ["a", "b"]}
@@ -240,3 +242,104 @@ def test_any_text_survives_as_a_value_and_as_an_escaped_literal(text):
 @given(st.text())
 def test_any_text_survives_as_a_jinja_value(text):
     assert Template("{{ v }}", "jinja").fill({"v": text}) == text
+
+
+MISSING = [{"a": math.nan}, [None], (1, pd.NaT), {"a": [{"b": None}]}, {"a": pd.NA}, [np.datetime64("NaT")],
+           np.array([1, math.nan]), pd.Series(["a", None])]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", MISSING, ids=str)
+@pytest.mark.parametrize("text", ["{x}", "{x!r}", "{x!s:>9}"])
+def test_a_missing_value_inside_a_list_or_dict_is_refused(value, text):
+    with pytest.raises(
+        ValueError, match=r"(?s)the row has a missing value in 'x', got .*: fill it, or leave the row out"
+    ):
+        Template(text).fill({"x": value})
+    with pytest.raises(ValueError, match="row 1: the row has a missing value in 'x'"):
+        tk.sweep(text, [{"x": [1]}, {"x": value}])
+    assert Template("{y}").fill({"x": value, "y": 1}) == "1"
+
+
+@pytest.mark.parametrize("value", [None, *MISSING], ids=str)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ x }}",
+        "{{ x|string }}",
+        "{{ x|upper }}",
+        "{{ x ~ 'a' }}",
+        "{{ '%s' % x }}",
+        "{{ '{}'.format(x) }}",
+        "{{ x|replace('a', 'b') }}",
+        "{{ [x]|join }}",
+    ],
+)
+def test_jinja_writes_no_missing_value_either(value, text):
+    with pytest.raises(ValueError, match=r"the row has (no value for|a missing value in) 'x', got"):
+        Template(text, "jinja").fill({"x": value})
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "filled"),
+    [
+        ("{{ x|tojson }}", {"a": math.nan, "b": [None, pd.NaT]}, '{"a": null, "b": [null, null]}'),
+        ("{% if x is none %}none{% else %}{{ x }}{% endif %}", math.nan, "none"),
+        ("{% if x == none %}none{% endif %}", None, "none"),
+        ("{{ x if x == x else 'nan' }}", math.nan, "nan"),
+        ("{{ x if x else 'empty' }}", pd.NA, "empty"),
+        ("{{ x|default('empty', true) }}", pd.NaT, "empty"),
+        ("{{ x[0] }}", ["a", None], "a"),
+        ("{% for i in x if i is not none %}{{ i }}{% endfor %}", ["a", None, "b"], "ab"),
+        ("{{ x.a }}", {"a": 1, "b": None}, "1"),
+        ("{{ x }}", [[], {}, "", 0, False], "[[], {}, '', 0, False]"),
+    ],
+)
+def test_what_is_missing_can_be_tested_for(text, value, filled):
+    assert Template(text, "jinja").fill({"x": value}) == filled
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 'a' * 10**9 }}",
+        "{{ 10**9 * 'a' }}",
+        "{{ [1] * 10**9 }}",
+        "{{ 10 ** (10**9) }}",
+        "{{ 'a'|center(10**9) }}",
+        "{{ 'a'|center(1000000000) }}",
+        "{{ 'a'|indent(10**9) }}",
+        "{{ [1]|batch(10**9, 'x')|list }}",
+        "{{ 'a'.ljust(10**9) }}",
+        "{{ '1'.zfill(width=10**9) }}",
+        "{{ '{:>1000000000}'.format(1) }}",
+        "{{ '{:>{w}}'.format(1, w=10**9) }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '%*d' % (10**9, 1) }}",
+        "{{ '%1000000000d'|format(1) }}",
+        "{% for i in range(99999) %}{% for j in range(99999) %}a{{ i }}{% endfor %}{% endfor %}",
+        "{% set n = namespace(t='a') %}{% for i in range(99) %}{% set n.t = n.t ~ n.t %}{% endfor %}{{ n.t }}",
+        "{% set n = namespace(t='a') %}{% for i in range(99) %}{% set n.t = n.t + n.t %}{% endfor %}{{ n.t }}",
+    ],
+)
+def test_a_template_that_would_fill_the_memory_is_stopped(text):
+    with pytest.raises(RowError, match="the template would make more than 10,000,000 characters"):
+        Template(text, "jinja").fill({})
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        (
+            "{{ 'ab' * 3 }}{{ 2 * 3 }}{{ 2 + 3 }}{{ 'a' + 'b' }}{{ [1] + [2] }}{{ 1.5 * 2 }}",
+            "ababab65ab[1, 2]3.0",
+        ),
+        ("{{ 2 ** 70 }} {{ 7 % 4 }}", "1180591620717411303424 3"),
+        ("{{ 'a'|center(3) }}{{ 'b'.ljust(2) }}{{ '1'.zfill(3) }}", " a b 001"),
+        ("{{ '{:>9}'.format(12345678) }} {{ '%d' % 123456789 }}", " 12345678 123456789"),
+        ("{{ '%d %s'|format(123456789, 'a') }} {{ '12345678 %s' % 'a' }}", "123456789 a 12345678 a"),
+        ("{{ '{:>{w}}'.format(1, w=3) }} {{ '12345678'.replace('1', '2') }}", "  1 22345678"),
+        ("{{ 12345678901 }} {{ y|default(12345678901) }}", "12345678901 12345678901"),
+    ],
+)
+def test_ordinary_expressions_mean_what_they_did(text, filled):
+    assert Template(text, "jinja").fill({}) == filled

@@ -2,6 +2,7 @@
 allowed."""
 
 import json
+from decimal import Decimal
 from types import SimpleNamespace
 
 import numpy as np
@@ -121,10 +122,36 @@ def test_what_is_no_such_object(call, name, value):
             TypeError,
             r"a token id must be a whole number, got \[\]",
         ),
+        (lambda: STORE.arrays(["a", float("nan")]), TypeError, r"requests\[1\] must be a str, got nan"),
+        (lambda: list(STORE.token_ids([1])), TypeError, r"requests\[0\] must be a str, got 1"),
+        (
+            lambda: STORE.completion_timings(range(10**12)),
+            ValueError,
+            "fingerprints has more than 10,000,000 items",
+        ),
+        (lambda: PROMPT.example(2**70), IndexError, "place must be from 0 to -1, got"),
+        (
+            lambda: SCORED.choices[0].token_bytes(Decimal("sNaN")),
+            TypeError,
+            "a token id must be a whole number, got",
+        ),
+        (lambda: Fingerprint(()), TypeError, r"components must be a Mapping, got \(\): values by name"),
+        (lambda: Fingerprint({}, 3), TypeError, "notes must be a Mapping, got 3"),
         (lambda: SCORED.choice({}), TypeError, r"choice must be a whole number, got \{\}"),
-        (lambda: ENGINE.branch(SCORED, "0", "a"), IndexError, "at must be 0 to 3, .*, got '0'"),
-        (lambda: ENGINE.branch(SCORED, np.arange(2), "a"), IndexError, "at must be 0 to 3"),
-        (lambda: ENGINE.branch(SCORED, 0, "a", choice=[]), IndexError, r"choice must be 0 to 0, got \[\]"),
+        (lambda: ENGINE.branch(SCORED, "0", "a"), TypeError, "at must be a whole number, got '0'"),
+        (lambda: ENGINE.branch(SCORED, np.arange(2), "a"), TypeError, "at must be a whole number"),
+        (
+            lambda: ENGINE.branch(SCORED, 10**400, "a"),
+            IndexError,
+            "at must be from 0 to 3, got 1000.* more characters",
+        ),
+        (lambda: tk.microscope(SCORED, 0.0), TypeError, "choice must be a whole number, got 0.0"),
+        (lambda: tk.microscope(SCORED, -1), IndexError, "choice must be from 0 to 0, got -1"),
+        (
+            lambda: ENGINE.branch(SCORED, 0, "a", choice=[]),
+            TypeError,
+            r"choice must be a whole number, got \[\]",
+        ),
         (lambda: ENGINE.branch(SCORED, 0, np.arange(2)), ValueError, "token must be text or an id from 0 to"),
     ],
 )
@@ -175,6 +202,13 @@ def test_a_position(value, index):
 def test_a_position_out_of_range(value):
     with pytest.raises(IndexError, match=rf"^i must be from -3 to 2, got {int(value)}$"):
         position("i", value, 3)
+
+
+@pytest.mark.parametrize("value", [3, -1, -3, 2**70])
+def test_a_position_that_is_not_counted_from_the_end(value):
+    with pytest.raises(IndexError, match=rf"^i must be from 0 to 2, got {value}$"):
+        position("i", value, 3, from_end=False)
+    assert position("i", np.uint8(2), 3, from_end=False) == 2
 
 
 def test_an_object_of_the_kind_is_given_back():

@@ -56,7 +56,8 @@ from .pricing.prices import (
 from .prompts.gallery import gallery as gallery
 from .prompts.images import image as image
 from .prompts.messages import fold_system as fold_system
-from .prompts.prompt import Prompt as Prompt, Rendered as Rendered
+from .prompts.prompt import Prompt as Prompt
+from .prompts.rendered import Rendered as Rendered
 from .results.comparison import Comparison as Comparison
 from .results.results import Results as Results, results as results
 from .serve import Server as Server, serve as serve, servers as servers

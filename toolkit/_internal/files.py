@@ -13,7 +13,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from toolkit._internal.text import short_repr
+
 _DAY = 86_400.0
+_ENDLESS = (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
 
 
 def toolkit_home() -> Path:
@@ -28,15 +31,30 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     try:
         expanded = Path(path).expanduser()
     except TypeError:
-        raise TypeError(f"a path must be a text or a pathlib.Path, got {path!r}") from None
+        raise TypeError(f"a path must be a text or a pathlib.Path, got {short_repr(path)}") from None
     except RuntimeError:
-        raise ValueError(f"{str(path)!r} begins with the home folder of a user who is not known") from None
+        raise ValueError(
+            f"{short_repr(str(path))} begins with the home folder of a user who is not known"
+        ) from None
     try:
         if b"\0" not in os.fsencode(expanded):
             return expanded
     except UnicodeEncodeError:
         pass
-    raise ValueError(f"{str(path)!r} cannot be the name of a file: it has a NUL or half of a surrogate pair")
+    raise ValueError(
+        f"{short_repr(str(path))} cannot be the name of a file: it has a NUL or half of a surrogate pair"
+    )
+
+
+def file_to_read(path: str | os.PathLike[str]) -> Path:
+    """As `user_path`, for a file that is read to its end. Raises ValueError for a device, a pipe or a socket, whose
+    end may never come, OSError where there is no file."""
+    file = user_path(path)
+    if stat.S_IFMT(file.stat().st_mode) in _ENDLESS:
+        raise ValueError(
+            f"{short_repr(str(path))} is a device, a pipe or a socket, whose end may never come: give a file"
+        )
+    return file
 
 
 def oldest_first(files: Iterable[Path]) -> list[Path]:
@@ -112,9 +130,9 @@ def _check_no_folder(target: Path) -> None:
 
 def read_text(path: str | Path) -> str:
     """The text of a UTF-8 file, without a byte order mark. Raises ValueError that names the file for another
-    encoding, OSError."""
+    encoding, or for what is no file; OSError."""
     try:
-        return user_path(path).read_text(encoding="utf-8-sig")
+        return file_to_read(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8 text (byte 0x{error.object[error.start]:02x} at {error.start}): save it as UTF-8"

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from toolkit._internal.text import short_repr
+
 _PLAIN_TYPES = frozenset((type(None), bool, int, float, str))
 _LARGEST_EXACT = 2**53
 """Floats up to here hold every whole number."""
@@ -67,7 +69,9 @@ def _check_names(value: Mapping[Any, Any]) -> None:
     for key in value:
         name = json.dumps(key).strip('"') if key is None or type(key) in (bool, float) else _key(key)
         if name in keys:
-            raise ValueError(f"the keys {keys[name]!r} and {key!r} have the same name in JSON: rename one")
+            raise ValueError(
+                f"the keys {short_repr(keys[name])} and {short_repr(key)} have the same name in JSON: rename one"
+            )
         keys[name] = key
 
 
@@ -96,7 +100,7 @@ def library_value(value: Any) -> Any:
             return value.isoformat()
         if isinstance(value, Decimal | PurePath):
             return str(value)
-    raise TypeError(f"a value of type {type(value).__name__} is not data, got {value!r}")
+    raise TypeError(f"a value of type {type(value).__name__} is not data, got {short_repr(value)}")
 
 
 def exact_float(value: Any) -> float:
@@ -112,7 +116,7 @@ def _scalar_data(value: np.generic) -> Any:
     if isinstance(value, np.datetime64):
         return _iso_text(value)
     if isinstance(value, np.timedelta64):  # tolist() may give a number without its unit
-        raise TypeError(f"a value of type timedelta64 is not data, got {value!r}")
+        raise TypeError(f"a value of type timedelta64 is not data, got {short_repr(value)}")
     return to_plain(value.tolist(), library_value)
 
 
@@ -177,3 +181,16 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, Decimal):
         return value.is_nan()  # a signalling one cannot be compared
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def holds_missing(value: Any) -> bool:
+    """Whether a value is missing, or a list or dict with a missing value in it, as a prompt would write it."""
+    if is_missing(value):
+        return True
+    try:
+        data = data_value(value)
+    except (TypeError, ValueError):  # no data: a prompt writes its text
+        return False
+    if isinstance(data, dict):
+        return any(map(holds_missing, data.values()))
+    return isinstance(data, list | tuple) and any(map(holds_missing, data))

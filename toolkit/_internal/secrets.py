@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 HIDDEN = "***"
+_LONG = 8
+"""The least characters of a secret that is in no other word by chance."""
 _SECRET_NAME = re.compile(
     r"(?:^|[_.-])(?:(?<!bos_)(?<!eos_)(?<!pad_)(?<!unk_)(?<!sep_)(?<!cls_)(?<!mask_)(?<!image_)(?<!video_)(?<!audio_)"
     r"token|secret|password|passwd|passphrase|credentials?|(?:api|access|secret|private|auth)[_-]?key)(?:[_-]id)?$",
@@ -64,9 +66,13 @@ def secrets_of(settings: Any) -> Iterator[str]:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """A text with `HIDDEN` in place of some secrets."""
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN) if secret else text
+    """A text with `HIDDEN` in place of some secrets; of a short one only where it stands alone, since its letters
+    occur in other words."""
+    for secret in filter(None, secrets):
+        if len(secret) >= _LONG:
+            text = text.replace(secret, HIDDEN)
+        else:
+            text = re.sub(rf"(?<![\w-]){re.escape(secret)}(?![\w-])", HIDDEN, text)
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Context
 from typing import Any
@@ -51,6 +52,20 @@ def replace_lone_surrogates(value: Any) -> Any:
 def shortened(text: str, limit: int) -> str:
     """The first `limit` characters of a text, and how many more there are."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
+
+
+def short_repr(value: Any, limit: int = 200) -> str:
+    """The repr of a value from outside, for an error message: the first `limit` characters, and how many more there
+    are. It raises nothing: what is nested too deeply is shown as far as reprlib does, an object whose repr fails by
+    its type."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  # a value's own code may raise anything; Python limits nesting and digits
+        try:
+            text = reprlib.repr(value)
+        except Exception:  # noqa: BLE001
+            text = f"a value of type {type(value).__name__} whose repr fails"
+    return shortened(text, limit)
 
 
 def short_value(value: Any, limit: int = 80) -> str:

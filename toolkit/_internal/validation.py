@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import itertools
 import math
 import numbers
 import operator
@@ -13,15 +14,21 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from toolkit._internal.jsonable import exact_float
+from toolkit._internal.text import short_repr, shortened
 
 T = TypeVar("T")
+
+MAX_ITEMS = 10_000_000
+"""The most items of a list of a caller: of what has more, such as range(10**12), one end is a mistake."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """The message for an unknown name: suggests the nearest known name, or lists them all."""
     names = sorted(known)
-    hint = (suggestion(name, names) if isinstance(name, str) else "") or f"known: {', '.join(names)}"
-    return f"unknown {kind} {name!r}: {hint}"
+    hint = (
+        suggestion(name, names) if isinstance(name, str) else ""
+    ) or f"known: {shortened(', '.join(names), 2000)}"
+    return f"unknown {kind} {short_repr(name)}: {hint}"
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -61,7 +68,9 @@ class Real:
     def __call__(self, name: str, value: object) -> float:
         number = finite_or_none(value)
         if number is None or not self._in_range(number):
-            raise ValueError(f"{name} must be a number {self._range_text()}, got {value!r}: {self.fix}")
+            raise ValueError(
+                f"{name} must be a number {self._range_text()}, got {short_repr(value)}: {self.fix}"
+            )
         return number
 
     def _in_range(self, value: float) -> bool:
@@ -100,11 +109,11 @@ class Whole:
         except TypeError:
             number = None
         if isinstance(value, bool) or number is None:
-            raise ValueError(f"{name} must be a whole number, got {value!r}: {self.fix}")
+            raise ValueError(f"{name} must be a whole number, got {short_repr(value)}: {self.fix}")
         if number < self.low or (self.high is not None and number > self.high):
             high = "up" if self.high is None else f"to {self.high}"
             raise ValueError(
-                f"{name} must be a whole number from {self.low} {high}, got {value!r}: {self.fix}"
+                f"{name} must be a whole number from {self.low} {high}, got {short_repr(value)}: {self.fix}"
             )
         return number
 
@@ -112,19 +121,32 @@ class Whole:
 def instance_of(kind: type[T], name: str, value: object, fix: str) -> T:
     """The value unchanged. Raises TypeError for another type."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}: {fix}")
+        raise TypeError(f"{name} must be a {kind.__name__}, got {short_repr(value)}: {fix}")
     return value
 
 
-def position(name: str, value: object, length: int) -> int:
-    """A position in a sequence, as a number from 0 up; negative ones count from the end. Raises IndexError for one
-    out of range, TypeError for what is no whole number."""
+def limited_list(name: str, values: Iterable[T], most: int = MAX_ITEMS) -> list[T]:
+    """The items of an iterable. Raises ValueError for more than `most`: a long range would fill the memory."""
+    try:
+        too_many = operator.length_hint(values) > most
+    except OverflowError:  # of a range longer than a list can be
+        too_many = True
+    items = [] if too_many else list(itertools.islice(values, most + 1))
+    if too_many or len(items) > most:
+        raise ValueError(f"{name} has more than {most:,} items, got {short_repr(values)}: give fewer")
+    return items
+
+
+def position(name: str, value: object, length: int, *, from_end: bool = True) -> int:
+    """A position in a sequence, as a number from 0 up; negative ones count from the end, unless `from_end` is False.
+    Raises IndexError for one out of range, TypeError for what is no whole number."""
     try:
         index = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
-    if not -length <= index < length:
-        raise IndexError(f"{name} must be from {-length} to {length - 1}, got {index}")
+        raise TypeError(f"{name} must be a whole number, got {short_repr(value)}") from None
+    lowest = -length if from_end else 0
+    if not lowest <= index < length:
+        raise IndexError(f"{name} must be from {lowest} to {length - 1}, got {short_repr(index)}")
     return index % length
 
 
@@ -132,7 +154,7 @@ def encodable(where: str, text: str) -> str:
     """The text unchanged. Raises ValueError for lone surrogates, which no tokenizer or file accepts, TypeError for
     what is no text."""
     if not isinstance(text, str):
-        raise TypeError(f"{where} must be text, got {text!r}")
+        raise TypeError(f"{where} must be text, got {short_repr(text)}")
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.validation import Whole, unknown
+from toolkit._internal.text import short_repr
+from toolkit._internal.validation import Whole, limited_list, unknown
 from toolkit.analysis.determinism.statistics import interval
 from toolkit.display.html import html_table
 from toolkit.display.markup import Markup, markup
@@ -58,7 +59,7 @@ def calibration(
         )
     bins = Whole(1, 1_000_000, "10 is usual")("bins", bins)
     if equal not in EQUAL:
-        raise ValueError(f"equal must be one of {', '.join(EQUAL)}, got {equal!r}")
+        raise ValueError(f"equal must be one of {', '.join(EQUAL)}, got {short_repr(equal)}")
     order = np.lexsort((y, p))
     p, y = p[order], y[order]
     if equal == "width":
@@ -234,9 +235,9 @@ def _checked_numbers(name: str, values: Iterable[Any], is_valid: Callable[[Any],
     """(n,) the values as floats from 0 to 1. Raises ValueError that names the index of a missing or invalid one."""
     import pandas as pd
 
-    items = np.asarray(values, dtype=object)
+    items = np.asarray(limited_list(name, values) if isinstance(values, Sequence) else values, dtype=object)
     if items.ndim != 1:
-        raise ValueError(f"{name} must be a flat list or array, got {values!r}")
+        raise ValueError(f"{name} must be a flat list or array, got {short_repr(values)}")
     missing = np.flatnonzero(pd.isna(items))
     if len(missing):
         raise ValueError(
@@ -246,5 +247,5 @@ def _checked_numbers(name: str, values: Iterable[Any], is_valid: Callable[[Any],
     wrong = [i for i, v in enumerate(items) if not (isinstance(v, (Real, np.bool_)) and is_valid(v))]
     if wrong:
         others = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise ValueError(f"{name}[{wrong[0]}] is {items[wrong[0]]!r}{others}: it {rule}")
+        raise ValueError(f"{name}[{wrong[0]}] is {short_repr(items[wrong[0]])}{others}: it {rule}")
     return np.clip(items.astype(np.float64), 0, 1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit._internal.text import short_repr
 from toolkit.core.choice import UNNAMED, Choice
 from toolkit.core.completion import Completion
 
@@ -27,7 +28,9 @@ def choices_of(source: Any) -> Iterator[Choice]:
         for item in source:
             yield from choices_of(item)
     else:
-        raise TypeError(f"logprobs takes a completion, a choice or an iterable of them, got {source!r}")
+        raise TypeError(
+            f"logprobs takes a completion, a choice or an iterable of them, got {short_repr(source)}"
+        )
 
 
 def check_logprobs(choice: Choice) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.text import shortened
+from toolkit._internal.text import short_repr, shortened
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
 from toolkit.display.html import html_table, three_digits
@@ -43,7 +43,7 @@ def _choice(answer: Completion | Choice) -> Choice:
     if isinstance(answer, Choice):
         return answer
     if not isinstance(answer, Completion):
-        raise TypeError(f"fork compares two completions or choices, got {answer!r}")
+        raise TypeError(f"fork compares two completions or choices, got {short_repr(answer)}")
     if answer.error is not None:
         raise ValueError(f"this completion is an error and has no tokens: {answer.error}")
     return answer.choices[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import position
 from toolkit.analysis.logprobs import Logprobs
 from toolkit.analysis.truncation_bounds import TIE_TOLERANCE, Reals, Wholes, entropy, truncation_bounds
@@ -43,15 +44,15 @@ def microscope(of: Completion | Choice, choice: int = 0) -> Microscope:
     of: a completion with raw log probabilities; choice: the index of a choice. A bare Choice does not record how it
     was sampled: `NEUTRAL` parameters are assumed. No engine is called: tokens that are not stored are bounded.
 
-    Raises ValueError where raw log probabilities or the vocabulary are missing, IndexError for a bad choice index.
+    Raises ValueError where raw log probabilities or the vocabulary are missing, IndexError for a choice that is not
+    there, TypeError for what is no number.
 
     >>> tk.microscope(completion).at(12, temperature=0.7, top_p=0.9)  # doctest: +SKIP
     """
     if not isinstance(of, (Completion, Choice)):
-        raise TypeError(f"the microscope takes a Completion or a Choice, got {of!r}")
+        raise TypeError(f"the microscope takes a Completion or a Choice, got {short_repr(of)}")
     choices = (of,) if isinstance(of, Choice) else of.choices
-    if choice not in range(len(choices)):
-        raise IndexError(f"choice must be from 0 to {len(choices) - 1}, got {choice}")
+    choice = position("choice", choice, len(choices), from_end=False)
     sampling = Sampling() if isinstance(of, Choice) else of.request.sampling
     # n does not change the distribution, and an n above 1 would forbid temperature=0.
     completion = None if isinstance(of, Choice) else of
@@ -277,7 +278,9 @@ def _check_settings(settings: Sampling, generated: int) -> None:
     for name, reason in REFUSED.items():
         value, neutral = getattr(settings, name), NEUTRAL.get(name)
         if value and value != neutral and not (name == "min_tokens" and generated >= value):
-            raise ValueError(f"{name} must be {neutral} under the microscope, got {value!r}: {reason}")
+            raise ValueError(
+                f"{name} must be {neutral} under the microscope, got {short_repr(value)}: {reason}"
+            )
 
 
 def _shifts(settings: Sampling, history: npt.NDArray[np.int32], size: int) -> Reals:

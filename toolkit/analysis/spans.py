@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import regex
 
+from toolkit._internal.text import short_repr
 from toolkit.core.choice import Choice
 from toolkit.structured.json_schema import pointer
 
@@ -78,7 +79,8 @@ def _character_spans(text: str, by: str | re.Pattern[str]) -> Iterator[tuple[str
         yield from sorted(values, key=lambda span: span[1])
     else:
         raise ValueError(
-            f'spans are "word", "sentence", "json" or a compiled regular expression (re.compile), got {by!r}'
+            f'spans are "word", "sentence", "json" or a compiled regular expression (re.compile), got '
+            f"{short_repr(by)}"
         )
 
 

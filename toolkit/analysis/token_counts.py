@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import regex
 
-from toolkit._internal.validation import encodable
+from toolkit._internal.text import short_repr
+from toolkit._internal.validation import encodable, limited_list
 from toolkit.analysis.tokenizer_lookup import find_tokenizer
 from toolkit.core.request import Request
 from toolkit.engines.base import Engine
 from toolkit.prompts.messages import Message
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.tokenizers.text_tokenizer import Longs, TextTokenizer
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _as_list(name: str, values: Any, fix: str) -> list[Any]:
     single = isinstance(values, (str, bytes, Mapping, Engine)) or not isinstance(values, Iterable)
     if single or getattr(values, "ndim", 1) != 1:  # a table iterates over its columns, a dict over its keys
         raise TypeError(f"{name} must be a list, not {type(values).__name__}: {fix}")
-    return list(values)
+    return limited_list(name, values)
 
 
 def compare_tokenizers(
@@ -126,7 +127,7 @@ def _label(model: str | Engine | None) -> str:
 
 def _measures(name: str, text: Any, tokenizer: TextTokenizer) -> dict[str, Any]:
     if not isinstance(text, str) or not text:
-        raise TypeError(f"{name} must be a text that is not empty, got {text!r}")
+        raise TypeError(f"{name} must be a text that is not empty, got {short_repr(text)}")
     count, words = len(tokenizer.ids(encodable(name, text))), len(_WORD.findall(text))
     overhead, estimate = None, None
     with contextlib.suppress(ValueError):  # no chat template, or one that rejects a single user message

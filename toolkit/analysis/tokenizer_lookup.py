@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from toolkit import models
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import unknown
 from toolkit.core.choice import Ints
 from toolkit.core.request import Request
@@ -35,7 +36,7 @@ def find_tokenizer(model: str | Engine | None) -> TextTokenizer:
     if isinstance(source, Engine):
         return _of_engine(source)
     if not isinstance(source, str):
-        raise TypeError(f"model must be a name or an engine, got {source!r}")
+        raise TypeError(f"model must be a name or an engine, got {short_repr(source)}")
     if (name := encodings.encoding_name(source)) is not None:
         return OpenAITextTokenizer(encodings.bare(source), name)
     return HuggingFaceTextTokenizer(_tokenizer(_folder(source)), source)
@@ -80,8 +81,6 @@ class _EngineTextTokenizer(TextTokenizer):
 def _folder(name: str) -> str:
     try:
         return models.local(name)
-    except OSError as error:  # longer than a file name can be
-        raise ModelError(f"unknown model {name[:60]!r}…: {error.strerror}") from error
     except ModelError as error:
         if "/" in name or name == models.DEFAULT:
             raise

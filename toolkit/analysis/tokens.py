@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.text import plural
+from toolkit._internal.text import plural, short_repr
 from toolkit._internal.validation import encodable, instance_of
 from toolkit.analysis.tokenizer_lookup import find_tokenizer
 from toolkit.core.choice import Ints
@@ -40,7 +40,9 @@ def tokens(text: str, model: str | Engine | None = None) -> Tokens:
     Chat|G|PT| is| great|!
     """
     if not isinstance(text, str):
-        raise TypeError(f"text must be a string, got {text!r}: toolkit.count_tokens counts messages")
+        raise TypeError(
+            f"text must be a string, got {short_repr(text)}: toolkit.count_tokens counts messages"
+        )
     return _tokenize(text, find_tokenizer(model))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit._internal.files import read_text, write_atomically
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import position
 from toolkit.core.completion import Completion, Delta, Usage
 from toolkit.core.request import Request
@@ -19,7 +20,7 @@ from toolkit.errors import RequestError
 from toolkit.prompts.context_window import fit
 from toolkit.prompts.messages import Message, Messages, copy_messages, messages, plain_text
 from toolkit.prompts.messages_html import view
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +77,7 @@ class Conversation:
         **sampling: Any,
     ) -> None:
         if strategy not in ("refuse", "turns"):
-            raise ValueError(f"strategy must be refuse or turns, got {strategy!r}")
+            raise ValueError(f"strategy must be refuse or turns, got {short_repr(strategy)}")
         self.engine = as_engine(engine)
         prefix = [{"role": "system", "content": before}] if isinstance(before, str) and before else before
         self.before: Messages = messages(list(prefix)) if prefix else ()
@@ -189,14 +190,15 @@ class Conversation:
 
     @classmethod
     def load(cls, engine: Engine, path: str | Path) -> Conversation:
-        """Continues a conversation that `save` wrote, on any engine. Raises ValueError for any other file."""
+        """Continues a conversation that `save` wrote, on any engine. Raises ValueError for any other file,
+        OSError."""
         engine, text = as_engine(engine), read_text(path)
         try:
             data = json.loads(text)
             conversation = cls(engine, data["before"], data["strategy"], **data["sampling"])
             conversation._exchanges = tuple(map(_restored, data["exchanges"]))
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is no conversation that was saved here: {error!r}") from None
+            raise ValueError(f"{path} is no conversation that was saved here: {short_repr(error)}") from None
         return conversation
 
     def _request(
@@ -245,5 +247,5 @@ def _restored(data: Mapping[str, Any]) -> Exchange:
     """A turn that was saved. Raises ValueError or TypeError for what is none."""
     (said,) = messages([data["said"]])
     if not isinstance(data["answer"], str):
-        raise TypeError(f"an answer must be text, got {data['answer']!r}")
+        raise TypeError(f"an answer must be text, got {short_repr(data['answer'])}")
     return Exchange(**{**data, "said": said, "usage": Usage(**data["usage"])})

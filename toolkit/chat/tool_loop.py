@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from toolkit._internal.text import short_repr
 from toolkit.core.completion import Completion, Usage
 from toolkit.display.markup import Markup
 from toolkit.engines.base import Engine, as_engine
 from toolkit.errors import RequestError
 from toolkit.prompts.messages import Message, Messages, messages
 from toolkit.prompts.messages_html import view
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.structured.tools import ToolCall, run_call, tools
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def run_tools(
     fails (a result may fill the context window), the run ends there: `finished` is False, `error` says why.
     """
     if isinstance(turns, bool) or not isinstance(turns, int) or turns < 1:
-        raise ValueError(f"turns must be a whole number from 1 up, got {turns!r}")
+        raise ValueError(f"turns must be a whole number from 1 up, got {short_repr(turns)}")
     engine, available = as_engine(engine), tools(functions)
     before = given.messages if isinstance(given, Rendered) else messages(given)
     steps: list[ToolStep] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import deprecated
 
+from toolkit._internal.text import short_repr
 from toolkit.structured.tools import ToolCall
 
 Ints = npt.NDArray[np.int32]
@@ -147,9 +149,10 @@ class Choice:
             )
         vocabulary = self.vocabulary()
         try:
-            return vocabulary[token_id] if token_id < len(vocabulary) else b""
+            index = operator.index(token_id)
         except TypeError:
-            raise TypeError(f"a token id must be a whole number, got {token_id!r}") from None
+            raise TypeError(f"a token id must be a whole number, got {short_repr(token_id)}") from None
+        return vocabulary[index] if index < len(vocabulary) else b""
 
 
 def _text(raw: bytes) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
+from toolkit._internal.text import short_repr
 from toolkit.core.choice import Choice, Floats, Ints, Token
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.openai_format import chat_choice, text_choice
@@ -132,7 +133,7 @@ class Completion:
         Raises KeyError."""
         by_index = {choice.index: choice for choice in self.choices}
         if not hasattr(index, "__index__"):
-            raise TypeError(f"choice must be a whole number, got {index!r}")
+            raise TypeError(f"choice must be a whole number, got {short_repr(index)}")
         if index not in by_index:
             raise KeyError(f"no choice {index} here: there are {', '.join(map(str, by_index))}")
         return by_index[index]

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from toolkit._internal.hashing import digest
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import instance_of
 from toolkit.display.markup import Markup, joined, markup
 
@@ -83,6 +84,10 @@ class Fingerprint:
     """Recorded, but without effect on the output, so not in the ID: paths, vLLM's own string, the `arguments` to
     make an engine like this one, and the address of a server that is known by its own string."""
 
+    def __post_init__(self) -> None:
+        for name in ("components", "notes"):
+            instance_of(Mapping, name, getattr(self, name), "values by name")  # type: ignore[type-abstract]
+
     @cached_property
     def id(self) -> str:
         """`fp_` and 10 hex digits."""
@@ -118,7 +123,9 @@ class Fingerprint:
         try:
             return cls(dict(data["components"]), dict(data["notes"]))
         except (TypeError, KeyError, IndexError, ValueError):
-            raise ValueError(f"no fingerprint, got {data!r}: it has components and notes, by name") from None
+            raise ValueError(
+                f"no fingerprint, got {short_repr(data)}: it has components and notes, by name"
+            ) from None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fingerprint) and self.id == other.id

@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import Any
 
 from toolkit._internal.hashing import digest
-from toolkit._internal.validation import encodable, instance_of
+from toolkit._internal.text import short_repr
+from toolkit._internal.validation import encodable, instance_of, limited_list
 from toolkit.core.sampling import NEUTRAL, Sampling
 from toolkit.prompts.messages import Message, Messages, messages, plain_text
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.structured.response_format import ResponseFormat, response_format
 from toolkit.structured.tools import Tool, calls_schema, tool_choice, tools as as_tools
 
@@ -61,7 +62,9 @@ class Request:
         if self.prompt is None and (self.echo or self.suffix):
             raise ValueError("echo and suffix go with a prompt, not with messages: use engine.complete")
         if self.suffix is not None and (not isinstance(self.suffix, str) or not isinstance(self.prompt, str)):
-            raise ValueError(f"suffix must be text after a prompt that is text, got {self.suffix!r}")
+            raise ValueError(
+                f"suffix must be text after a prompt that is text, got {short_repr(self.suffix)}"
+            )
         self._check_prefix()
         object.__setattr__(self, "response_format", response_format(self.response_format))
         object.__setattr__(self, "tools", as_tools(self.tools))
@@ -92,7 +95,8 @@ class Request:
             return
         if self.must_call:
             raise ValueError(
-                f"response_format and tool_choice={self.tool_choice!r} both say what the answer must be: give one"
+                f"response_format and tool_choice={short_repr(self.tool_choice)} both say what the answer must be: "
+                "give one"
             )
         if self.response_format.kind == "json_object" and "json" not in self._prompt_text.lower():
             raise ValueError(
@@ -263,11 +267,11 @@ def _text_or_ids(name: str, value: Any) -> str | tuple[int, ...] | None:
     if value is None or isinstance(value, str):
         return value and encodable(name, value)
     try:
-        ids = None if isinstance(value, bytes) else tuple(map(operator.index, value))
+        ids = None if isinstance(value, bytes) else tuple(map(operator.index, limited_list(name, value)))
     except TypeError:  # not a list, or not of whole numbers
         ids = None
     if ids is None or any(i < 0 for i in ids):
-        raise ValueError(f"{name} must be a string or a list of token ids, got {value!r}")
+        raise ValueError(f"{name} must be a string or a list of token ids, got {short_repr(value)}")
     if any(i.bit_length() > _ID_BITS for i in ids):
         raise ValueError(f"{name} has a token id of more than {_ID_BITS} bits: no vocabulary is so large")
     return ids

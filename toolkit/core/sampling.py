@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit._internal.jsonable import data_value
-from toolkit._internal.validation import Real, Whole, encodable, instance_of, named_fields_only
+from toolkit._internal.text import short_repr
+from toolkit._internal.validation import Real, Whole, encodable, instance_of, limited_list, named_fields_only
 
 DEFAULT_MAX_TOKENS = 256
 """The default of max_tokens; OpenAI's (the rest of the context window) lets a small model that never stops run
@@ -17,14 +18,14 @@ for minutes."""
 
 def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, got {value!r}")
+        raise ValueError(f"{name} must be True or False, got {short_repr(value)}")
     return value
 
 
 def _strings(name: str, value: object) -> tuple[str, ...]:
     items = (value,) if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)) or not all(isinstance(s, str) and s for s in items):
-        raise ValueError(f"{name} must be a non-empty string or a list of them, got {value!r}")
+        raise ValueError(f"{name} must be a non-empty string or a list of them, got {short_repr(value)}")
     return tuple(encodable(name, data_value(item)) for item in items)
 
 
@@ -33,8 +34,8 @@ _token_id = Whole(0, None, "token ids are whole numbers from 0 up")
 
 def _token_ids(name: str, value: object) -> tuple[int, ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise ValueError(f"{name} must be a list of token ids, got {value!r}")
-    return tuple(_token_id(name, item) for item in value)
+        raise ValueError(f"{name} must be a list of token ids, got {short_repr(value)}")
+    return tuple(_token_id(name, item) for item in limited_list(name, value))
 
 
 _bias = Real(-100, 100, "−100 bans the token, 100 forces it")
@@ -44,7 +45,7 @@ def _logit_bias(name: str, value: object) -> tuple[tuple[int, float], ...]:
     """As sorted pairs, so that a Sampling is hashable; OpenAI's JSON has the IDs as strings."""
     pairs = value.items() if isinstance(value, Mapping) else value
     if isinstance(pairs, (str, bytes)) or not isinstance(pairs, Iterable):
-        raise ValueError(f"{name} must map token ids to numbers from -100 to 100, got {value!r}")
+        raise ValueError(f"{name} must map token ids to numbers from -100 to 100, got {short_repr(value)}")
     biases = {}
     for key, number in pairs:
         bias = _bias(name, number)

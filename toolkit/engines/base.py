@@ -17,7 +17,7 @@ from toolkit.core.sampling import Sampling
 from toolkit.engines import branching, scoring
 from toolkit.errors import EngineError, NotTold, RequestError
 from toolkit.prompts.messages import Message
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.tokenizers.huggingface import Tokenizer
 
 
@@ -208,7 +208,7 @@ class Engine(ABC):
         the seed count from the fork on, as `notes` records. A token that ends the completion (end of text, a stop
         string, the last of max_tokens) costs no request; its log probability is known if it is in the top k.
 
-        Raises IndexError or ValueError for bad input, RequestError when the request fails.
+        Raises IndexError, TypeError or ValueError for bad input, RequestError when the request fails.
 
         >>> engine.branch(c, at=12, token=" not").text  # doctest: +SKIP
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import time
 import uuid
 from dataclasses import replace
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.validation import encodable, instance_of
+from toolkit._internal.text import short_repr
+from toolkit._internal.validation import encodable, instance_of, position
 from toolkit.core.choice import ARRAYS, Choice
 from toolkit.core.completion import Completion, Usage
 from toolkit.core.request import Request
@@ -190,13 +190,10 @@ def _branchable_choice(completion: Completion, index: int, at: int) -> Choice:
     instance_of(Completion, "completion", completion, "engine.chat(…) gives one")
     if completion.error is not None:
         raise ValueError(f"this completion is an error and has no tokens: {completion.error}")
-    if not _is_in(index, len(completion.choices)):
-        raise IndexError(f"choice must be 0 to {len(completion.choices) - 1}, got {index!r}")
-    choice = completion.choices[index]
-    if not _is_in(at, len(choice.token_ids) + 1):
-        raise IndexError(
-            f"at must be 0 to {len(choice.token_ids)}, the number of the completion's tokens, got {at!r}"
-        )
+    choice = completion.choices[position("choice", index, len(completion.choices), from_end=False)]
+    position(
+        "at", at, len(choice.token_ids) + 1, from_end=False
+    )  # at the number of its tokens: after its end
     if completion.request.constraint is not None:
         raise ValueError(
             "a completion constrained by response_format or a forced tool call cannot be branched: the grammar would "
@@ -209,14 +206,6 @@ def _branchable_choice(completion: Completion, index: int, at: int) -> Choice:
     return choice
 
 
-def _is_in(value: object, length: int) -> bool:
-    """Whether a value is a whole number from 0 to length − 1."""
-    try:
-        return 0 <= operator.index(value) < length  # type: ignore[arg-type]
-    except TypeError:
-        return False
-
-
 def _token_ids(engine: Generates, choice: Choice, at: int, token: str | int) -> tuple[int, ...]:
     """The token's IDs: a text is one of the most likely tokens at that step, or else tokenized."""
     if isinstance(token, str):
@@ -227,8 +216,17 @@ def _token_ids(engine: Generates, choice: Choice, at: int, token: str | int) -> 
                     return (token_id,)
         token_ids = engine.encode(Request(prompt=(0,), prefix=token))[1:] if token else ()
         if not token_ids:
-            raise ValueError(f"the tokenizer has no tokens for {token!r}: give a token's text or id")
+            raise ValueError(
+                f"the tokenizer has no tokens for {short_repr(token)}: give a token's text or id"
+            )
         return token_ids
-    if isinstance(token, bool) or not _is_in(token, len(engine.vocabulary)):
-        raise ValueError(f"token must be text or an id from 0 to {len(engine.vocabulary) - 1}, got {token!r}")
-    return (int(token),)
+    try:
+        return (
+            position(
+                "token", None if isinstance(token, bool) else token, len(engine.vocabulary), from_end=False
+            ),
+        )
+    except (TypeError, IndexError):
+        raise ValueError(
+            f"token must be text or an id from 0 to {len(engine.vocabulary) - 1}, got {short_repr(token)}"
+        ) from None

@@ -10,7 +10,7 @@ from toolkit.core.completion import Completion
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request
 from toolkit.prompts.messages import Message
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 
 
 class Generates(Protocol):

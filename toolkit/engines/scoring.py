@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.text import short_repr
+from toolkit._internal.validation import limited_list
 from toolkit.core.choice import ARRAYS, Choice, mode_of_prompt
 from toolkit.core.request import Request
 from toolkit.core.sampling import Sampling
 from toolkit.prompts.messages import Message, is_message
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 
 if TYPE_CHECKING:
     from toolkit.engines.protocol import Generates
@@ -29,13 +31,19 @@ def score(
 ) -> list[Choice]:
     """See `Engine.score`."""
     if isinstance(continuations, str) or not isinstance(continuations, Iterable):
-        raise TypeError(f"continuations must be a list of texts, got {continuations!r}: put it into brackets")
-    texts = list(continuations)
+        raise TypeError(
+            f"continuations must be a list of texts, got {short_repr(continuations)}: put it into brackets"
+        )
+    texts = limited_list("continuations", continuations)
     for text in texts:
         if not hasattr(text, "__len__"):
-            raise TypeError(f"each continuation must be a text or a list of token ids, got {text!r}")
+            raise TypeError(
+                f"each continuation must be a text or a list of token ids, got {short_repr(text)}"
+            )
         if not len(text):
-            raise ValueError(f"there is nothing to score in {text!r}: give each continuation some text")
+            raise ValueError(
+                f"there is nothing to score in {short_repr(text)}: give each continuation some text"
+            )
     if prompt is None or (isinstance(prompt, str) and not prompt):
         return _documents(engine, texts, top_logprobs)
     return list(score_requests(engine, [to_score(prompt, text, top_logprobs) for text in texts]))
@@ -62,7 +70,7 @@ def score_requests(engine: Generates, requests: Iterable[Request]) -> Iterator[C
             raise RequestError(completion.error)
         if not completion.choices[0].prefix_tokens:
             raise ValueError(
-                f"the tokenizer has no tokens for {completion.request.prefix!r}: there is nothing to score"
+                f"the tokenizer has no tokens for {short_repr(completion.request.prefix)}: there is nothing to score"
             )
         choices[completion.request.key] = prefix_choice(completion.choices[0])
     return (choices[request.key] for request in resolved)
@@ -89,7 +97,9 @@ def _documents(engine: Generates, texts: Sequence[Text], top_logprobs: int) -> l
     encoded = [p.prompt if isinstance(p.prompt, tuple) else engine.encode(p) for p in prompts]
     for text, token_ids in zip(texts, encoded, strict=True):
         if not token_ids or max(token_ids) >= len(engine.vocabulary):
-            raise ValueError(f"the tokenizer does not know the tokens of {text!r}: there is nothing to score")
+            raise ValueError(
+                f"the tokenizer does not know the tokens of {short_repr(text)}: there is nothing to score"
+            )
     requests_of_texts = [
         [
             to_score(token_ids[first:begin], token_ids[begin:end], top_logprobs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from toolkit._internal.secrets import hide_secrets, is_secret
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Whole, unknown
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.engines.base import Engine
@@ -35,7 +36,7 @@ class Variant:
     def __post_init__(self) -> None:
         for name in ("arguments", "env"):
             if not isinstance(getattr(self, name), Mapping):
-                raise TypeError(f"{name} must be a dict, got {getattr(self, name)!r}")
+                raise TypeError(f"{name} must be a dict, got {short_repr(getattr(self, name))}")
         for argument in self.arguments:
             if argument not in engine_arguments():
                 raise TypeError(unknown("engine argument", argument, engine_arguments()))
@@ -43,8 +44,10 @@ class Variant:
             Whole(1, None, "threads of the CPU")("threads", self.threads)
         for name, value in self.env.items():
             if not isinstance(name, str) or not isinstance(value, str | None):
-                text = repr(hide_secrets({name: value})[name])
-                raise TypeError(f"env must be a dict of strings (None: not set), got {name!r}: {text}")
+                text = short_repr(hide_secrets({name: value})[name])
+                raise TypeError(
+                    f"env must be a dict of strings (None: not set), got {short_repr(name)}: {text}"
+                )
 
     @classmethod
     def of(cls, engine: Variant | Engine | Fingerprint) -> Variant:
@@ -58,7 +61,7 @@ class Variant:
         fingerprint = engine.fingerprint if isinstance(engine, Engine) else engine
         if not isinstance(fingerprint, Fingerprint):
             raise TypeError(
-                f"a variant is made by toolkit.variants, or of an engine or a fingerprint, got {engine!r}"
+                f"a variant is made by toolkit.variants, or of an engine or a fingerprint, got {short_repr(engine)}"
             )
         if "arguments" not in fingerprint.notes:
             raise ValueError(

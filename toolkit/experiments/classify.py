@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit._internal.jsonable import data_value, is_missing
-from toolkit._internal.validation import encodable
+from toolkit._internal.text import short_repr
+from toolkit._internal.validation import encodable, limited_list
 from toolkit.analysis.calibration import Calibration, calibration
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.display.html import html_table
@@ -59,7 +60,7 @@ def classify(
     """
     template = Prompt(prompt) if isinstance(prompt, str) else prompt
     if not isinstance(template, Prompt):
-        raise TypeError(f"prompt must be text or a Prompt, got {prompt!r}")
+        raise TypeError(f"prompt must be text or a Prompt, got {short_repr(prompt)}")
     engine = as_engine(engine)
     texts = _label_texts(engine, labels)
     items = as_rows(rows)
@@ -83,7 +84,7 @@ def classify(
     ]
     for text, error in zip(content_free, errors[len(items) :], strict=True):
         if error is not None:
-            raise ValueError(f"the prompt without content ({text!r}) cannot be scored: {error}")
+            raise ValueError(f"the prompt without content ({short_repr(text)}) cannot be scored: {error}")
     return Classification(
         tuple(texts), items, table[: len(items)], table[len(items) :], tuple(errors[: len(items)])
     )
@@ -95,24 +96,29 @@ def _joint_logprob(logprobs: Any) -> float:
 
 def _label_texts(engine: Engine, labels: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     if isinstance(labels, str) or not isinstance(labels, (Sequence, Mapping)):
-        raise TypeError(f"labels must be a list of texts or a dict of names and texts, got {labels!r}")
-    pairs = labels.items() if isinstance(labels, Mapping) else zip(labels, labels, strict=True)
+        raise TypeError(
+            f"labels must be a list of texts or a dict of names and texts, got {short_repr(labels)}"
+        )
+    items = limited_list("labels", labels)
+    pairs = labels.items() if isinstance(labels, Mapping) else zip(items, items, strict=True)
     texts = {data_value(name): data_value(text) for name, text in pairs}
     if len(texts) < 2 or len(texts) < len(labels):
-        raise ValueError(f"labels must be at least two different ones, got {labels!r}")
+        raise ValueError(f"labels must be at least two different ones, got {short_repr(labels)}")
     for name, text in texts.items():
         if not isinstance(text, str) or not text:
-            raise ValueError(f"label {name!r} must be text that is not empty, got {text!r}")
+            raise ValueError(
+                f"label {short_repr(name)} must be text that is not empty, got {short_repr(text)}"
+            )
         if is_missing(name):
-            raise ValueError(f"the label {text!r} has no name, got {name!r}: give it one")
-        encodable(f"label {name!r}", text)
+            raise ValueError(f"the label {short_repr(text)} has no name, got {short_repr(name)}: give it one")
+        encodable(f"label {short_repr(name)}", text)
     ids = {name: engine.encode(Request(prompt=(0,), prefix=text))[1:] for name, text in texts.items()}
     for name, tokens in ids.items():
         for other, other_tokens in ids.items():
             if name != other and other_tokens[: len(tokens)] == tokens:
                 raise ValueError(
-                    f"label {name!r} is how {other!r} begins, so both would count the same answers: end it with what "
-                    'follows it, such as "\\n", or name it otherwise'
+                    f"label {short_repr(name)} is how {short_repr(other)} begins, so both would count the same "
+                    'answers: end it with what follows it, such as "\\n", or name it otherwise'
                 )
     return texts
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from toolkit._internal.files import user_path
 from toolkit._internal.hashing import digest
-from toolkit._internal.validation import Whole
+from toolkit._internal.text import short_repr
+from toolkit._internal.validation import Whole, limited_list
 from toolkit.analysis.determinism.report import Determinism, determinism
 from toolkit.core.completion import Completion
 from toolkit.core.request import Request, ResolvedRequest
@@ -25,9 +26,9 @@ from toolkit.errors import EngineError
 from toolkit.experiments.ladder_report import Ladder, Rung
 from toolkit.experiments.run import run
 from toolkit.experiments.sweep import Sweep
-from toolkit.experiments.workload import Workload
+from toolkit.experiments.workload import Workload, check_number
 from toolkit.prompts.messages import Message
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.results.results import Results
 from toolkit.store.store import Store
 
@@ -66,6 +67,7 @@ def determinism_ladder(
     """
     Whole(2, None, "runs of each request under each condition")("n", n)
     base_requests = _requests(engine, requests, sampling)
+    check_number(len(base_requests), n)
     path = str(user_path(store).resolve())
     variant_rungs, notes = _variants(engine, variants)
     rungs = [*_rungs(engine, sizes), *variant_rungs]
@@ -83,7 +85,8 @@ def _check_names(rungs: Sequence[Rung]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(
-                f"two conditions are called {name!r}: give each variant a name of its own, with variant.with_(name)"
+                f"two conditions are called {short_repr(name)}: give each variant a name of its own, with "
+                "variant.with_(name)"
             )
 
 
@@ -122,7 +125,7 @@ def _requests(engine: VLLMEngine, requests: Any, sampling: dict[str, Any]) -> li
         resolved = [request for request, _ in requests.requests(engine.defaults)]
     elif isinstance(requests, str) or not isinstance(requests, Sequence) or not requests:
         raise TypeError(
-            f"requests must be a sweep, or a list of texts, messages or requests, got {requests!r}"
+            f"requests must be a sweep, or a list of texts, messages or requests, got {short_repr(requests)}"
         )
     else:
         options = {"temperature": 0, "max_tokens": 32, "top_logprobs": 5, **sampling}
@@ -140,7 +143,7 @@ def _requests(engine: VLLMEngine, requests: Any, sampling: dict[str, Any]) -> li
 
 def _rungs(engine: VLLMEngine, sizes: Sequence[int]) -> list[Rung]:
     """The conditions on one engine, the mildest first."""
-    for size in sizes:
+    for size in limited_list("sizes", sizes):
         Whole(2, None, "requests of a batch")("sizes", size)
     batches = [
         Rung(

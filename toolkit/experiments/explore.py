@@ -16,7 +16,7 @@ from toolkit.core.completion import Completion
 from toolkit.engines.base import Engine, as_engine
 from toolkit.engines.branching import branches
 from toolkit.prompts.messages import Message
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 
 _logger = logging.getLogger(__name__)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from toolkit._internal.jsonable import data_value, is_missing
-from toolkit._internal.validation import unknown
+from toolkit._internal.text import short_repr
+from toolkit._internal.validation import limited_list, unknown
 from toolkit.core.sampling import FIELDS, Sampling
 from toolkit.prompts.messages import is_message
 from toolkit.prompts.selectors import FEW_SHOT_AXES
@@ -15,13 +17,16 @@ from toolkit.structured.response_format import response_format
 AXES = (*FIELDS, "prompt", *FEW_SHOT_AXES, "response_format")
 """What may vary: every field of Sampling, the prompt, its few-shot examples, and the response format."""
 
+MAX_CELLS = 1_000_000
+"""The most settings of one sweep."""
+
 
 class Cells:
     """An immutable sequence of settings, each a dict of axis → value. Made by `grid`, `zipped` and `cases`;
     `a + b` is one after the other, `a * b` every combination (b's values win where both set an axis)."""
 
     def __init__(self, settings: Iterable[Mapping[str, Any]]) -> None:
-        self._settings = tuple(dict(s) for s in settings)
+        self._settings = tuple(dict(s) for s in limited_list("cells", settings, MAX_CELLS))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (dict(s) for s in self._settings)
@@ -40,6 +45,7 @@ class Cells:
     def __mul__(self, other: Cells) -> Cells:
         if not isinstance(other, Cells):
             return NotImplemented
+        _check_product([len(self), len(other)])
         return Cells({**a, **b} for a in self._settings for b in other._settings)
 
     def __repr__(self) -> str:
@@ -47,17 +53,32 @@ class Cells:
         return f"Cells({len(self)} over {', '.join(axes) or 'no axis'})"
 
 
-def _values(name: str, values: Any) -> list[Any]:
-    """One axis as a list of validated values; a single value is an axis of length one."""
+def _check_product(lengths: Sequence[int]) -> None:
+    """Raises ValueError for axes with too many combinations, before they are made."""
+    if (number := math.prod(lengths)) > MAX_CELLS:
+        factors = " × ".join(f"{length:,}" for length in lengths)
+        raise ValueError(
+            f"the axes have {factors} = {number:,} combinations, and at most {MAX_CELLS:,} are allowed: give fewer "
+            "values, or zip axes with toolkit.zipped"
+        )
+
+
+def _listed(name: str, values: Any) -> list[Any]:
+    """One axis as a list; a single value is an axis of length one."""
     if name not in AXES:
         raise TypeError(unknown("axis", name, AXES))
     # A selector or a response format may be a dict, and a conversation is a list that is one prompt.
     single = isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable)
     single = single or (name == "prompt" and _is_conversation(values))
     # NumPy's array of a column has its values in their own type, where iteration makes them Python's.
-    axis_values = [values] if single else list(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    items = [values] if single else values.to_numpy() if hasattr(values, "to_numpy") else values
+    axis_values = limited_list(f"axis {name}", items, MAX_CELLS)
     if not axis_values:
         raise ValueError(f"axis {name!r} is empty: give at least one value, or leave the axis out")
+    return axis_values
+
+
+def _validated(name: str, axis_values: list[Any]) -> list[Any]:
     if name in FIELDS or name in FEW_SHOT_AXES:
         axis_values = [_data_or_object(value) for value in axis_values]
     for value in axis_values:
@@ -89,9 +110,11 @@ def grid(**axes: Any) -> Cells:
     >>> len(grid(temperature=[0, 0.7, 1.2], seed=range(5)))
     15
     """
+    columns = {name: _listed(name, values) for name, values in axes.items()}
+    _check_product([len(column) for column in columns.values()])
     cells = Cells([{}])
-    for name, values in axes.items():
-        cells = cells * Cells({name: value} for value in _values(name, values))
+    for name, column in columns.items():
+        cells = cells * Cells({name: value} for value in _validated(name, column))
     return cells
 
 
@@ -100,7 +123,7 @@ def zipped(**axes: Any) -> Cells:
 
     Raises ValueError when the lengths differ.
     """
-    columns = {name: _values(name, values) for name, values in axes.items()}
+    columns = {name: _validated(name, _listed(name, values)) for name, values in axes.items()}
     length = max((len(c) for c in columns.values()), default=1)
     uneven = {name: len(c) for name, c in columns.items() if len(c) not in (1, length)}
     if uneven:
@@ -120,7 +143,7 @@ def cases(*settings: Mapping[str, Any], **named: Mapping[str, Any]) -> Cells:
     combinations = []
     for name, setting in [*((None, s) for s in settings), *named.items()]:
         if not isinstance(setting, Mapping):
-            raise TypeError(f"a case must be a dict of axis → value, got {setting!r}")
-        values = {axis: _values(axis, [value])[0] for axis, value in setting.items()}
+            raise TypeError(f"a case must be a dict of axis → value, got {short_repr(setting)}")
+        values = {axis: _validated(axis, _listed(axis, [value]))[0] for axis, value in setting.items()}
         combinations.append({**({"case": name} if name else {}), **values})
     return Cells(combinations)

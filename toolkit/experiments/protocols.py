@@ -12,7 +12,8 @@ from toolkit.experiments.grid import cases
 from toolkit.experiments.plan import STORE
 from toolkit.experiments.sweep import sweep
 from toolkit.prompts.messages import Message
-from toolkit.prompts.prompt import Prompt, Rendered
+from toolkit.prompts.prompt import Prompt
+from toolkit.prompts.rendered import Rendered
 from toolkit.results.results import Results
 from toolkit.store.store import Store
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import instance_of
 from toolkit.analysis.determinism.statistics import holm, mcnemar
 from toolkit.core.completion import Completion
@@ -25,7 +26,8 @@ from toolkit.experiments.plan import STORE
 from toolkit.experiments.run import completions
 from toolkit.experiments.sweep import Sweep, as_rows
 from toolkit.experiments.unsendable import render_row
-from toolkit.prompts.prompt import Prompt, Rendered
+from toolkit.prompts.prompt import Prompt
+from toolkit.prompts.rendered import Rendered
 from toolkit.store.store import Store
 from toolkit.structured.response_format import ResponseFormat, response_format
 from toolkit.structured.verdict import Verdict, parsed, verdict
@@ -61,10 +63,10 @@ def price_of_schema(
     """
     schema = response_format(form)
     if schema is None or not schema.is_json:
-        raise ValueError(f"form must be a JSON Schema or a type, got {form!r}")
+        raise ValueError(f"form must be a JSON Schema or a type, got {short_repr(form)}")
     template = Prompt(prompt) if isinstance(prompt, str) else prompt
     if not isinstance(template, Prompt):
-        raise TypeError(f"prompt must be text or a Prompt, got {prompt!r}")
+        raise TypeError(f"prompt must be text or a Prompt, got {short_repr(prompt)}")
     items = as_rows(rows) or ({},)
     rendered = [render_row(template.render, i, row) for i, row in enumerate(items)]
     options = Sampling(**{"top_logprobs": 0, **sampling}).given()

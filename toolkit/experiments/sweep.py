@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit._internal.hashing import digest
+from toolkit._internal.text import short_repr
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import Sampling
@@ -20,11 +21,12 @@ from toolkit.experiments.grid import Cells
 from toolkit.experiments.plan import STORE, Plan, plan
 from toolkit.experiments.run import run
 from toolkit.experiments.unsendable import render_row
-from toolkit.experiments.workload import Workload
+from toolkit.experiments.workload import Workload, check_number
 from toolkit.pricing.budget import Budget
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
 from toolkit.prompts.messages import Message, messages, plain_text
-from toolkit.prompts.prompt import Prompt, Rendered
+from toolkit.prompts.prompt import Prompt
+from toolkit.prompts.rendered import Rendered
 from toolkit.prompts.rows import as_data
 from toolkit.prompts.selectors import FEW_SHOT_AXES
 from toolkit.prompts.template import Template, single_brace_variables
@@ -55,12 +57,18 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if isinstance(self.repeats, bool) or not isinstance(self.repeats, int) or self.repeats < 1:
-            raise ValueError(f"repeats must be a whole number from 1 up, got {self.repeats!r}")
+            raise ValueError(f"repeats must be a whole number from 1 up, got {short_repr(self.repeats)}")
+        check_number(self._number_of_requests, self.repeats)
         self._conversations  # noqa: B018  # a bad row or prompt fails here, before anything runs
 
     def __repr__(self) -> str:
         rows = f"{len(self.rows)} rows × " if self.rows else ""
         return f"Sweep({len(self.prompts)} prompt(s) × {rows}{self.cells!r} × {self.repeats} repeat(s))"
+
+    @property
+    def _number_of_requests(self) -> int:
+        prompts = (1 if "prompt" in setting else len(self.prompts) for setting in self.cells)
+        return sum(prompts) * max(1, len(self.rows))
 
     @cached_property
     def _settings(self) -> list[tuple[int | None, int, FewShotAxes, dict[str, Any]]]:
@@ -217,7 +225,7 @@ def sweep(
         rows, cells = None, rows
     cells = Cells([{}]) if cells is None else cells
     if not isinstance(cells, Cells):
-        raise TypeError(f"cells must come from grid, zipped or cases, got {cells!r}")
+        raise TypeError(f"cells must come from grid, zipped or cases, got {short_repr(cells)}")
     identities = _identities(cells)
     cell_prompts = {identities[id(c["prompt"])]: c["prompt"] for c in cells if "prompt" in c}
     if (prompt is None) == (not cell_prompts):

@@ -8,7 +8,7 @@ from typing import Any
 from toolkit.core.completion import Completion
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.engines.base import Engine
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.prompts.template import RowError
 
 Generate = Callable[[Sequence[ResolvedRequest]], Iterator[Completion]]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit._internal.text import plural, short_repr
+from toolkit._internal.validation import MAX_ITEMS
 from toolkit.core.request import ResolvedRequest
 
 
@@ -32,3 +34,12 @@ class Workload:
         """Prompts and rows, as the store keeps them."""
         body = {"prompts": list(self.prompts), "rows": [dict(row) for row in self.rows]}
         return body if self.reserved_sweep else {**body, "repeats": self.repeats}
+
+
+def check_number(requests: int, repeats: int) -> None:
+    """Raises ValueError for more completions than a plan can list."""
+    if requests * repeats > MAX_ITEMS:
+        raise ValueError(
+            f"at most {MAX_ITEMS:,} completions can be planned, and these are more: {plural(requests, 'request')} "
+            f"with {short_repr(repeats)} repeats"
+        )

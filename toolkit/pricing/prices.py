@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Real, Whole, unknown
 from toolkit.errors import PriceError
 
@@ -115,10 +116,10 @@ class ModelPrice:
 def _ordered(tiers: Any) -> tuple[Tier, ...]:
     if not isinstance(tiers, (list, tuple)) or not all(isinstance(tier, Tier) for tier in tiers):
         raise TypeError(
-            f"tiers must be a list of toolkit.pricing.prices.Tier(above, input, output), got {tiers!r}"
+            f"tiers must be a list of toolkit.pricing.prices.Tier(above, input, output), got {short_repr(tiers)}"
         )
     if len({tier.above for tier in tiers}) < len(tiers):
-        raise ValueError(f"tiers must begin at different lengths, got {tiers!r}")
+        raise ValueError(f"tiers must begin at different lengths, got {short_repr(tiers)}")
     return tuple(sorted(tiers, key=lambda tier: tier.above))
 
 
@@ -192,12 +193,14 @@ def model_price(model: str | ModelPrice, provider: str | None = None, on: date |
     if isinstance(model, ModelPrice):
         return model
     if not isinstance(model, str):
-        raise TypeError(f"model must be a name or a ModelPrice, got {model!r}")
+        raise TypeError(f"model must be a name or a ModelPrice, got {short_repr(model)}")
     model, moment = model.strip(), _moment(on)
     seller, entry = _find(model, provider, moment)
     price = _to_model_price(seller, entry, moment)
     if price is None:
-        raise PriceError(f"genai-prices lists no price for text tokens of {model!r}: {_OWN_PRICE_HINT}")
+        raise PriceError(
+            f"genai-prices lists no price for text tokens of {short_repr(model)}: {_OWN_PRICE_HINT}"
+        )
     return (
         price if entry.id == model else replace(price, source=f"{price.source}, as {entry.id}", model=model)
     )
@@ -229,7 +232,7 @@ def _find(model: str, provider: str | None, moment: datetime) -> tuple[Any, Any]
 
 def _check_seller(provider: Any, sellers: Iterable[str]) -> None:
     if not isinstance(provider, str):
-        raise TypeError(f"provider must be a name, got {provider!r}")
+        raise TypeError(f"provider must be a name, got {short_repr(provider)}")
     if provider not in sellers:
         raise PriceError(unknown("provider", provider, sellers))
 
@@ -247,7 +250,7 @@ def _seller_of_equal_rates(model: str, exact: Sequence[tuple[Any, Any]], moment:
     prices = [_to_model_price(*pair, moment) for pair in exact]
     if len({(p.input, p.output, p.cached, p.tiers, p.per_request) for p in prices if p}) > 1:
         names = ", ".join(str(p.provider) for p in prices if p)
-        raise PriceError(f"{model!r} is sold at several rates, by {names}: give provider=")
+        raise PriceError(f"{short_repr(model)} is sold at several rates, by {names}: give provider=")
     return next((pair for pair, p in zip(exact, prices, strict=True) if p), exact[0])
 
 
@@ -255,7 +258,7 @@ def _moment(on: date | None) -> datetime:
     if on is None:
         return datetime.now(UTC)
     if not isinstance(on, date) or on != on:  # pandas' NaT is a datetime too
-        raise TypeError(f"on must be a date, got {on!r}")
+        raise TypeError(f"on must be a date, got {short_repr(on)}")
     if isinstance(on, datetime):
         return on if on.tzinfo else on.replace(tzinfo=UTC)
     return datetime.combine(on, time(12), UTC)

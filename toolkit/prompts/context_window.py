@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Whole
 from toolkit.prompts.messages import Messages
 
@@ -37,7 +38,7 @@ def fit(
     """
     if not all(hasattr(engine, name) for name in ("count", "window")):
         raise TypeError(
-            f"engine must count tokens and have a window, got {engine!r}: toolkit.load() makes one"
+            f"engine must count tokens and have a window, got {short_repr(engine)}: toolkit.load() makes one"
         )
     reserve = Whole(1, None, "the max_tokens of the answer")("reserve", reserve)
     kept, dropped = dict(parts), Dropped()
@@ -82,7 +83,7 @@ def _names(strategy: str | Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name not in STRATEGIES:
             raise ValueError(
-                f"strategy must be of {', '.join(STRATEGIES)} (or several, in order), got {name!r}"
+                f"strategy must be of {', '.join(STRATEGIES)} (or several, in order), got {short_repr(name)}"
             )
     return names
 

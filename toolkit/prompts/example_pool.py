@@ -14,6 +14,7 @@ import numpy.typing as npt
 import regex
 
 from toolkit._internal.jsonable import is_missing
+from toolkit._internal.text import short_repr
 from toolkit.prompts.template import written_value
 
 Floats = npt.NDArray[np.float32]
@@ -98,12 +99,13 @@ class Pool:
             return self.answers[position]
         if by not in self.rows[position]:
             raise ValueError(
-                f"examples[{position}] has no {by!r} to balance by: give it, or leave `by` out "
+                f"examples[{position}] has no {short_repr(by)} to balance by: give it, or leave `by` out "
                 "to balance by the answer"
             )
         if is_missing(value := self.rows[position][by]):
             raise ValueError(
-                f"examples[{position}] has no value for {by!r} to balance by, got {value!r}: fill it"
+                f"examples[{position}] has no value for {short_repr(by)} to balance by, got {short_repr(value)}: "
+                "fill it"
             )
         return str(value)
 

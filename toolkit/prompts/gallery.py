@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit._internal.files import data_folder
-from toolkit._internal.validation import unknown
+from toolkit._internal.validation import position, unknown
 from toolkit.display.markup import Markup, joined, markup
 from toolkit.prompts.prompt import Prompt
 from toolkit.prompts.prompt_files import read_mapping
@@ -57,10 +57,11 @@ class Gallery(Sequence[Entry]):
         self._entries = tuple(entries)
 
     def __getitem__(self, which: Any) -> Any:
-        """The entry with a name or at a position. Raises KeyError with the nearest name."""
+        """The entry with a name or at a position. Raises KeyError with the nearest name, IndexError."""
         if not isinstance(which, str):
-            selected = self._entries[which]
-            return Gallery(selected) if isinstance(which, slice) else selected
+            if isinstance(which, slice):
+                return Gallery(self._entries[which])
+            return self._entries[position("the position of an entry", which, len(self))]
         names = {entry.name: entry for entry in self._entries}
         if which not in names:
             raise KeyError(unknown("prompt", which, names))

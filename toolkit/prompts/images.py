@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from toolkit._internal.text import short_repr
+
 MAX_IMAGE_BYTES = 50_000_000
 """As much as OpenAI's API takes in a request."""
 _SIGNATURES = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
@@ -72,7 +74,7 @@ def _url(source: Any) -> str:
         )
     if isinstance(source, (str, Path)):
         return _data_url(_read(Path(source)), _short_path(source))
-    raise ValueError(f"an image is a path, a URL, bytes or a PIL image, got {source!r}")
+    raise ValueError(f"an image is a path, a URL, bytes or a PIL image, got {short_repr(source)}")
 
 
 def _scheme(source: str) -> str | None:
@@ -83,7 +85,9 @@ def _scheme(source: str) -> str | None:
 def _file_path(url: str) -> str:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
-        raise ValueError(f"the image {url[:80]!r} is on the host {parts.netloc!r}: write file:///path")
+        raise ValueError(
+            f"the image {url[:80]!r} is on the host {short_repr(parts.netloc)}: write file:///path"
+        )
     return unquote(parts.path)
 
 
@@ -96,12 +100,12 @@ def _read(path: Path) -> bytes:
         raw = b"" if is_endless or status.st_size > MAX_IMAGE_BYTES else _read_at_once(file)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the home of an unknown user
         raise ValueError(
-            f"the image {name!r} cannot be read ({type(error).__name__}): "
+            f"the image {short_repr(name)} cannot be read ({type(error).__name__}): "
             "give a file that exists, or an https: or data: URL"
         ) from None
     if is_endless:
         raise ValueError(
-            f"the image {name!r} is a device, a pipe or a socket, whose end may never come: give a file"
+            f"the image {short_repr(name)} is a device, a pipe or a socket, whose end may never come: give a file"
         )
     _check_size(status.st_size, name)
     return raw
@@ -126,7 +130,8 @@ def _open_at_once(path: str, flags: int) -> int:
 def _check_size(size: int, source: str) -> None:
     if size > MAX_IMAGE_BYTES:
         raise ValueError(
-            f"the image {source!r} has {size:,} bytes, and at most {MAX_IMAGE_BYTES:,} are allowed: scale it down"
+            f"the image {short_repr(source)} has {size:,} bytes, and at most {MAX_IMAGE_BYTES:,} are allowed: scale "
+            "it down"
         )
 
 
@@ -153,4 +158,4 @@ def _format(raw: bytes, source: str) -> str:
     for signature, name in _SIGNATURES.items():
         if raw.startswith(signature) and (name != "webp" or raw[8:12] == b"WEBP"):
             return name
-    raise ValueError(f"{source!r} is not a PNG, JPEG, GIF or WebP image")
+    raise ValueError(f"{short_repr(source)} is not a PNG, JPEG, GIF or WebP image")

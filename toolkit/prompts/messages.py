@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolkit._internal.jsonable import data_value, is_missing, library_value, to_plain
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import encodable, unknown
 from toolkit.prompts.images import image_part
 
@@ -40,7 +41,7 @@ def messages(given: str | Sequence[Message]) -> Messages:
         [{"role": "user", "content": given}] if isinstance(given, str) else given
     )
     if not isinstance(conversation, (list, tuple)):
-        raise TypeError(f"messages must be a string or a list of messages, got {conversation!r}")
+        raise TypeError(f"messages must be a string or a list of messages, got {short_repr(conversation)}")
     if not conversation:
         raise ValueError("messages is empty: give at least one, such as {'role': 'user', 'content': 'Hi'}")
     return tuple(_message(f"messages[{i}]", m) for i, m in enumerate(conversation))
@@ -58,10 +59,10 @@ def _message(where: str, source: Message) -> dict[str, Any]:
         or "role" not in message
         or not {"content", *_ANSWERS} & message.keys()
     ):
-        raise ValueError(f"{where} must have 'role' and 'content', got {source!r}")
+        raise ValueError(f"{where} must have 'role' and 'content', got {short_repr(source)}")
     role = message["role"]
     if not isinstance(role, str) or role not in ROLES:
-        raise ValueError(f"{where} has the unknown role {role!r}: use one of {', '.join(ROLES)}")
+        raise ValueError(f"{where} has the unknown role {short_repr(role)}: use one of {', '.join(ROLES)}")
     other = _other_fields(where, message)
     content = message.get("content")
     if is_missing(content) and role == "assistant" and not other.keys().isdisjoint(_ANSWERS):
@@ -88,7 +89,7 @@ def _other_fields(where: str, message: Mapping[str, Any]) -> dict[str, Any]:
             data = to_plain(value, _response_value)
         except (TypeError, RecursionError):
             raise ValueError(
-                f"{where} has {name!r} of type {type(value).__name__}, which is no data"
+                f"{where} has {short_repr(name)} of type {type(value).__name__}, which is no data"
             ) from None
         if data and name not in _KEYS:
             raise ValueError(f"{where} has an {unknown('key', str(name), _KEYS)}")
@@ -112,7 +113,7 @@ def _content(where: str, content: Any) -> str | list[dict[str, Any]]:
             return parts
         content = "\n".join(part["text"] for part in parts)  # as vLLM joins them
     if not isinstance(content, str) or not content:
-        raise ValueError(f"{where} has no text, got {content!r}: content is a non-empty string")
+        raise ValueError(f"{where} has no text, got {short_repr(content)}: content is a non-empty string")
     return encodable(where, data_value(content))
 
 
@@ -125,14 +126,16 @@ def _part(where: str, source: Any) -> dict[str, Any]:
         source = part.get("image_url")
         source = {"url": source} if isinstance(source, str) else source
         if not isinstance(source, Mapping) or not isinstance(source.get("url"), str):
-            raise ValueError(f"{where} has an image without its url, got {part!r}")
+            raise ValueError(f"{where} has an image without its url, got {short_repr(part)}")
         detail = source.get("detail", "auto")
         if detail not in _DETAILS:
-            raise ValueError(f"{where}: detail must be one of {', '.join(_DETAILS)}, got {detail!r}")
+            raise ValueError(
+                f"{where}: detail must be one of {', '.join(_DETAILS)}, got {short_repr(detail)}"
+            )
         content_part = image_part(source["url"])
         content_part["image_url"] |= {} if detail == "auto" else {"detail": detail}
         return content_part
-    raise ValueError(f"{where} has a part that is neither text nor image_url, got {part!r}")
+    raise ValueError(f"{where} has a part that is neither text nor image_url, got {short_repr(part)}")
 
 
 def fold_system(given: str | Sequence[Message]) -> Messages:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from toolkit._internal.text import short_repr
 from toolkit.display.markup import Markup, escape, joined, markup
 from toolkit.prompts.messages import Message, Messages
 
@@ -15,8 +16,15 @@ _COLOURS = {"system": "#777", "developer": "#777", "user": "#0072b2", "assistant
 
 def view(turns: Sequence[Message], caption: str = "") -> Markup:
     """A conversation as HTML: roles, texts, tool calls, images held as data: URLs, and the caption."""
-    rows = joined(_message_html(m["role"], m["content"], m.get("tool_calls")) for m in turns)
+    rows = joined(map(_row, turns))
     return markup("<div>{}<small>{}</small></div>", rows, caption)
+
+
+def _row(turn: Any) -> Markup:
+    try:
+        return _message_html(turn["role"], turn["content"], turn.get("tool_calls"))
+    except (TypeError, KeyError, AttributeError):  # no message: an engine refuses it; a view must not fail
+        return markup("<div>{}</div>", short_repr(turn))
 
 
 def _message_html(role: str, content: Any, calls: Any) -> Markup:
@@ -42,7 +50,7 @@ def _part_html(part: Mapping[str, Any]) -> Markup:
 
 def caption(turns: Messages) -> str:
     """The number of messages, and of tokens once an engine is loaded to count them."""
-    if any(not isinstance(m["content"], str) for m in turns):
+    if any(isinstance(m, Mapping) and isinstance(m.get("content"), list | tuple) for m in turns):
         return f"{len(turns)} messages; tokens of images are counted only on request"
     if counter is None:
         return f"{len(turns)} messages; tokens are counted once an engine is loaded"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -11,13 +11,15 @@ from typing import Any
 
 from toolkit._internal.files import user_path, write_atomically
 from toolkit._internal.jsonable import is_missing, library_value, to_plain
-from toolkit._internal.validation import named_fields_only
+from toolkit._internal.text import short_repr
+from toolkit._internal.validation import named_fields_only, position
 from toolkit.display.markup import Markup
 from toolkit.prompts.context_window import TokenCounter, fit
 from toolkit.prompts.example_pool import Item, Pool, row_id
 from toolkit.prompts.messages import Message, Messages, copy_messages, fold_system, messages
 from toolkit.prompts.messages_html import caption, view
 from toolkit.prompts.prompt_files import file_text, read_mapping, with_files_read
+from toolkit.prompts.rendered import Rendered
 from toolkit.prompts.rows import (
     BlankValue,
     JoinedTexts,
@@ -37,36 +39,6 @@ _DEFAULT_TEMPLATES = {"answer": "{answer}", "block": "{question}\n{answer}", "do
 _RENDERING_FIELDS = ("template", "system", "developer", "examples", "answer", "layout", "block", "document",
                      "syntax")  # fmt: skip
 """Fields that the rendered examples depend on."""
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A prompt filled with a row: the messages, the examples in them, and what was left out."""
-
-    messages: Messages
-    examples: tuple[Any, ...] | None = None
-    """Ids (or positions in the pool) of the few-shot examples, in the order of the prompt; None without a pool."""
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    """What `fit` left out: turns, examples, and characters of documents."""
-    prompt_tokens: int | None = None
-    """As counted by `fit`; else None."""
-    error: str | None = None
-    """Why the row could not be filled in; the messages then say so, and are never sent."""
-
-    @property
-    def notes(self) -> dict[str, Any]:
-        """What is recorded about the rendering: its examples, what was left out, and why it failed."""
-        examples = None if self.examples is None else list(self.examples)
-        notes = {"examples": examples, "dropped": dict(self.dropped) or None, "error": self.error}
-        return {name: value for name, value in notes.items() if value is not None}
-
-    def _repr_html_(self) -> Markup:
-        notes = "".join(f"; {name}: {_note_text(value)}" for name, value in self.notes.items())
-        return view(self.messages, caption(self.messages) + notes)
-
-
-def _note_text(value: Any) -> str:
-    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
 @named_fields_only("prompt field")
@@ -124,9 +96,9 @@ class Prompt:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, rule(name, getattr(self, name)))
         if self.layout not in LAYOUTS:
-            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {short_repr(self.layout)}")
         if not isinstance(self.fold_system, bool):
-            raise ValueError(f"fold_system must be True or False, got {self.fold_system!r}")
+            raise ValueError(f"fold_system must be True or False, got {short_repr(self.fold_system)}")
         object.__setattr__(self, "examples", as_data("examples", self.examples))
         object.__setattr__(self, "documents", as_documents(self.documents))
         empty = self.history is None or (isinstance(self.history, list | tuple) and not self.history)
@@ -151,7 +123,10 @@ class Prompt:
 
     def _refuse_gaps(self, where: str, row: Mapping[str, Any], templates: Sequence[str]) -> None:
         """A missing value would be sent as the word nan or None."""
-        gaps = [name for template in templates for name in self._template(template).gaps(row)]
+        others = {
+            name: value for name, value in row.items() if name != "documents"
+        }  # whose template has rules too
+        gaps = [name for template in templates for name in self._template(template).gaps(others)]
         if self.syntax == "format" and "documents" in self._mentioned_variables:
             gaps += [name for name in ("documents",) if is_missing(row.get(name, ()))]
         if gaps:
@@ -278,8 +253,8 @@ class Prompt:
         return self._select(self._validated_row(row))
 
     def example(self, place: int) -> Messages | str:
-        """One of `examples`, rendered: its two messages, or its text in the flat layout."""
-        return self._rendered_examples[place]
+        """One of `examples`, rendered: its two messages, or its text in the flat layout. Raises IndexError."""
+        return self._rendered_examples[position("place", place, len(self.examples))]
 
     def sizes(self, row: Mapping[str, Any] | None, count: Callable[[Messages], int]) -> list[int]:
         """The tokens of the prompt for a row by part: all but the examples, then what each example adds to those
@@ -368,7 +343,7 @@ class Prompt:
         return changed
 
     def save(self, path: str | Path) -> Path:
-        """Writes the prompt as YAML (.yaml, .yml) or JSON (.json)."""
+        """Writes the prompt as YAML (.yaml, .yml) or JSON (.json). Raises ValueError for another name, OSError."""
         path = user_path(path)
         write_atomically(path, file_text(path, to_plain(self.to_dict(), library_value)))
         return path
@@ -376,7 +351,7 @@ class Prompt:
     @classmethod
     def load(cls, path: str | Path, *, allow_files: bool = False) -> Prompt:
         """A prompt from a YAML or JSON file; YAML's texts need no quotes (see `read_mapping`). Raises ValueError or
-        TypeError that names the file.
+        TypeError that names the file, OSError where it cannot be read.
 
         allow_files: whether images in its `history` may name files of this machine, which are then read and sent.
         """

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit._internal.files import read_text
-from toolkit._internal.text import is_valid_unicode
+from toolkit._internal.text import is_valid_unicode, short_repr
 from toolkit.prompts.images import image
 
 _SETTINGS = frozenset({"k", "selector", "order_seed", "fold_system"})
@@ -38,7 +38,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise ValueError(f"{path} is not valid {file_type.upper()}: {reason}") from None
     if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
-        raise ValueError(f"{path} must hold the fields of a prompt, such as `template:`, got {data!r:.80}")
+        raise ValueError(
+            f"{path} must hold the fields of a prompt, such as `template:`, got {short_repr(data)}"
+        )
     return data
 
 
@@ -58,7 +60,7 @@ def file_format(path: Path) -> str:
     """json or yaml, by the file's extension. Raises ValueError for any other."""
     formats = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
     if path.suffix.lower() not in formats:
-        raise ValueError(f"a prompt is saved as .yaml or .json, got {path.name!r}")
+        raise ValueError(f"a prompt is saved as .yaml or .json, got {short_repr(path.name)}")
     return formats[path.suffix.lower()]
 
 

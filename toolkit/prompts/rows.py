@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from toolkit._internal.jsonable import column_values, data_value, is_missing
+from toolkit._internal.text import short_repr
+from toolkit._internal.validation import limited_list
 from toolkit.prompts.messages import Message
 from toolkit.prompts.template import Template, written_value
 
@@ -33,7 +35,7 @@ def as_row(name: str, row: Any) -> Mapping[str, Any]:
     """A row as a mapping, also from a row of a data frame. Raises TypeError for anything else."""
     if not isinstance(row, Mapping):
         if not hasattr(row, "to_dict"):
-            raise TypeError(f"{name} must be a dict of variable → value, got {row!r}")
+            raise TypeError(f"{name} must be a dict of variable → value, got {short_repr(row)}")
         row = row.to_dict()
     return cast("Mapping[str, Any]", row)
 
@@ -48,7 +50,7 @@ def as_data(name: str, rows: Any) -> tuple[dict[str, Any], ...]:
     if rows is None:
         return ()
     if not isinstance(rows, Iterable):
-        raise TypeError(f"{name} must be a list of dicts or a data frame, got {rows!r}")
+        raise TypeError(f"{name} must be a list of dicts or a data frame, got {short_repr(rows)}")
     items = _frame_rows(name, rows) if _is_frame(rows) else rows
     return tuple(_row_data(f"{name}[{i}]", row) for i, row in enumerate(items))
 
@@ -57,7 +59,7 @@ def _row_data(where: str, row: Any) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for name, value in as_row(where, row).items():
         if str(name) in data:
-            raise ValueError(f"{where} has two values for {str(name)!r}: rename one")
+            raise ValueError(f"{where} has two values for {short_repr(str(name))}: rename one")
         data[str(name)] = _named_value(where, str(name), value)
     return data
 
@@ -66,11 +68,11 @@ def _named_value(where: str, name: str, value: Any) -> Any:
     try:
         return data_value(value)
     except ValueError as error:
-        raise ValueError(f"{where} has {name!r} that a store cannot keep: {error}") from None
+        raise ValueError(f"{where} has {short_repr(name)} that a store cannot keep: {error}") from None
     except TypeError:
         raise ValueError(
-            f"{where} has {name!r} of type {type(value).__name__}, which a store cannot keep: make it text, "
-            "a number, a list or a dict"
+            f"{where} has {short_repr(name)} of type {type(value).__name__}, which a store cannot keep: make it "
+            "text, a number, a list or a dict"
         ) from None
 
 
@@ -82,7 +84,7 @@ def _is_frame(value: Any) -> bool:
 def _frame_rows(name: str, frame: Any) -> Iterator[dict[str, Any]]:
     names = [str(column) for column in frame.columns]
     if repeated := [n for n in dict.fromkeys(names) if names.count(n) > 1]:
-        raise ValueError(f"{name} has several columns named {repeated[0]!r}: rename all but one")
+        raise ValueError(f"{name} has several columns named {short_repr(repeated[0])}: rename all but one")
     columns = [column_values(frame.iloc[:, i]) for i in range(len(names))]
     return (dict(zip(names, (c[i] for c in columns), strict=True)) for i in range(len(frame)))
 
@@ -93,11 +95,11 @@ def as_documents(documents: Any) -> tuple[dict[str, Any], ...]:
     if documents is None or _is_frame(documents):
         return as_data("documents", documents)
     if not isinstance(documents, Iterable):
-        raise TypeError(f"documents must be a list of texts or dicts, got {documents!r}")
-    items = [documents] if isinstance(documents, str | Mapping) else list(documents)
+        raise TypeError(f"documents must be a list of texts or dicts, got {short_repr(documents)}")
+    items = [documents] if isinstance(documents, str | Mapping) else limited_list("documents", documents)
     for i, document in enumerate(items):
         if is_missing(document):
-            raise ValueError(f"documents[{i}] is missing, got {document!r}: leave it out")
+            raise ValueError(f"documents[{i}] is missing, got {short_repr(document)}: leave it out")
     return as_data("documents", [{"text": d} if isinstance(d, str) else d for d in items])
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Real, Whole, suggestion, unknown
 from toolkit.prompts.example_pool import SEARCH_WIDTH, Embed, Floats, Item, Pool
 
@@ -79,13 +80,16 @@ def register_selector(name: str) -> Callable[[type[S]], type[S]]:
     Raises TypeError without a name, ValueError for one that another class has.
     """
     if not isinstance(name, str) or not name:
-        raise TypeError(f'a selector is registered by name, @register_selector("longest"), got {name!r}')
+        raise TypeError(
+            f'a selector is registered by name, @register_selector("longest"), got {short_repr(name)}'
+        )
 
     def register(kind: type[S]) -> type[S]:
         owner = SELECTORS.setdefault(name, kind)
         if (owner.__module__, owner.__qualname__) != (kind.__module__, kind.__qualname__):
             raise ValueError(
-                f"the selector name {name!r} is taken by {owner.__module__}.{owner.__qualname__}: choose another"
+                f"the selector name {short_repr(name)} is taken by {owner.__module__}.{owner.__qualname__}: choose "
+                "another"
             )
         SELECTORS[name] = kind
         kind._name = name  # type: ignore[attr-defined]  # on the class, so that it travels to other processes
@@ -232,11 +236,13 @@ def selector(given: object) -> Selector:
     name = options.pop("name", None)
     if not isinstance(name, str):
         raise ValueError(
-            f"selector must be one of {', '.join(SELECTORS)}, or one of toolkit.examples, got {given!r}"
+            f"selector must be one of {', '.join(SELECTORS)}, or one of toolkit.examples, got {short_repr(given)}"
         )
     if name not in SELECTORS:
         hint = f"{suggestion(name, SELECTORS)} Registered: {', '.join(SELECTORS)}".strip()
-        raise ValueError(f"unknown selector {name!r}: {hint}, and your own once their files are imported")
+        raise ValueError(
+            f"unknown selector {short_repr(name)}: {hint}, and your own once their files are imported"
+        )
     kind = SELECTORS[name]
     for option in options.keys() - {f.name for f in fields(kind)}:
         raise TypeError(unknown(f"option of {name}", option, [f.name for f in fields(kind)]))

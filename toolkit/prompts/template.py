@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from toolkit._internal.jsonable import data_value, is_missing
+from toolkit._internal.jsonable import data_value, holds_missing, is_missing
+from toolkit._internal.text import short_repr, shortened
 from toolkit._internal.validation import encodable
 
 SYNTAXES = ("format", "jinja")
@@ -30,6 +31,26 @@ class _MissingValue(ValueError):
     """A Jinja2 template would write a missing value."""
 
 
+class _Missing:
+    """A missing value, or one inside a list or dict, as a Jinja2 template has it: false, none, and never text. It
+    equals what the value itself does: nothing, or None."""
+
+    def __init__(self, value: Any) -> None:
+        self._is_none = value is None
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return self._is_none and (other is None or (isinstance(other, _Missing) and other._is_none))
+
+    def __hash__(self) -> int:
+        return hash(None)
+
+    def __repr__(self) -> str:
+        raise _MissingValue("the template writes a value that is missing: test for it, or give it a default")
+
+
 @dataclass(frozen=True)
 class Template:
     """Text with variables. In the syntax "format", `{name}` is a variable and `{{`, `}}` are braces; "jinja" is
@@ -47,9 +68,9 @@ class Template:
 
     def __post_init__(self) -> None:
         if self.syntax not in SYNTAXES:
-            raise ValueError(f"syntax must be one of {', '.join(SYNTAXES)}, got {self.syntax!r}")
+            raise ValueError(f"syntax must be one of {', '.join(SYNTAXES)}, got {short_repr(self.syntax)}")
         if not isinstance(self.text, str) or not self.text:
-            raise ValueError(f"template must be a non-empty string, got {self.text!r}")
+            raise ValueError(f"template must be a non-empty string, got {short_repr(self.text)}")
         encodable("template", self.text)
         self.variables  # noqa: B018  # a malformed template fails here, not at the first row
 
@@ -65,11 +86,11 @@ class Template:
         return _jinja_names(self.text)[1] if self.syntax == "jinja" else self.variables
 
     def gaps(self, row: Mapping[str, Any]) -> list[str]:
-        """The variables whose values are missing (None, NaN). None in Jinja2, which can test for them: there `fill`
-        refuses to write one."""
-        return (
-            [] if self.syntax == "jinja" else [n for n in self.variables if n in row and is_missing(row[n])]
-        )
+        """The variables whose values are missing (None, NaN), or hold one that is. None in Jinja2, which can test for
+        them: there `fill` refuses to write one."""
+        if self.syntax == "jinja":
+            return []
+        return [name for name in self.variables if name in row and holds_missing(row[name])]
 
     def fill(self, row: Mapping[str, Any]) -> str:
         """The text with the variables of a row. Raises ValueError that names all that the row lacks at once, or a
@@ -93,14 +114,19 @@ class Template:
             try:
                 parts.append(_formatted(row[name], spec, conversion))
             except Exception as error:  # noqa: BLE001  # a value's own code may raise anything
-                raise RowError(f"the template cannot be filled with {name!r} ({_described(error)})") from None
+                raise RowError(
+                    f"the template cannot be filled with {short_repr(name)} ({_described(error)})"
+                ) from None
         return "".join(parts)
 
     def _fill_jinja(self, row: Mapping[str, Any]) -> str:
+        from toolkit.prompts.jinja_sandbox import limited_text
+
         try:
-            return str(_compiled(self.text).render(row))
+            values = {name: _marked(value) for name, value in row.items()}
+            return limited_text(_compiled(self.text).generate(values))
         except _MissingValue as error:
-            gaps = [name for name in self.mentions if is_missing(row.get(name, ""))]
+            gaps = [name for name in self.mentions if holds_missing(row.get(name, ""))]
             raise ValueError(gaps_message("the row", gaps, row) if gaps else str(error)) from None
         except Exception as error:  # noqa: BLE001  # a template's own code may raise anything
             raise RowError(f"the template cannot be filled ({_described(error)})") from None
@@ -117,13 +143,17 @@ class Template:
 
 def lacking_message(names: Sequence[str], row: Mapping[str, Any]) -> str:
     """The error message for a row without some variables."""
-    return f"the row lacks {', '.join(names)} (it has {', '.join(map(str, row)) or 'nothing'})"
+    present = shortened(", ".join(map(str, row)) or "nothing", 1000)
+    return f"the row lacks {shortened(', '.join(names), 1000)} (it has {present})"
 
 
 def gaps_message(where: str, names: Sequence[str], row: Mapping[str, Any]) -> str:
     """The error message for a row with missing values, which would be sent as the words None and nan."""
-    values = f"{names[0]!r}, got {row[names[0]]!r}" if len(names) == 1 else ", ".join(map(repr, names))
-    return f"{where} has no value for {values}: fill it, or leave the row out"
+    values = (
+        f"{names[0]!r}, got {short_repr(row[names[0]])}" if len(names) == 1 else ", ".join(map(repr, names))
+    )
+    kind = "no value for" if all(is_missing(row[name]) for name in names) else "a missing value in"
+    return f"{where} has {kind} {values}: fill it, or leave the row out"
 
 
 def single_brace_variables(text: str) -> tuple[str, ...]:
@@ -153,7 +183,9 @@ def _format_names(text: str) -> tuple[str, ...]:
     try:
         parts = list(string.Formatter().parse(text))
     except ValueError as error:
-        raise ValueError(f"template {text!r:.200} is malformed ({error}): write {{{{ for a brace") from None
+        raise ValueError(
+            f"template {short_repr(text)} is malformed ({error}): write {{{{ for a brace"
+        ) from None
     names: dict[str, None] = {}
     for _, name, spec, conversion in parts:
         if name is None:
@@ -174,21 +206,46 @@ def _format_names(text: str) -> tuple[str, ...]:
 @cache
 def _environment() -> Any:
     from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    from toolkit.prompts.jinja_sandbox import LimitedSandbox
 
     # A template may come from an untrusted file.
-    environment = ImmutableSandboxedEnvironment(
+    environment = LimitedSandbox(
         undefined=StrictUndefined, keep_trailing_newline=True, finalize=_present_value
     )
     environment.filters[_PRESENT] = _present_value
+    environment.tests["none"] = lambda value: value is None or isinstance(value, _Missing)
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "default": _none_if_missing}
     return environment
+
+
+def _none_if_missing(value: Any) -> None:
+    """For the filter `tojson`, whose null is written on purpose."""
+    if not isinstance(value, _Missing):
+        raise TypeError(f"{type(value).__name__} is not JSON: write what it holds")
 
 
 def _present_value(value: Any) -> Any:
     """The value that a prompt writes. Raises _MissingValue for one that is missing."""
+    from toolkit.prompts.jinja_sandbox import check_size
+
+    if isinstance(value, str):
+        check_size(len(value))  # a ~ a in a loop doubles it each time
+    return str(_Missing(value)) if holds_missing(value) else written_value(value)
+
+
+def _marked(value: Any) -> Any:
+    """A value of a row with `_Missing` in place of what is missing in it."""
     if is_missing(value):
-        raise _MissingValue("the template writes a value that is missing: test for it, or give it a default")
-    return written_value(value)
+        return _Missing(value)
+    if not holds_missing(value):
+        return value
+    data = data_value(value)
+    return (
+        {name: _marked(item) for name, item in data.items()}
+        if isinstance(data, dict)
+        else [*map(_marked, data)]
+    )
 
 
 @cache
@@ -213,10 +270,10 @@ def _jinja_names(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         _compiled(text)
     except TemplateSyntaxError as error:
         raise ValueError(
-            f"template {text!r:.200} is malformed (line {error.lineno}: {error.message})"
+            f"template {short_repr(text)} is malformed (line {error.lineno}: {error.message})"
         ) from None
     except Exception as error:  # noqa: BLE001  # Python's compiler has limits of its own
-        raise ValueError(f"template {text!r:.200} is malformed ({_described(error)})") from None
+        raise ValueError(f"template {short_repr(text)} is malformed ({_described(error)})") from None
     optional = {
         node.node.name
         for node in tree.find_all((nodes.Test, nodes.Filter))

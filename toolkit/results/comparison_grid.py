@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import position
 from toolkit.results.columns import Bools, Ints, RowColumns
 
@@ -23,6 +24,10 @@ def side_by_side(
     """The values of a column, by the values of some columns as rows and of others as columns."""
     # Not pivot_table, which drops rows whose key is missing: the seed of a greedy cell is.
     cells = table.groupby([*rows, *columns], dropna=False, sort=False)[values]
+    if not callable(how) and not (isinstance(how, str) and callable(getattr(cells, how, None))):
+        raise TypeError(
+            f'how must be an aggregation of pandas, such as "first" or "mean", or a function, got {short_repr(how)}'
+        )
     frame: pd.DataFrame = cells.agg(how).unstack(columns)
     return frame
 
@@ -97,10 +102,7 @@ class ComparisonGrid:
         """(rows,) the first choice of each row in a column; −1 where there is none. Where no output of the column has
         a value of some axis of the rows, as greedy outputs have no seed, it is the one that agrees in the other axes.
         Raises IndexError for a column that does not exist."""
-        if not hasattr(baseline, "__index__") or np.ndim(baseline):
-            raise TypeError(f"baseline must be the number of a column, got {baseline!r}")
-        if not 0 <= baseline < max(1, self.shape[1]):
-            raise IndexError(f"baseline must be a column from 0 to {self.shape[1] - 1}, got {baseline}")
+        baseline = position("baseline", baseline, max(1, self.shape[1]), from_end=False)
         if baseline not in self._bases:
             self._bases[baseline] = self._base(baseline)
         return self._bases[baseline]

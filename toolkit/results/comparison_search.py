@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.text import MISSING, short_value
+from toolkit._internal.text import MISSING, short_repr, short_value
 from toolkit._internal.validation import instance_of
 from toolkit.results.columns import Bools, Doubles, Ints
 from toolkit.results.comparison_grid import ComparisonGrid
@@ -122,7 +122,7 @@ class RowFinder:
                 remaining = 0
             if remaining <= 0:
                 raise ValueError(
-                    f"{search!r} takes too long: nested repeats such as (a+)+ do; make it simpler"
+                    f"{short_repr(search)} takes too long: nested repeats such as (a+)+ do; make it simpler"
                 )
         matches[among] = hits[self._grid.facts.output[among]]
         return matches
@@ -169,11 +169,11 @@ def compile_search(search: str) -> Any:
     import regex
 
     if not isinstance(search, str):
-        raise TypeError(f"search must be a text, a regular expression, got {search!r}")
+        raise TypeError(f"search must be a text, a regular expression, got {short_repr(search)}")
     try:
         return regex.compile(search, regex.IGNORECASE)
     except regex.error as error:
-        raise ValueError(f"{search!r} is no regular expression: {error}") from None
+        raise ValueError(f"{short_repr(search)} is no regular expression: {error}") from None
 
 
 def search_spans(search: str, text: str) -> list[tuple[int, int]]:

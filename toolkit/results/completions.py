@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.core.completion import Completion, sum_tokens
+from toolkit._internal.jsonable import is_missing
+from toolkit.core.completion import Completion, Usage, sum_tokens
 from toolkit.pricing.machine_time import COMPLETION_KEY
 from toolkit.store.rows import choice_tokens
 from toolkit.store.store import Store
@@ -17,6 +18,7 @@ from toolkit.store.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens")
 Key = tuple[str, str, int]
 """Request, system_fingerprint and repeat: what identifies a completion."""
 
@@ -74,6 +76,7 @@ def _failed_completion(store: Store, row: Mapping[str, Any]) -> Completion:
         str(row["error"]),
         model=str(row["model"]),
         system_fingerprint=str(row["system_fingerprint"]),
+        usage=Usage(*(None if is_missing(row[name]) else int(row[name]) for name in _COUNTS)),
         id="",
         created=float(row["created"]),
     )

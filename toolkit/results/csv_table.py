@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.files import user_path, whole_file
+from toolkit._internal.files import file_to_read, whole_file
 from toolkit._internal.jsonable import is_missing
 from toolkit._internal.text import is_valid_unicode
 from toolkit.results.dtypes import exact_column, repeated_column
@@ -113,7 +113,7 @@ def _parsed(path: str | Path) -> tuple[list[str], list[pa.Array], npt.NDArray[np
     from pyarrow import csv as arrow_csv
 
     # Spreadsheets write a byte order mark.
-    data = user_path(path).read_bytes().removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n") + b"\n"
+    data = file_to_read(path).read_bytes().removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n") + b"\n"
     try:
         data.decode()
         header = next(csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.files import user_path, whole_file
+from toolkit._internal.files import file_to_read, whole_file
 from toolkit._internal.jsonable import is_missing, library_value, to_plain
-from toolkit._internal.text import shortened
+from toolkit._internal.text import short_repr
 from toolkit.core.choice import ARRAYS, PROMPT, Choice, shaped
 from toolkit.core.completion import Completion, Usage, sum_tokens
 from toolkit.core.fingerprint import Fingerprint
@@ -286,7 +286,7 @@ def read_parquet(path: str | Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        records: list[dict[str, Any]] = pq.read_table(user_path(path)).to_pylist()
+        records: list[dict[str, Any]] = pq.read_table(file_to_read(path)).to_pylist()
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:  # Arrow has an OSError for a damaged file
@@ -309,7 +309,7 @@ def _with_nulls(numbers: Sequence[float] | None) -> list[float | None] | None:
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     """The records of a file. Raises ValueError, which names the line, for one that `write_jsonl` did not write."""
-    with user_path(path).open("rb") as file:
+    with file_to_read(path).open("rb") as file:
         return [_record(line, f"line {i} of {path}") for i, line in enumerate(file, 1) if line.strip()]
 
 
@@ -331,7 +331,9 @@ def _checked(record: Any, place: str) -> dict[str, Any]:
     for name, types in _TYPES.items():
         if not isinstance(record[name], types):
             kinds = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
-            raise ValueError(
-                f"{place} is damaged: {name} must be {kinds}, got {shortened(repr(record[name]), 200)}"
-            )
+            raise ValueError(f"{place} is damaged: {name} must be {kinds}, got {short_repr(record[name])}")
+    if (record["error"] is None) == (record["finish_reason"] == "error"):
+        raise ValueError(
+            f"{place} is damaged: it has an error where its finish_reason is error, and only there"
+        )
     return dict(record)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from toolkit._internal.files import whole_file
-from toolkit._internal.text import replace_lone_surrogates
+from toolkit._internal.text import replace_lone_surrogates, short_repr
 from toolkit._internal.validation import instance_of, unknown
 from toolkit.analysis.determinism.repeats import FINGERPRINT
 from toolkit.analysis.determinism.report import Determinism, determinism
@@ -102,10 +102,8 @@ class Results:
         if isinstance(row, slice):
             return self._part(row)
         if not hasattr(row, "__index__") or np.ndim(row):
-            raise TypeError(
-                f"results have rows: give a number or a slice such as results[0:3], got {row!r}; columns are in "
-                "results.frame()"
-            )
+            fix = f"give a number or a slice such as results[0:3], got {short_repr(row)}"
+            raise TypeError(f"results have rows: {fix}; columns are in results.frame()")
         return self._completions[operator.index(row)]
 
     def __iter__(self) -> Iterator[Completion]:
@@ -151,12 +149,14 @@ class Results:
 
     def filter(self, where: Callable[[pd.DataFrame], Any] | None = None, **equal: Any) -> Results:
         """The rows whose columns equal the given values (a list means any of them, None a missing value), or for
-        which `where(frame)` gives True.
+        which `where(frame)` gives True. Raises KeyError for an unknown column.
 
         >>> results.filter(temperature=[0, 0.7], finish_reason="stop")  # doctest: +SKIP
         """
         if where is not None and not callable(where):
-            raise TypeError(f"where must be a function of a table, got {where!r}: columns go by name")
+            raise TypeError(
+                f"where must be a function of a table, got {short_repr(where)}: columns go by name"
+            )
         keep = np.ones(len(self), bool)
         for name, value in equal.items():
             keep &= equals(self._table[self._column(name)], value)
@@ -215,7 +215,8 @@ class Results:
         return Comparison(row_columns, row_axes, columns, self._column(values))
 
     def summary(self, by: str | Sequence[str] | None = None) -> pd.DataFrame:
-        """A row for each setting: completions, distinct texts, mean tokens, share cut at max_tokens, failed.
+        """A row for each setting: completions; of those without an error distinct texts, mean tokens, and the share
+        cut at max_tokens; failed, those with one.
 
         by: columns to group by; by default the axes without rows, seed, repeat and choice.
         """
@@ -324,18 +325,18 @@ class Results:
 
     def _column(self, name: str) -> str:
         if not isinstance(name, str):
-            raise TypeError(f"a column is named by a text, got {name!r}")
+            raise TypeError(f"a column is named by a text, got {short_repr(name)}")
         if name not in self._table.columns:
             raise KeyError(unknown("column", name, map(str, self._table.columns)))
         return name
 
     def _columns(self, names: str | Sequence[str]) -> list[str]:
-        several = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+        several = [names] if isinstance(names, str) or not isinstance(names, Iterable) else names
         return [self._column(name) for name in several]
 
     def _some_columns(self, names: str | Sequence[str]) -> list[str]:
         if not (columns := self._columns(names)):
-            raise ValueError(f"no column is named, got {names!r}: give at least one")
+            raise ValueError(f"no column is named, got {short_repr(names)}: give at least one")
         return columns
 
     @property
@@ -352,7 +353,7 @@ class Results:
 
     @classmethod
     def from_parquet(cls, path: str | Path) -> Results:
-        """What `to_parquet` wrote: its `frame()` is the same. Raises ValueError for another file."""
+        """What `to_parquet` wrote: its `frame()` is the same. Raises ValueError for another file, OSError."""
         return cls(*from_records(read_parquet(path), path))
 
     def to_jsonl(self, path: str | Path) -> Path:
@@ -361,7 +362,7 @@ class Results:
 
     @classmethod
     def from_jsonl(cls, path: str | Path) -> Results:
-        """What `to_jsonl` wrote: its `frame()` is the same. Raises ValueError for another file."""
+        """What `to_jsonl` wrote: its `frame()` is the same. Raises ValueError for another file, OSError."""
         return cls(*from_records(read_jsonl(path), path))
 
     def to_csv(self, path: str | Path) -> Path:
@@ -372,7 +373,7 @@ class Results:
     @classmethod
     def from_csv(cls, path: str | Path) -> Results:
         """The table that `to_csv` wrote, without completions. Its `frame()` is the same, but for lists in rows of
-        data, which are JSON texts. Raises ValueError for another file."""
+        data, which are JSON texts. Raises ValueError for another file, OSError."""
         return cls(read_csv(path), None)
 
     def to_html(self, path: str | Path, title: str = "Sweep") -> Path:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.jsonable import data_value, is_missing
 from toolkit._internal.text import is_valid_unicode, plural
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.sampling import FIELDS
@@ -36,6 +39,8 @@ PROMPT_COLUMNS = ("examples", "dropped")
 """Columns on the rendered prompt: ids of its few-shot examples in order, and what did not fit."""
 GRADES = ("grade.thumb", "grade.score", "grade.note")
 """Columns with people's grades (see `Grade`); missing from a table without any grade."""
+_SPELT_OUT = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
+"""Half of a surrogate pair as Python spells it."""
 _KEYS = ("request", "run", "position", "created")
 _COLUMNS_BY_DTYPE = {
     "str": (
@@ -132,13 +137,14 @@ def _label_columns(
     }
 
 
-def _sampling_columns(requests: Sequence[str], samplings: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """Field of Sampling → its column. Requests are many, settings few."""
-    places: dict[tuple[Any, ...], int] = {}
+def _sampling_columns(requests: Sequence[str], samplings: Mapping[str, str]) -> dict[str, Any]:
+    """Field of Sampling → its column. Requests are many, settings few: each is read once."""
+    places: dict[str, int] = {}
     rows = np.array([places.setdefault(samplings[key], len(places)) for key in requests], np.int64)
+    settings = [json.loads(text) for text in places]
     return {
-        name: repeated_column([setting[i] for setting in places], rows, DTYPES[name])
-        for i, name in enumerate(FIELDS)
+        name: repeated_column([hashable(setting.get(name)) for setting in settings], rows, DTYPES[name])
+        for name in FIELDS
     }
 
 
@@ -179,8 +185,11 @@ def _labels(labels: dict[str, Any], sweep: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _variable(name: str) -> str:
-    """The column of a variable; a lone surrogate, which no name of a column may have, is spelt out."""
-    return f"row.{name}" if is_valid_unicode(name) else f"row.{ascii(name)[1:-1]}"
+    """The column of a variable; a lone surrogate, which no name of a column may have, is spelt out. In a name that
+    has such a spelling itself, backslashes are doubled: each variable has a column of its own."""
+    if is_valid_unicode(name):
+        return "row." + (name.replace("\\", "\\\\") if _SPELT_OUT.search(name) else name)
+    return f"row.{ascii(name)[1:-1]}"
 
 
 def _prompt_name(prompt: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
@@ -212,13 +221,20 @@ def equals(column: pd.Series[Any], value: Any) -> npt.NDArray[np.bool_]:
     if isinstance(value, range):  # which may be long
         return np.array([_is_in(item, value) for item in column.tolist()], bool)
     several = isinstance(value, (list, tuple, set, frozenset, np.ndarray, pd.Series, pd.Index))
-    values = [hashable(item) for item in value] if several else [hashable(value)]
+    values = list(_column_values(value if several else [value]))
     if (
         getattr(column.dtype, "storage", "python") != "python"
     ):  # Arrow's texts hold no halves of surrogate pairs
         values = [v for v in values if not isinstance(v, str) or is_valid_unicode(v)]
     equal = column.isin([item for item in values if not is_missing(item)])
     return (equal | column.isna() if any(map(is_missing, values)) else equal).to_numpy(bool)
+
+
+def _column_values(values: Iterable[Any]) -> Iterator[Any]:
+    """Values as columns hold them; without those that are no data, which are in no column."""
+    for value in values:
+        with contextlib.suppress(TypeError, ValueError):
+            yield hashable(data_value(value))
 
 
 def _is_in(value: Any, numbers: range) -> bool:
@@ -230,7 +246,10 @@ def _is_in(value: Any, numbers: range) -> bool:
 def summary(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """A row for each combination of the values of some columns: see `Results.summary`."""
     reasons = table["finish_reason"]
-    table = table.assign(cut=reasons == "length", failed=reasons == "error")
+    failed = reasons == "error"  # without a text, and of none or unknown tokens
+    answers = {name: table[name].mask(failed) for name in ("text", "completion_tokens")}
+    cut = (reasons == "length").astype(np.float64).mask(failed)
+    table = table.assign(**answers, cut=cut, failed=failed)
     groups = table.groupby(names, dropna=False) if names else table.groupby(lambda _: "all")
     rows = groups.agg(
         completions=("text", "size"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import finite_or_none
 from toolkit.pricing.machine_time import ATTEMPT_KEY, engine_completions
 from toolkit.store.store import Store
@@ -71,7 +72,9 @@ def scores(score: Callable[[Mapping[str, Any]], float], table: pd.DataFrame) -> 
     """The score of each row, from a function that gives a number or True or False; NaN for an error."""
     rows: list[Any] = _with_none(table).to_dict("records")
     if rows and not callable(score):
-        raise TypeError(f"score must be a function from a row of frame() to a number, got {score!r}")
+        raise TypeError(
+            f"score must be a function from a row of frame() to a number, got {short_repr(score)}"
+        )
     return [_row_score(score, row) for row in rows]
 
 
@@ -93,5 +96,7 @@ def _row_score(score: Callable[[Mapping[str, Any]], float], row: Mapping[str, An
     value: Any = score(row)
     number = float(value) if isinstance(value, bool | np.bool_) else finite_or_none(value)
     if number is None:
-        raise TypeError(f"score must give a number from 0 to 1, got {value!r} for {row['text']!r}")
+        raise TypeError(
+            f"score must give a number from 0 to 1, got {short_repr(value)} for {short_repr(row['text'])}"
+        )
     return number

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Sequence
 
+from toolkit._internal.text import short_repr
 from toolkit.errors import EngineError
 from toolkit.serving.registry import ServerRecord
 
@@ -53,12 +54,14 @@ def checked_hosts(hosts: Sequence[str]) -> tuple[str, ...]:
     """Names by which others reach a server, each once. Raises TypeError for a single string, ValueError for anything
     but a host name or an address."""
     if isinstance(hosts, str):
-        raise TypeError(f"allowed_hosts must be a list of names, got {hosts!r}: write [{hosts!r}]")
+        raise TypeError(
+            f"allowed_hosts must be a list of names, got {short_repr(hosts)}: write [{short_repr(hosts)}]"
+        )
     for host in hosts:
         if not isinstance(host, str) or canonical_host(host) is None or "*" in host:
             raise ValueError(
                 "allowed_hosts must be host names, such as 'models.example.org', without scheme, path and wildcards, "
-                f"got {host!r}"
+                f"got {short_repr(host)}"
             )
     return tuple(dict.fromkeys(str(canonical_host(host)) for host in hosts))
 
@@ -68,7 +71,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
     gets the port, but one that shares it, as vLLM's server does (SO_REUSEADDR). Raises EngineError for a port in
     use, ValueError for a bad address."""
     if not isinstance(port, int) or not 0 <= port < 1 << 16:
-        raise ValueError(f"port must be 1 to 65535, or None for a free one, got {port!r}")
+        raise ValueError(f"port must be 1 to 65535, or None for a free one, got {short_repr(port)}")
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -76,7 +79,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
     except OSError as error:
         bound.close()
         if isinstance(error, socket.gaierror):
-            raise ValueError(f"host {host!r} is not a valid address: {error.strerror}") from None
+            raise ValueError(f"host {short_repr(host)} is not a valid address: {error.strerror}") from None
         raise EngineError(
             f"{host} port {port} is not available ({error.strerror}): give another port, or leave it out for a free "
             "one"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolkit._internal.secrets import secrets_of
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import validate_api_key
 from toolkit.serving.address import is_loopback
 from toolkit.serving.registry import ServerRecord
@@ -78,7 +79,9 @@ def _flag(name: str, value: Any) -> list[str]:
 def served_names(model: str, aliases: Sequence[str]) -> tuple[str, ...]:
     """The model's own name, then the aliases, each once. Raises TypeError for a single string."""
     if isinstance(aliases, str):
-        raise TypeError(f"aliases must be a list of names, got {aliases!r}: write [{aliases!r}]")
+        raise TypeError(
+            f"aliases must be a list of names, got {short_repr(aliases)}: write [{short_repr(aliases)}]"
+        )
     return tuple(dict.fromkeys((model, *aliases)))
 
 
@@ -94,7 +97,7 @@ def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
             json.dumps(value)
         except TypeError:
             raise TypeError(
-                f"{name} of a server must be plain data (text, numbers, lists, dicts), got {value!r}"
+                f"{name} of a server must be plain data (text, numbers, lists, dicts), got {short_repr(value)}"
             ) from None
     return dict(arguments)
 
@@ -105,7 +108,7 @@ def checked_key(api_key: str | None, host: str) -> str | None:
         return validate_api_key(api_key)
     if not is_loopback(host):
         raise ValueError(
-            f"host={host!r} accepts requests from other machines: give an api_key, such as "
+            f"host={short_repr(host)} accepts requests from other machines: give an api_key, such as "
             "secrets.token_urlsafe(), or set it as VLLM_API_KEY; or leave host out, for programs of this machine only"
         )
     return None

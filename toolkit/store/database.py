@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from toolkit._internal.files import user_path, whole_file
-from toolkit._internal.text import is_valid_unicode
+from toolkit._internal.text import is_valid_unicode, short_repr
 from toolkit.errors import StoreBusy, StoreError
 from toolkit.store.blobs import is_json
 from toolkit.store.connection import PATIENCE, connect_to_read, connect_to_write, has_unfolded, store_error
@@ -34,9 +34,8 @@ class Database:
     """
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
-        self.path = str(path)
-        if self.path != ":memory:":
-            self.path = str(user_path(path).resolve())
+        file = user_path(path)
+        self.path = ":memory:" if str(file) == ":memory:" else str(file.resolve())
         self._lock = threading.RLock()
         self._stored_requests: set[str] = set()
         """Keys of requests that are known to be in the file."""
@@ -224,7 +223,9 @@ class Database:
             try:
                 cursor = self._db.execute(sql, values)
             except (OverflowError, UnicodeEncodeError) as error:
-                raise StoreError(f"{self.path}: SQLite cannot hold the values {values!r}: {error}") from None
+                raise StoreError(
+                    f"{self.path}: SQLite cannot hold the values {short_repr(values)}: {error}"
+                ) from None
             return [column[0] for column in cursor.description], cursor.fetchall()
 
 

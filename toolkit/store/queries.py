@@ -39,9 +39,12 @@ FROM completions x JOIN cells ON cells.request = x.request
   AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
 WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {BELONGS_TO.format("x")}) AND x.choice >= 0
 """
+# The tokens are those of the last attempt, the one with the greatest `created`; how many of its prompt were cached is
+# not recorded.
 FAILED_ROWS = f"""
 SELECT cells.sweep, cells.position, cells.labels, x.request, x.fingerprint, x.repeat, 0, '', 'error', x.error,
-       NULL, 0, 0, 0, NULL, NULL, x.run, NULL, max(x.created)
+       NULL, x.prompt_tokens, x.completion_tokens, iif(x.prompt_tokens = 0, 0, NULL), NULL, NULL, x.run, NULL,
+       max(x.created)
 FROM failures x JOIN cells ON cells.request = x.request
   AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
 WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {BELONGS_TO.format("x")}) AND NOT EXISTS (

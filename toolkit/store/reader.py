@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import struct
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.validation import instance_of
+from toolkit._internal.validation import instance_of, limited_list
 from toolkit.core.choice import ARRAYS, PROMPT, Choice, Ints, Vocabulary, mode_of_prompt
 from toolkit.core.completion import Completion, Usage, sum_tokens
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
-from toolkit.core.sampling import FIELDS
 from toolkit.core.server_fingerprint import same_system
 from toolkit.errors import StoreError
 from toolkit.store.blobs import dump_json, is_json, unpack_arrays, unpack_vocabulary
@@ -71,18 +71,11 @@ class StoreReader(Database):
             ((self._last_grade,),) = self._fetch_all("SELECT coalesce(max(number), 0) FROM grades")
         return self._last_grade
 
-    def samplings(self) -> dict[str, tuple[Any, ...]]:
-        """Request key → the values of Sampling's fields, in their order."""
-        parsed: dict[str, tuple[Any, ...]] = {}  # requests are many, settings few
-        samplings = {}
-        for key, text in self._fetch_all("SELECT key, sampling FROM requests"):
-            if text not in parsed:
-                if not is_json(text):
-                    continue
-                fields = json.loads(text)
-                parsed[text] = tuple(_hashable(fields.get(name)) for name in FIELDS)
-            samplings[key] = parsed[text]
-        return samplings
+    def samplings(self) -> dict[str, str]:
+        """Request key → the fields of its Sampling as JSON; without those that are damaged."""
+        is_whole = functools.cache(is_json)  # requests are many, settings few
+        rows = self._fetch_all("SELECT key, sampling FROM requests")
+        return {key: text for key, text in rows if is_whole(text)}
 
     def completion_timings(self, fingerprints: Sequence[str]) -> pd.DataFrame:
         """A row for each completion on some engines, its choices together: request, system_fingerprint, repeat, its
@@ -90,7 +83,7 @@ class StoreReader(Database):
         power of the device in its run; missing where it was not measured)."""
         import pandas as pd
 
-        columns, rows = self.query(COMPLETION_TIMINGS, [dump_json(list(fingerprints))])
+        columns, rows = self.query(COMPLETION_TIMINGS, [_json_texts("fingerprints", fingerprints)])
         counts = dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"), np.float64)
         return pd.DataFrame(rows, columns=columns).astype(counts)
 
@@ -139,7 +132,7 @@ class StoreReader(Database):
 
     def token_ids(self, requests: Collection[str]) -> Iterator[tuple[Place, Ints]]:
         """(request, fingerprint, repeat, choice) and the token IDs of each choice of some requests."""
-        for *place, ids in self._fetch_all(TOKEN_IDS, dump_json(list(requests))):
+        for *place, ids in self._fetch_all(TOKEN_IDS, _json_texts("requests", requests)):
             yield tuple(place), np.frombuffer(ids, np.int32)
 
     def forms(self) -> dict[str, ResponseFormat]:
@@ -178,6 +171,18 @@ class StoreReader(Database):
             self._fetch_all("SELECT id FROM fingerprints WHERE id != ?", name) if record.is_server else []
         )
         return [name, *(other for (other,) in others if same_system(record, self.fingerprint(other)))]
+
+    def system_ids(self, fingerprints: Collection[str]) -> dict[str, str]:
+        """Fingerprint → the one by which its system is known here, for those of some completions: where a server has
+        several (see `ids_of_system`), the one without its address, else the first."""
+        records = {name: self.fingerprint(name) for name in fingerprints}
+        systems: list[str] = []
+        ids: dict[str, str] = {}
+        for name in sorted(records, key=lambda name: "url" in records[name].components):
+            same = (other for other in systems if same_system(records[other], records[name]))
+            ids[name] = next(same, name)
+            systems += [name] * (ids[name] == name)
+        return ids
 
     def sweeps(self) -> list[tuple[str, dict[str, Any]]]:
         """Id and body (see `Store.define`) of every sweep, the oldest first."""
@@ -275,7 +280,7 @@ class StoreReader(Database):
             "FROM completions JOIN arrays ON arrays.completion = number "
             "WHERE choice >= 0 AND request IN (SELECT value FROM json_each(?))"
         )
-        rows = self._fetch_all(query, dump_json(list(requests)))
+        rows = self._fetch_all(query, _json_texts("requests", requests))
         return {
             (request, fingerprint, repeat, choice): unpack_arrays(blobs)
             for request, fingerprint, repeat, choice, *blobs in rows
@@ -317,5 +322,8 @@ class StoreReader(Database):
         return tokenizer in self._vocabularies or bool(self._fetch_all(query, tokenizer))
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+def _json_texts(name: str, values: Iterable[str]) -> str:
+    """Keys as a JSON list. Raises TypeError for what is no text."""
+    return dump_json(
+        [instance_of(str, f"{name}[{i}]", v, "a key") for i, v in enumerate(limited_list(name, values))]
+    )

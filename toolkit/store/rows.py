@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Real, encodable, named_fields_only
 from toolkit.core.choice import ARRAYS, PROMPT, Choice
 from toolkit.core.completion import Completion
@@ -60,13 +61,13 @@ class Grade:
     def __post_init__(self) -> None:
         if self.thumb is not None:
             if isinstance(self.thumb, bool | np.bool_) or self.thumb not in (1, -1):
-                raise ValueError(f"thumb must be 1, -1 or None, got {self.thumb!r}")
+                raise ValueError(f"thumb must be 1, -1 or None, got {short_repr(self.thumb)}")
             object.__setattr__(self, "thumb", int(self.thumb))  # SQLite would store NumPy's integers as bytes
         if self.score is not None:
             score = Real(-math.inf, math.inf, "None for no score")
             object.__setattr__(self, "score", score("score", self.score))
         if not isinstance(self.note, str):
-            raise TypeError(f"note must be a text, got {self.note!r}")
+            raise TypeError(f"note must be a text, got {short_repr(self.note)}")
         encodable("note", self.note)
 
     def __bool__(self) -> bool:

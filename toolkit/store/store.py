@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit._internal.hashing import digest
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import instance_of
 from toolkit.core.choice import ARRAYS, Vocabulary
 from toolkit.core.fingerprint import Fingerprint
@@ -217,7 +218,9 @@ class Store(RunStore):
         try:
             place = (request, fingerprint, operator.index(repeat), operator.index(choice))
         except TypeError:
-            raise TypeError(f"repeat and choice must be whole numbers, got {repeat!r}, {choice!r}") from None
+            raise TypeError(
+                f"repeat and choice must be whole numbers, got {short_repr(repeat)}, {short_repr(choice)}"
+            ) from None
         if not is_key(*place):
             raise KeyError(place)
         condition = "(request, fingerprint, repeat, choice) = (?, ?, ?, ?)"

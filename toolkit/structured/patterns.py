@@ -7,6 +7,7 @@ from typing import Any
 
 import regex
 
+from toolkit._internal.text import short_repr
 from toolkit.structured.time_limit import OutOfTime, remaining_seconds
 
 # Characters of the classes that ECMA-262 defines otherwise than Python, and of their complements. Each ends with a
@@ -20,13 +21,17 @@ _CLASSES = {
     "S": r"\x00-\x08\x0e-\x1f\x21-\x9f\xa1-\u167f\u1681-\u1fff\u200b-\u2027\u202a-\u202e\u2030-\u205e\u2060-\u2fff"
     r"\u3001-\ufefe\uff00-\U0010ffff",
 }
+_PLAIN_LETTERS = "aAehgGilLmMoqyzCEFHIJKNOQRTUVXYZj"
+"""Letters that are no escape in ECMA-262: after a backslash they stand for themselves, in grammars as well."""
 _WORD = f"[{_CLASSES['w']}]"
 _OUTSIDE_CLASSES = {
+    **{rf"\{letter}": letter for letter in _PLAIN_LETTERS},
     **{rf"\{letter}": f"[{characters}]" for letter, characters in _CLASSES.items()},
     r"\b": rf"(?:(?<={_WORD})(?!{_WORD})|(?<!{_WORD})(?={_WORD}))",
     r"\B": rf"(?:(?<={_WORD})(?={_WORD})|(?<!{_WORD})(?!{_WORD}))",
 }
 _INSIDE_CLASSES = {rf"\{letter}": characters for letter, characters in _CLASSES.items()}
+_PYTHON_ANCHORS = (r"\A", r"\Z", r"\z")
 _TOKEN = regex.compile(r"\\.|\[\^?+|[\].$-]|[^\\\[\].$-]++", regex.DOTALL)
 
 
@@ -52,6 +57,16 @@ def compiled(pattern: str) -> Any:
         return regex.compile(_translated(pattern, flags))
     except regex.error as error:
         raise ValueError(str(error)) from None
+
+
+def check_anchors(pattern: str) -> None:
+    """Raises ValueError for the anchors of Python's patterns, which stand for the letters A and Z in ECMA-262."""
+    for token in _TOKEN.findall(pattern):
+        if token in _PYTHON_ANCHORS:
+            raise ValueError(
+                f"the pattern {short_repr(pattern)} has {token}, which stands for the letter {token[1]} in ECMA-262, "
+                "the dialect of schemas and grammars: write ^ for the begin of the text and $ for its end"
+            )
 
 
 def _translated(pattern: str, flags: int) -> str:

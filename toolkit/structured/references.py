@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from toolkit._internal.text import short_repr
 from toolkit.structured.json_schema import children
 
 _SAME_VALUE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas")
@@ -42,8 +43,8 @@ def _follow(part: Any, reference: str, root: dict[str, Any], finished: dict[int,
         return
     if id(part) in finished:
         raise ValueError(
-            f"the reference {reference!r} leads back to itself, and so never says what is allowed: let it refer to "
-            "a schema with a type, or put it into a property or an item"
+            f"the reference {short_repr(reference)} leads back to itself, and so never says what is allowed: let it "
+            "refer to a schema with a type, or put it into a property or an item"
         )
     finished[id(part)] = False
     if "$ref" in part:
@@ -66,5 +67,7 @@ def _target(part: dict[str, Any], root: dict[str, Any]) -> Any:
         try:
             target = target[int(name) if isinstance(target, list) else name]
         except (KeyError, IndexError, ValueError, TypeError):
-            raise ValueError(f"the reference {reference!r} refers to nothing in the schema") from None
+            raise ValueError(
+                f"the reference {short_repr(reference)} refers to nothing in the schema"
+            ) from None
     return target

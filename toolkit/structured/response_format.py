@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
 from typing_extensions import is_typeddict
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import unknown
 from toolkit.structured.json_schema import make_strict, pointer, subschemas
-from toolkit.structured.patterns import compiled
+from toolkit.structured.patterns import check_anchors, compiled
 from toolkit.structured.references import check_references
 
 KINDS = ("text", "json_object", "json_schema", "choice", "regex", "grammar")
@@ -81,7 +82,7 @@ def response_format(given: Any) -> ResponseFormat | None:
     if not isinstance(given, Mapping):
         raise TypeError(
             "response_format must be a dict such as {'type': 'json_object'}, a pydantic model, a dataclass or a "
-            f"TypedDict, got {given!r}"
+            f"TypedDict, got {short_repr(given)}"
         )
     kind = given.get("type")
     if kind not in KINDS:
@@ -90,12 +91,14 @@ def response_format(given: Any) -> ResponseFormat | None:
         return None
     for name in given.keys() - {"type", kind}:
         raise ValueError(
-            f"response_format of type {kind!r} has no {name!r}: leave it out, or use another type"
+            f"response_format of type {short_repr(kind)} has no {short_repr(name)}: leave it out, or use another type"
         )
     if kind == "json_object":
         return ResponseFormat(kind)
     if kind not in given:
-        raise ValueError(f"response_format of type {kind!r} must have {kind!r}, got {dict(given)!r}")
+        raise ValueError(
+            f"response_format of type {short_repr(kind)} must have {short_repr(kind)}, got {short_repr(dict(given))}"
+        )
     return _BUILDERS[kind](given[kind])
 
 
@@ -121,13 +124,18 @@ def _from_schema(schema: Mapping[str, Any], kind: Any) -> ResponseFormat:
 
 def _json_schema(definition: Any) -> ResponseFormat:
     if not isinstance(definition, Mapping) or not isinstance(definition.get("schema"), (Mapping, bool)):
-        raise ValueError(f"json_schema must have a 'schema' that is a JSON Schema, got {definition!r}")
+        raise ValueError(
+            f"json_schema must have a 'schema' that is a JSON Schema, got {short_repr(definition)}"
+        )
     for name in definition.keys() - {"name", "schema", "strict", "description"}:
         raise ValueError(
             unknown("key of json_schema", str(name), ("name", "schema", "strict", "description"))
         )
     schema = definition["schema"]
-    text = json.dumps(schema, ensure_ascii=False)
+    try:
+        text = json.dumps(schema, ensure_ascii=False)
+    except RecursionError:
+        raise ValueError(f"the schema is nested too deeply, got {short_repr(schema)}") from None
     _check_schema_cached(text)
     title = schema.get("title") if isinstance(schema, Mapping) else None
     name = definition.get("name") or title or "schema"
@@ -146,14 +154,14 @@ def _choice(choices: Any) -> ResponseFormat:
         or not choices
         or not all(isinstance(c, str) and c for c in choices)
     ):
-        raise ValueError(f"choice must be a list of texts, got {choices!r}")
+        raise ValueError(f"choice must be a list of texts, got {short_repr(choices)}")
     return ResponseFormat("choice", json.dumps(list(choices), ensure_ascii=False))
 
 
 def _pattern(kind: str, pattern: Any) -> ResponseFormat:
     """A regex or a grammar."""
     if not isinstance(pattern, str) or not pattern:
-        raise ValueError(f"{kind} must be a non-empty text, got {pattern!r}")
+        raise ValueError(f"{kind} must be a non-empty text, got {short_repr(pattern)}")
     return ResponseFormat(kind, pattern)
 
 
@@ -172,7 +180,7 @@ def _from_type(type_: type) -> ResponseFormat:
     supported = hasattr(type_, "model_json_schema") or dataclasses.is_dataclass(type_) or is_typeddict(type_)
     if not supported:
         raise TypeError(
-            f"response_format must be a pydantic model, a dataclass or a TypedDict, got {type_!r}"
+            f"response_format must be a pydantic model, a dataclass or a TypedDict, got {short_repr(type_)}"
         )
     try:
         schema = make_strict(TypeAdapter(type_).json_schema())
@@ -181,29 +189,43 @@ def _from_type(type_: type) -> ResponseFormat:
     return ResponseFormat("json_schema", json.dumps(schema, ensure_ascii=False), type_.__name__, type_)
 
 
+def _patterns(form: ResponseFormat) -> Iterator[str]:
+    """The regular expressions in a response format."""
+    if form.kind == "regex":
+        yield form.value
+    for _, part in subschemas(form.schema):
+        yield from (pattern for pattern in (part.get("pattern"),) if isinstance(pattern, str))
+        yield from part.get("patternProperties") or ()
+
+
 def check_enforceable(form: ResponseFormat) -> None:
     """Raises ValueError for a schema that constrains nothing, allows nothing or never ends: engines and servers fail
-    at it, each in its own way."""
+    at it, each in its own way; and for a pattern with an anchor that means something else in a grammar."""
+    for pattern in _patterns(form):
+        check_anchors(pattern)
     if form.kind != "json_schema":
         return
     if isinstance(form.schema, bool):
         allowed = "everything" if form.schema else "nothing"
         raise ValueError(
-            f"response_format {str(form)!r} has the schema {form.schema}, which allows {allowed}: give one with a "
-            "type, {'type': 'json_object'} for any JSON object, or leave response_format out"
+            f"response_format {short_repr(str(form))} has the schema {form.schema}, which allows {allowed}: give one "
+            "with a type, {'type': 'json_object'} for any JSON object, or leave response_format out"
         )
     try:
         json.dumps(form.schema, allow_nan=False)
     except ValueError:
         raise ValueError(
-            f"response_format {str(form)!r} has NaN or Infinity in its schema, which are no JSON: use finite numbers"
+            f"response_format {short_repr(str(form))} has NaN or Infinity in its schema, which are no JSON: use "
+            "finite numbers"
         ) from None
     try:
         check_references(form.schema)
     except ValueError as error:
-        raise ValueError(f"response_format {str(form)!r} cannot be enforced: {error}") from None
+        raise ValueError(f"response_format {short_repr(str(form))} cannot be enforced: {error}") from None
     except RecursionError:
-        raise ValueError(f"response_format {str(form)!r} has too long a chain of references") from None
+        raise ValueError(
+            f"response_format {short_repr(str(form))} has too long a chain of references"
+        ) from None
 
 
 def check_schema(schema: Any) -> None:
@@ -230,7 +252,7 @@ def _check_pattern(pattern: str, path: Any) -> None:
     except ValueError as error:
         where = pointer(path) or "the root"
         raise ValueError(
-            f"no valid JSON Schema: the pattern {pattern!r} is no regex: {error} (at {where})"
+            f"no valid JSON Schema: the pattern {short_repr(pattern)} is no regex: {error} (at {where})"
         ) from None
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, get_type_hints
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import encodable
 from toolkit.structured.json_schema import make_strict, subschemas
 from toolkit.structured.json_text import is_complete
@@ -73,7 +74,7 @@ def tool(given: Any) -> Tool:
     if isinstance(given, Mapping):
         return _from_definition(given)
     if not callable(given) or not getattr(given, "__name__", ""):
-        raise TypeError(f"a tool is a typed function or OpenAI's dict, got {given!r}")
+        raise TypeError(f"a tool is a typed function or OpenAI's dict, got {short_repr(given)}")
     return _from_function(given)
 
 
@@ -84,7 +85,9 @@ def _from_definition(definition: Mapping[str, Any]) -> Tool:
         or not isinstance(function, Mapping)
         or not isinstance(function.get("name"), str)
     ):
-        raise ValueError(f"a tool is {{'type': 'function', 'function': {{'name': …}}}}, got {definition!r}")
+        raise ValueError(
+            f"a tool is {{'type': 'function', 'function': {{'name': …}}}}, got {short_repr(definition)}"
+        )
     parameters = function.get("parameters") or {"type": "object", "properties": {}}
     check_schema(parameters)
     return Tool(_valid_name(function["name"]), str(function.get("description") or ""), _dump(parameters))
@@ -92,9 +95,11 @@ def _from_definition(definition: Mapping[str, Any]) -> Tool:
 
 def _valid_name(name: str) -> str:
     if name in CHOICES:
-        raise ValueError(f"a tool must not be called {name!r}: as a tool_choice that means something else")
+        raise ValueError(
+            f"a tool must not be called {short_repr(name)}: as a tool_choice that means something else"
+        )
     if not name or len(name) > 64 or any(c not in _NAME_CHARACTERS for c in name):
-        raise ValueError(f"a tool's name has 1 to 64 letters, digits, _ or -, got {name!r}")
+        raise ValueError(f"a tool's name has 1 to 64 letters, digits, _ or -, got {short_repr(name)}")
     return name
 
 
@@ -168,13 +173,13 @@ def tools(given: Sequence[Any] | None) -> tuple[Tool, ...]:
     """Tools from functions and dicts. Raises ValueError for two with the same name."""
     if callable(given) or isinstance(given, Mapping | str) or not isinstance(given, Iterable | None):
         raise TypeError(
-            f"tools must be a list of functions, got {given!r}: write [{getattr(given, '__name__', '…')}]"
+            f"tools must be a list of functions, got {short_repr(given)}: write [{getattr(given, '__name__', '…')}]"
         )
     converted = tuple(tool(item) for item in given or ())
     names = [t.name for t in converted]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"two tools are called {name!r}: a call would not say which is meant")
+            raise ValueError(f"two tools are called {short_repr(name)}: a call would not say which is meant")
     return converted
 
 
@@ -183,7 +188,7 @@ def tool_choice(given: Any, known: Sequence[Tool]) -> str | None:
     if not known:
         if given in (None, "none"):
             return None
-        raise ValueError(f"tool_choice is {given!r}, but there are no tools: give tools")
+        raise ValueError(f"tool_choice is {short_repr(given)}, but there are no tools: give tools")
     if given is None or given in CHOICES:
         return given or "auto"
     name = given
@@ -191,7 +196,9 @@ def tool_choice(given: Any, known: Sequence[Tool]) -> str | None:
         name = given.get("function", {}).get("name") if isinstance(given.get("function"), Mapping) else None
     names = [t.name for t in known]
     if name not in names:
-        raise ValueError(f"tool_choice must be one of {', '.join((*CHOICES, *names))}, got {given!r}")
+        raise ValueError(
+            f"tool_choice must be one of {', '.join((*CHOICES, *names))}, got {short_repr(given)}"
+        )
     return str(name)
 
 

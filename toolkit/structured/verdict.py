@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit._internal.text import short_repr
 from toolkit.display.markup import Markup, markup
 from toolkit.structured.json_schema_check import Violation, quoted, type_adapter, violations
 from toolkit.structured.json_text import (
@@ -89,7 +90,9 @@ def verdict(text: str, form: Any, finish_reason: str = "stop") -> Verdict:
             "there is no response format to check against: give a schema, a type, or a response_format"
         )
     if not isinstance(text, str):
-        raise TypeError(f"text must be text, got {text!r}: what a model wrote, such as completion.text")
+        raise TypeError(
+            f"text must be text, got {short_repr(text)}: what a model wrote, such as completion.text"
+        )
     truncated = finish_reason == "length"
     check = _json_verdict if expected_format.is_json else _text_verdict
     try:

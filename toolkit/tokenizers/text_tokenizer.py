@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import regex
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import encodable
 from toolkit.core.choice import Ints
 from toolkit.core.request import Request
@@ -129,5 +130,5 @@ def _parts(text: str) -> Iterator[str]:
 
 def _checked(place: int, text: Any) -> str:
     if not isinstance(text, str):
-        raise TypeError(f"texts[{place}] must be a string, got {text!r}")
+        raise TypeError(f"texts[{place}] must be a string, got {short_repr(text)}")
     return encodable(f"texts[{place}]", text)

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit._internal.files import data_folder
+from toolkit._internal.text import short_repr
 from toolkit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _read(url: str, expected_hash: str) -> bytes:
         raise ModelError(
             f"tiktoken's {name} is not in {' or '.join(map(str, folders))}, and nothing is fetched to count. "
             f"cl100k_base and o200k_base come with the toolkit's repository: {unset}run "
-            f"tiktoken.get_encoding({name!r}) once with a network, and it is read from tiktoken's cache"
+            f"tiktoken.get_encoding({short_repr(name)}) once with a network, and it is read from tiktoken's cache"
         )
     raw = file.read_bytes()
     if not check_hash(raw, expected_hash):

@@ -13,6 +13,7 @@ import anywidget
 import traitlets
 
 from toolkit._internal.jsonable import library_value, to_plain
+from toolkit._internal.text import short_repr
 from toolkit.display.markup import Markup, escape, markup
 
 _STATIC = Path(__file__).parent / "static"
@@ -40,7 +41,9 @@ def assets(*parts: str | Path) -> tuple[str, str]:
     for part in (*_SHARED, *parts):
         files = {kind: path for kind in texts if (path := _STATIC / f"{part}.{kind}").exists()}
         if not files:
-            raise FileNotFoundError(f"a widget's part {str(part)!r} is neither a .js nor a .css file")
+            raise FileNotFoundError(
+                f"a widget's part {short_repr(str(part))} is neither a .js nor a .css file"
+            )
         for kind, path in files.items():
             texts[kind].append(path.read_text("utf-8"))
     return "\n".join(texts["js"]), "\n".join(texts["css"])
@@ -111,7 +114,9 @@ class View(anywidget.AnyWidget):
         # A browser may send anything: only methods marked as commands are called.
         if name not in self._commands:
             names = ", ".join(sorted(self._commands))
-            raise ValueError(f"{type(self).__name__} has no command {name!r}; its commands: {names}")
+            raise ValueError(
+                f"{type(self).__name__} has no command {short_repr(name)}; its commands: {names}"
+            )
         return getattr(self, name)(**arguments)
 
     def __repr__(self) -> str:

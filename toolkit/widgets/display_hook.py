@@ -7,6 +7,8 @@ import sys
 from functools import partial
 from typing import Any
 
+from toolkit._internal.text import short_repr
+
 _VIEWS: dict[str, str] = {}
 """The class of an object → that of its widget, each as "module:Class"."""
 
@@ -19,7 +21,9 @@ def register_view(target: str, view: str) -> None:
     """
     for name in (target, view):
         if not isinstance(name, str) or len([part for part in name.split(":") if part]) != 2:
-            raise ValueError(f'a class is named "module:Class", such as "my_file:MyView", got {name!r}')
+            raise ValueError(
+                f'a class is named "module:Class", such as "my_file:MyView", got {short_repr(name)}'
+            )
     _VIEWS[target] = view
     open_in_notebooks()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from toolkit._internal.validation import instance_of
 from toolkit.analysis.token_counts import count_tokens
 from toolkit.analysis.tokenizer_lookup import find_tokenizer
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
@@ -87,8 +88,7 @@ class Builder(View):
         rows: Iterable[Mapping[str, Any]] | pd.DataFrame | None = None,
         model: str | Engine | None = None,
     ) -> None:
-        if not isinstance(prompt, Prompt):
-            raise TypeError(f"prompt must be a toolkit.Prompt, got {prompt!r}: Prompt(template, examples=…)")
+        instance_of(Prompt, "prompt", prompt, "toolkit.Prompt(template, examples=…)")
         self._original = prompt
         self.examples = [Example(dict(row)) for row in prompt.examples]
         self.rows = as_data("rows", rows) or ({},)

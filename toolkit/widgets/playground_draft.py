@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import regex
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Real, Whole
 from toolkit.core.request import Request
 from toolkit.core.sampling import NEUTRAL, Sampling, rule
@@ -166,7 +167,7 @@ def parse_response_format(kind: str, text: str) -> ResponseFormat | None:
         try:
             regex.compile(text)
         except regex.error as error:
-            raise ValueError(f"{text!r} is no regex: {error}") from None
+            raise ValueError(f"{short_repr(text)} is no regex: {error}") from None
     lines = [line for line in text.split("\n") if line.strip()]
     return response_format({"type": kind, kind: lines if kind == "choice" else text})
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from toolkit.prompts.messages import Messages, plain_text
-from toolkit.prompts.prompt import Prompt, Rendered
+from toolkit.prompts.prompt import Prompt
+from toolkit.prompts.rendered import Rendered
 
 
 def split_by_example(

@@ -167,7 +167,10 @@ def gather(table: pd.DataFrame, store: Store, across: str) -> tuple[list[Any], l
     duplicate = table.iloc[answered].duplicated([*_COMPLETION_KEY, across]).to_numpy()
     rows = answered[~duplicate]
     completions = table.iloc[rows]
-    system, names = completions[across].factorize(use_na_sentinel=False)
+    systems = completions[across]
+    if across == FINGERPRINT:  # a server may have several, of earlier versions and of its model's aliases
+        systems = systems.map(store.system_ids(systems.unique().tolist()))
+    system, names = systems.factorize(use_na_sentinel=False)
     keys = list(zip(*(completions[name].tolist() for name in _COMPLETION_KEY), strict=True))
     texts, tokens = completions["text"].tolist(), completions["completion_tokens"]
     counted, counts = tokens.notna().to_numpy(), tokens.fillna(0).to_numpy(np.int64)

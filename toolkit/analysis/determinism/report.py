@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.text import short_repr
 from toolkit.analysis.determinism.forks import ForkTable
 from toolkit.analysis.determinism.html import FORKS_SHOWN, report_html
 from toolkit.analysis.determinism.repeats import (
@@ -368,7 +369,7 @@ class Determinism:
     def _index(self, name: Any) -> int:
         names = [str(s) for s in self.systems]
         if str(name) not in names:
-            raise KeyError(f"{self.across} {name!r} is not in these results: {', '.join(names)}")
+            raise KeyError(f"{self.across} {short_repr(name)} is not in these results: {', '.join(names)}")
         return names.index(str(name))
 
     def plot(self) -> Figure:

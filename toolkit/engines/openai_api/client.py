@@ -14,7 +14,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from toolkit._internal.text import replace_lone_surrogates
+from toolkit._internal.secrets import redact
+from toolkit._internal.text import replace_lone_surrogates, short_repr
 from toolkit._internal.validation import validate_api_key
 from toolkit.core.completion import UNKNOWN_USAGE, Usage
 from toolkit.engines.openai_api.dialect import MalformedResponse
@@ -177,7 +178,9 @@ class ApiClient:
         except (ValueError, RecursionError):
             kind = http_response.headers.get("content-type", "no type")
             text = content[: 4 * _MAX_MESSAGE_LENGTH].decode("utf-8", "replace")
-            raise RequestFailed(self.redact(f"the server's response is no JSON ({kind}): {text!r}")) from None
+            raise RequestFailed(
+                f"the server's response is no JSON ({self.redact(kind)}): {short_repr(self.redact(text))}"
+            ) from None
 
     async def stream(self, body: Mapping[str, Any], chat: bool) -> AsyncGenerator[Any, None]:
         """The chunks of a streamed response, as they come; a response that is not streamed is one chunk."""
@@ -250,8 +253,7 @@ class ApiClient:
 
     def redact(self, text: str) -> str:
         """A message of the server or the client, shortened, without the key: servers echo what they were sent."""
-        if self._key != _NO_KEY:
-            text = text.replace(self._key, "***")
+        text = redact(text, [self._key] if self._key != _NO_KEY else [])
         return text if len(text) <= _MAX_MESSAGE_LENGTH else f"{text[:_MAX_MESSAGE_LENGTH]}…"
 
 

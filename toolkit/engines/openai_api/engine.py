@@ -32,7 +32,7 @@ from toolkit.engines.openai_api.response_parser import ParsedResponse, parse_res
 from toolkit.engines.openai_api.stream import StreamAccumulator
 from toolkit.errors import NotTold, RequestError
 from toolkit.prompts.messages import Message
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.tokenizers import tiktoken as encodings
 from toolkit.tokenizers.huggingface import Tokenizer
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
+from toolkit._internal.text import short_repr
 from toolkit.core.choice import Vocabulary
 from toolkit.core.completion import Completion, Delta
 from toolkit.core.fingerprint import Fingerprint
@@ -22,7 +23,7 @@ from toolkit.engines.vllm.outputs import REPLACEMENT, OutputReader
 from toolkit.engines.vllm.sampling_params import check_grammar
 from toolkit.errors import EngineError, RequestError
 from toolkit.prompts.messages import Message
-from toolkit.prompts.prompt import Rendered
+from toolkit.prompts.rendered import Rendered
 from toolkit.structured.response_format import ResponseFormat, check_enforceable
 from toolkit.tokenizers.huggingface import Tokenizer
 
@@ -202,8 +203,8 @@ class VLLMEngine(Engine):
                 self._grammar_errors[response_format] = str(error)
         if (reason := self._grammar_errors[response_format]) is not None:
             raise ValueError(
-                f"the engine cannot hold an answer to response_format {str(response_format)!r}: {reason}. Leave out "
-                "what it names; what came back can still be checked with toolkit.verdict"
+                f"the engine cannot hold an answer to response_format {short_repr(str(response_format))}: {reason}. "
+                "Leave out what it names; what came back can still be checked with toolkit.verdict"
             )
 
     def _collect(

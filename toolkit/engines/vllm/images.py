@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from toolkit._internal.text import short_repr
 from toolkit.prompts.images import MAX_IMAGE_BYTES, decode_data_url, image
 from toolkit.prompts.messages import Message, Messages
 
@@ -86,7 +87,9 @@ class ImageDownloads:
         if part["type"] == "text":
             return part
         if part["type"] != "image_url":
-            raise ValueError(f"a message has a part of type {part['type']!r}: text and image_url can be sent")
+            raise ValueError(
+                f"a message has a part of type {short_repr(part['type'])}: text and image_url can be sent"
+            )
         url = part["image_url"]["url"]
         is_local = url[:5].lower() == "data:"
         raw = decode_data_url(url) if is_local else self._downloaded(url)

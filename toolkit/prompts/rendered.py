@@ -1,0 +1,49 @@
+"""Rendered: the conversation of one row, with a record of how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from toolkit.display.markup import Markup
+from toolkit.prompts.messages import Messages
+from toolkit.prompts.messages_html import caption, view
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt filled with a row: the messages, the examples in them, and what was left out."""
+
+    messages: Messages
+    examples: tuple[Any, ...] | None = None
+    """Ids (or positions in the pool) of the few-shot examples, in the order of the prompt; None without a pool."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """What `fit` left out: turns, examples, and characters of documents."""
+    prompt_tokens: int | None = None
+    """As counted by `fit`; else None."""
+    error: str | None = None
+    """Why the row could not be filled in; the messages then say so, and are never sent."""
+
+    def __repr__(self) -> str:
+        """The messages, and what else there is."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        present = {
+            name: value for name, value in values.items() if name == "messages" or value not in (None, {})
+        }
+        return f"Rendered({', '.join(f'{name}={value!r}' for name, value in present.items())})"
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What is recorded about the rendering: its examples, what was left out, and why it failed."""
+        examples = None if self.examples is None else list(self.examples)
+        notes = {"examples": examples, "dropped": dict(self.dropped) or None, "error": self.error}
+        return {name: value for name, value in notes.items() if value is not None}
+
+    def _repr_html_(self) -> Markup:
+        notes = "".join(f"; {name}: {_note_text(value)}" for name, value in self.notes.items())
+        return view(self.messages, caption(self.messages) + notes)
+
+
+def _note_text(value: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
