@@ -28,7 +28,7 @@ def theirs():
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The folder of the default model's tokenizer with its first 2,000 tokens, which loads in a twentieth of the time."""
+    """The folder of the default model's tokenizer with its first 2,000 tokens, quickly loaded."""
     folder, source = tmp_path_factory.mktemp("small"), Path(models.path())
     for name in ("tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(source / name, folder)
@@ -214,6 +214,7 @@ def test_the_form_of_a_familys_calls_is_told_by_its_template(of_template, name, 
     assert (ours.tool_format, ours.guesses_calls) == (name, False)
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize(("name", "call", "more"), FAMILIES)
 def test_vllm_reads_the_calls_of_that_form(of_template, name, call, more):
     (found,), text = parse_calls(of_template("", call).hf, name, call, [tool(weather)])
