@@ -68,7 +68,7 @@ browser:
 
 # The tests that need neither vLLM nor a browser.
 check: lint  ## lint and the quick tests: the loop while you write (CONTRIBUTING.md)
-	$(BIN)/python -m pytest $(SPREAD) -q -m 'not (engine or server or browser or slow)'
+	$(BIN)/python -m pytest $(SPREAD) -q --hypothesis-profile=quick -m 'not (engine or server or browser or slow)'
 
 test: .venv/developing browser  ## every test and every notebook, on the real engine, widgets in Chromium
 	$(BIN)/python -m pytest $(SPREAD) --durations=25

@@ -30,6 +30,7 @@ from toolkit.engines.vllm.engine_args import cpu_defaults
 # A shell that runs the tests in the background has interrupts ignored, and some tests interrupt themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("untimed", deadline=None)  # how long a case takes says nothing on a shared machine
+settings.register_profile("quick", settings.get_profile("untimed"), max_examples=25)  # of `make check`
 settings.load_profile("untimed")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on what the hub serves today
 

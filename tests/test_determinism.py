@@ -617,7 +617,7 @@ asked = st.dictionaries(
     ),
     min_size=1,
 )
-slow = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+slow = settings(max_examples=settings.default.max_examples // 4, suppress_health_check=[HealthCheck.too_slow])
 RENAMED = {system("a").id: "A", system("b").id: "B", system("c").id: "B", system("d").id: "A"}
 """Of the second names the ids are in the other order."""
 

@@ -52,7 +52,7 @@ TEXTS = st.lists(st.sampled_from(["a", "b", "cat", " ", "\n", ".", "the"]), max_
 LETTERS = st.lists(st.sampled_from("ab.c "), max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(TEXTS, TEXTS, st.integers(1, 50))
 def test_the_ops_give_both_texts_back(a, b, most):
     found = diff(a, b, most)
@@ -62,7 +62,7 @@ def test_the_ops_give_both_texts_back(a, b, most):
     assert all(text for _, text in found.ops)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(LETTERS, LETTERS)
 def test_as_many_words_as_can_be_are_equal(a, b):
     equal = sum(len(text.replace(" ", "")) for op, text in diff(a, b).ops if op == "equal")

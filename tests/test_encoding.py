@@ -189,7 +189,7 @@ def cutter(pattern):
 
 
 @pytest.mark.parametrize("pattern", ["cl100k_base", "o200k_base", "r50k_base"])
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(text=st.text(st.sampled_from("abZß日あ1 \t\n\r\u3000'’s!/.\u0301🎉"), max_size=60))
 def test_a_text_cut_at_seams_has_the_same_tokens(pattern, text):
     own = cutter(pattern)

@@ -68,7 +68,7 @@ def assert_round_trips(results):
         assert_same_table(sent_out_and_back(results, "csv", folder).frame()[columns], frame[columns])
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(whole_sweeps.stores())
 def test_every_round_trip_is_closed(store):
     results = tk.results(store)
@@ -78,6 +78,7 @@ def test_every_round_trip_is_closed(store):
     assert_round_trips(results)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(whole_sweeps.stores())
 def test_every_part_of_a_table_makes_the_round_trip(store):
@@ -91,7 +92,7 @@ def refuse(name):
     raise AssertionError(f"{name} is not JSON")
 
 
-@settings(max_examples=15)
+@settings(max_examples=settings.default.max_examples // 6)
 @given(whole_sweeps.stores())
 def test_jsonl_is_standard_json_also_inside(store):
     with tempfile.TemporaryDirectory() as folder:

@@ -238,7 +238,7 @@ TOLERANCE = 40 * _ROUNDING
 """Bounds allow for float32: _ROUNDING · (1 + entropy), and as much mass at −ln p of up to 20."""
 
 
-@settings(max_examples=500)
+@settings(max_examples=5 * settings.default.max_examples)
 @given(cuts())
 def test_the_interval_holds_the_entropy_of_any_distribution(cut):
     p, k, chosen = cut
@@ -249,7 +249,7 @@ def test_the_interval_holds_the_entropy_of_any_distribution(cut):
     assert high <= np.log(len(p)) + TOLERANCE
 
 
-@settings(max_examples=500)
+@settings(max_examples=5 * settings.default.max_examples)
 @given(cuts())
 def test_the_two_extreme_tails_attain_the_bounds(cut):
     """Of all tails that fit what is told, none has less entropy than the concentrated, none more than the even."""
@@ -279,7 +279,7 @@ def test_of_a_whole_vocabulary_the_entropy_is_exact(cut):
     assert high == pytest.approx(entropy(p), abs=TOLERANCE)
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(cuts())
 def test_to_know_more_never_widens_the_interval(cut):
     p, k, chosen = cut
@@ -293,7 +293,7 @@ def test_to_know_more_never_widens_the_interval(cut):
         assert after[0] <= before[0] + 1e-6
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(cuts(), st.floats(-9e-5, 9e-5))
 def test_the_interval_allows_for_what_float32_rounds(cut, shift):
     """A softmax in float32 misses the sum by a factor that is the same for all tokens of a step."""
@@ -567,7 +567,7 @@ def check(choice, parts):
     assert frame["text"].tolist() == [{a: t for a, _, t in pieces}.get(i, "") for i in range(len(parts))]
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(splits(st.text(max_size=12).map(str.encode)))
 def test_pieces_of_any_split_of_a_text_are_the_shortest_of_whole_characters(parts):
     choice = split(parts)
@@ -579,7 +579,7 @@ def test_pieces_of_any_split_of_a_text_are_the_shortest_of_whole_characters(part
                 b"".join(parts[first:shorter]).decode()
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(splits(st.binary(max_size=16)))
 def test_of_bytes_that_are_no_text_nothing_is_lost(parts):
     check(split(parts), parts)

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
-from vllm.v1.sample.ops.penalties import apply_all_penalties
-from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p_pytorch
 
 from toolkit.analysis.microscope import microscope
 from toolkit.analysis.truncation_bounds import _LIGHTEST, _ROUNDING, _ROUNDING_EACH
@@ -76,6 +74,10 @@ def test_as_worked_by_hand(history, options, low, high, tail):
 
 def reference(logprobs, history, options):
     """(V,) logits after every setting, on the whole vocabulary, by vLLM's own functions in float64."""
+    # Here, since every worker imports this file, whichever tests it runs.
+    from vllm.v1.sample.ops.penalties import apply_all_penalties
+    from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p_pytorch
+
     x = torch.tensor(logprobs, dtype=torch.float64)[None]
     for token, bias in options.get("logit_bias", {}).items():
         x[0, token] += bias
@@ -127,7 +129,7 @@ def at(case, k):
     return microscope(stored(rows, tokens, k, np.tile(order, (len(tokens), 1)))).at(-1, **options)
 
 
-@settings(max_examples=400, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4 * settings.default.max_examples, suppress_health_check=list(HealthCheck))
 @given(cases(), st.integers(1, 40))
 def test_the_bounds_hold_whatever_is_not_stored(case, k):
     logprobs, order, history, _, options = case

@@ -2,6 +2,7 @@
 and an error of one request where it does not fit what was asked."""
 
 import asyncio
+import functools
 import gzip
 import json
 import math
@@ -552,7 +553,7 @@ DELTA["choices"][0] |= {"logprobs": WHOLE["choices"][0]["logprobs"], "token_ids"
 DELTA["choices"][0]["delta"]["tool_calls"] = [call(index=0)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples, deadline=None)
 @given(st.sampled_from(sorted(places(WHOLE), key=str)), JSON)
 def test_any_value_at_any_place_is_read_or_malformed(place, value):
     response = replaced(WHOLE, place, value)
@@ -572,7 +573,7 @@ def test_any_value_at_any_place_is_read_or_malformed(place, value):
     assert found.usage.prompt_tokens != 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(places(DELTA), key=str)), JSON), min_size=1, max_size=3))
 def test_any_value_at_any_place_of_a_chunk_is_read_or_malformed(changes):
     whole = StreamAccumulator(chat=True)
@@ -958,9 +959,14 @@ def test_a_stream_of_fewer_choices_than_were_asked(proxy, connected):  # noqa: F
 # Answers without end
 
 
+@functools.cache
+def compressed_body(start, megabytes, end):
+    return gzip.compress(start + b" " * (megabytes << 20) + end, 1)
+
+
 def compressed(start, megabytes, end=b"", headers=None):
     """An answer of so many MB of spaces, which is small as it is sent."""
-    body = gzip.compress(start + b" " * (megabytes << 20) + end, 1)
+    body = compressed_body(start, megabytes, end)
 
     async def step(request, asked):
         kind = headers or {"content-type": "application/json"}

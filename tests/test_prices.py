@@ -135,8 +135,10 @@ def test_names_and_days_of_other_kinds_are_refused():
 
 
 def test_every_listed_model_is_found_or_asks_who_sells_it():
-    for model, listed in model_prices().groupby("model"):
-        rates = {row.provider: (row.input, row.output) for row in listed.itertuples()}
+    rates_of: dict[str, dict[str, tuple[float, float]]] = {}
+    for row in model_prices().itertuples():
+        rates_of.setdefault(row.model, {})[row.provider] = (row.input, row.output)
+    for model, rates in rates_of.items():
         for seller, expected in rates.items():
             price = model_price(model, seller)
             assert (price.provider, price.input, price.output) == (seller, *expected)

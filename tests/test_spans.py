@@ -136,7 +136,7 @@ documents = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(documents, st.booleans(), st.sampled_from([None, 2, "\t"]), st.sampled_from(["", " ", "\r\n\t "]))
 def test_each_value_of_any_json_lies_at_its_pointer(document, ascii_only, indent, space):
     check_json(space + json.dumps(document, ensure_ascii=ascii_only, indent=indent) + space)
@@ -173,7 +173,7 @@ def overlapping(parts, begin, end):
     return touched
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(
     tokens(st.text(alphabet="ab .\n日é🎉'", max_size=24).map(str.encode)),
     st.sampled_from(["word", "sentence", re.compile("[^b]+?b|日+")]),
@@ -192,7 +192,7 @@ def test_tokens_of_a_span_are_those_that_touch_it(parts, by):
         assert span.text.encode() in b"".join(parts[span.first : span.last])
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(
     tokens(
         st.lists(st.sampled_from([b"\xff", b"\xf0\x9f", b"ab", "日".encode(), b" "]), max_size=8).map(

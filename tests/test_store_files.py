@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -264,14 +265,13 @@ for path in paths:
 """
 
 
-@pytest.mark.parametrize("mode", ["delete", "wal"])
-def test_a_store_in_a_folder_where_nothing_can_be_written_is_read(mode):
+def test_a_store_in_a_folder_where_nothing_can_be_written_is_read():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
         paths = []
-        for version in (2, 6):
-            paths.append(folder / f"{version}" / "run.db")
+        for version, mode in product((2, 6), ("delete", "wal")):
+            paths.append(folder / f"{version}-{mode}" / "run.db")
             paths[-1].parent.mkdir()
             shutil.copy(SAVED / f"format-{version}.db", paths[-1])
             with sqlite3.connect(paths[-1]) as bare:

@@ -1,7 +1,10 @@
+import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from transformers import AutoTokenizer
 
 from toolkit import models
@@ -21,6 +24,20 @@ def ours():
 @pytest.fixture(scope="module")
 def theirs():
     return AutoTokenizer.from_pretrained(models.path())
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The folder of the default model's tokenizer with its first 2,000 tokens, quickly loaded."""
+    folder, source = tmp_path_factory.mktemp("small"), Path(models.path())
+    for name in ("tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(source / name, folder)
+    parts = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    bpe = parts["model"]
+    bpe["vocab"] = {token: number for token, number in bpe["vocab"].items() if number < 2000}
+    bpe["merges"] = [pair for pair in bpe["merges"] if {*pair, "".join(pair)} <= bpe["vocab"].keys()]
+    (folder / "tokenizer.json").write_text(json.dumps(parts), encoding="utf-8")
+    return str(folder)
 
 
 CONVERSATIONS = [
@@ -51,11 +68,15 @@ def test_prompts_pass_as_they_are(ours, theirs):
     assert ours.encode(Request(prompt=(5, 6, 7))) == (5, 6, 7)
 
 
-@settings(max_examples=100)
+@pytest.fixture(scope="module")
+def single(ours):
+    """The bytes that are tokens by themselves."""
+    return {token[0] for token in ours.vocabulary if len(token) == 1}
+
+
 @given(text=st.text(min_size=1))
-def test_the_bytes_of_the_tokens_are_the_bytes_of_the_text(ours, text):
+def test_the_bytes_of_the_tokens_are_the_bytes_of_the_text(ours, single, text):
     """But for the few single bytes (control characters, unused planes) that this vocabulary lacks."""
-    single = {token[0] for token in ours.vocabulary if len(token) == 1}
     ids = ours.encode(Request(prompt=text))
     expected = bytes(byte for byte in text.encode() if byte in single)
     assert b"".join(ours.vocabulary[i] for i in ids) == expected
@@ -75,12 +96,12 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def filling(tmp_path_factory):
-    """The default model's tokenizer with three of its spare tokens renamed to a family's fill-in-the-middle marks."""
+def filling(tmp_path_factory, small):
+    """The default model's tokenizer, made small, with a family's three fill-in-the-middle marks added."""
 
     def build(marks, begin=False):
         folder = tmp_path_factory.mktemp("fim")
-        tokenizer = AutoTokenizer.from_pretrained(models.path())
+        tokenizer = AutoTokenizer.from_pretrained(small)
         tokenizer.add_special_tokens({"additional_special_tokens": list(marks)})
         if begin:
             from tokenizers.processors import TemplateProcessing
@@ -114,8 +135,8 @@ def test_a_suffix_is_sent_with_the_models_own_marks(filling, marks, begin):
     assert list(found) == [*([theirs.bos_token_id] if begin else []), *expected]
 
 
-def test_a_template_that_takes_no_system_message_says_how_to_fold_it(tmp_path):
-    tokenizer = AutoTokenizer.from_pretrained(models.path())
+def test_a_template_that_takes_no_system_message_says_how_to_fold_it(tmp_path, small):
+    tokenizer = AutoTokenizer.from_pretrained(small)
     tokenizer.chat_template = (
         "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}"
         "{% endif %}{{ m.content }}{% endfor %}"
@@ -169,12 +190,17 @@ def weather(city: str) -> str:
     return city
 
 
-def of_template(template, marks=""):
-    """The default model's tokenizer with another template, and with the special tokens that a text has."""
-    found = Tokenizer(models.path())
-    found.hf.chat_template = template
-    found.hf.add_tokens([*re.findall(r"<[|｜][^<>]+[|｜]>|\[TOOL_CALLS\]", marks), "<|python_tag|>"])
-    return found
+@pytest.fixture(scope="module")
+def of_template(small):
+    """The default model's tokenizer, made small, with another template, and with the special tokens of a text."""
+
+    def build(template, marks=""):
+        tokenizer = Tokenizer(small)
+        tokenizer.hf.chat_template = template
+        tokenizer.hf.add_tokens([*re.findall(r"<[|｜][^<>]+[|｜]>|\[TOOL_CALLS\]", marks), "<|python_tag|>"])
+        return tokenizer
+
+    return build
 
 
 def knowing(text):
@@ -183,13 +209,14 @@ def knowing(text):
 
 
 @pytest.mark.parametrize(("name", "call", "more"), [*FAMILIES, ("openai", HARMONY, "")])
-def test_the_form_of_a_familys_calls_is_told_by_its_template(name, call, more):
+def test_the_form_of_a_familys_calls_is_told_by_its_template(of_template, name, call, more):
     ours = of_template(knowing(more + call))
     assert (ours.tool_format, ours.guesses_calls) == (name, False)
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize(("name", "call", "more"), FAMILIES)
-def test_vllm_reads_the_calls_of_that_form(name, call, more):
+def test_vllm_reads_the_calls_of_that_form(of_template, name, call, more):
     (found,), text = parse_calls(of_template("", call).hf, name, call, [tool(weather)])
     assert (found.name, found.arguments, text) == ("weather", '{"city": "Rome"}', "")
 
@@ -203,12 +230,12 @@ def test_vllm_reads_the_calls_of_that_form(name, call, more):
         (None, False),
     ],
 )
-def test_calls_of_no_known_form_are_taken_for_the_most_common_one(template, guessed):
+def test_calls_of_no_known_form_are_taken_for_the_most_common_one(of_template, template, guessed):
     ours = of_template(template)
     assert (ours.tool_format, ours.guesses_calls) == ("hermes", guessed)
 
 
-def test_all_of_several_templates_are_looked_at():
+def test_all_of_several_templates_are_looked_at(of_template):
     ours = of_template({"default": PLAIN, "tool_use": knowing('say "developer" [TOOL_CALLS]')})
     assert (ours.tool_format, ours.guesses_calls) == ("mistral", False)
     assert not ours.renames_developer

@@ -68,7 +68,7 @@ def test_parts_of_a_character_are_one_piece(model, ids, pieces):
 
 
 @pytest.mark.parametrize("model", ["cl100k_base", "o200k_base", DEFAULT])
-@settings(max_examples=200)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(text=st.text(max_size=40))
 def test_pieces_join_to_the_text_and_offsets_slice_it(model, text):
     found = tk.tokens(text, model)

@@ -402,7 +402,7 @@ PARTS = [r"\d", r"\w", r"\S", r"\B", r"\b", "[", "[^", "]", "-", "a", "z", "(", 
          r"\]", r"\\", "{2}", r"\p{L}", "0", "+", r"\x41"]  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=5 * settings.default.max_examples)
 @given(parts=st.lists(st.sampled_from(PARTS), max_size=8), text=st.text("az0-$]\n", max_size=6))
 def test_every_pattern_of_plain_characters_means_what_it_did(parts, text):
     """Where Python and ECMA-262 agree, on ASCII without a line feed at the end, the same texts match."""
@@ -504,7 +504,7 @@ def test_a_schema_that_never_ends_ends():
     assert verdict("1", {"$ref": "#"}).status == "wrong_schema"
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(
     text=st.one_of(
         st.text(),

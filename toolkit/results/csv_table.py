@@ -177,12 +177,15 @@ def _column(name: str, cells: pa.Array, quoted: npt.NDArray[np.bool_]) -> pd.Ser
 
 def _texts(cells: pa.Array) -> pd.Series[Any]:
     import pandas as pd
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pc.any(pc.starts_with(cells, "'")).as_py():
-        texts = (_unguarded(cell) if cell and cell[0] == "'" else cell for cell in cells.to_pylist())
-        return exact_column(list(texts), "str")
-    return pd.Series(cells, dtype="str")
+    guarded = pc.starts_with(cells, "'").fill_null(False)
+    try:
+        texts = pa.array(map(_unguarded, cells.filter(guarded).to_pylist()), cells.type)
+    except UnicodeEncodeError:  # lone surrogates, which Arrow's texts cannot hold
+        return exact_column([cell and _unguarded(cell) for cell in cells.to_pylist()], "str")
+    return pd.Series(pc.replace_with_mask(cells, guarded, texts), dtype="str")
 
 
 def _numbers(cells: pa.Array, dtype: str) -> pd.Series[Any] | None:

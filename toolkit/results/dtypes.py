@@ -49,7 +49,10 @@ def exact_column(values: Sequence[Any], dtype: str = "") -> pd.Series[Any]:
 
 def repeated_column(values: Sequence[Any], places: npt.NDArray[np.int64], dtype: str = "") -> pd.Series[Any]:
     """(N,) the column of few values, each in many rows. places: (N,) the index of each row's value."""
-    return exact_column(values, dtype).take(places).reset_index(drop=True)
+    import pandas as pd
+
+    column = exact_column(values, dtype)
+    return pd.Series(column.array.take(places), dtype=column.dtype)
 
 
 def _dtype(types: set[type], preferred: str) -> str:

@@ -300,6 +300,7 @@ class EngineThread:
         with contextlib.suppress(Exception):
             llm.llm_engine.engine_core.shutdown()
         del llm
+        _clear_keyword_caches()
         gc.collect()
         if device()["kind"] == "cuda":
             import torch
@@ -325,6 +326,17 @@ def _create_llm(spec: Spec) -> Any:
         random.setstate(states[0])
         np.random.set_state(states[1])
         sys.excepthook = hook
+
+
+def _clear_keyword_caches() -> None:
+    """vLLM caches for each function which keywords it takes, and the functions of an engine's tokenizer hold the
+    copies that vLLM makes of it: each engine that was closed would leave 40 MB, up to 64 engines."""
+    with contextlib.suppress(ImportError):  # another version may not have it
+        from vllm.utils import func_utils
+
+        for value in vars(func_utils).values():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
 
 
 def _tolerate_objects_without_dict() -> None:
