@@ -16,6 +16,7 @@ from toolkit.structured.json_schema import make_strict, pointer, subschemas
 from toolkit.structured.patterns import compiled
 from toolkit.structured.references import check_references
 
+_TOO_DEEP = "no valid JSON Schema: it is nested too deeply"
 KINDS = ("text", "json_object", "json_schema", "choice", "regex", "grammar")
 
 
@@ -127,8 +128,11 @@ def _json_schema(definition: Any) -> ResponseFormat:
             unknown("key of json_schema", str(name), ("name", "schema", "strict", "description"))
         )
     schema = definition["schema"]
-    text = json.dumps(schema, ensure_ascii=False)
-    _check_schema_cached(text)
+    try:
+        text = json.dumps(schema, ensure_ascii=False)
+        _check_schema_cached(text)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
     title = schema.get("title") if isinstance(schema, Mapping) else None
     name = definition.get("name") or title or "schema"
     return ResponseFormat("json_schema", text, str(name))
@@ -221,7 +225,7 @@ def check_schema(schema: Any) -> None:
         where = pointer(error.absolute_path) or "the root"
         raise ValueError(f"no valid JSON Schema: {error.message} (at {where})") from None
     except RecursionError:
-        raise ValueError("no valid JSON Schema: it is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
 
 
 def _check_pattern(pattern: str, path: Any) -> None:

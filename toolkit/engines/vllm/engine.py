@@ -205,6 +205,7 @@ class VLLMEngine(Engine):
         if response_format is None:
             return
         check_enforceable(response_format)
+        self.tokenizer.check_format(response_format)
         if response_format not in self._grammar_errors:
             try:
                 self.call(lambda llm: check_grammar(llm, response_format))
