@@ -1,5 +1,7 @@
 """One bad request spoils neither its batch nor its plan: it is an error, and the others are answered as alone."""
 
+import re
+
 import numpy as np
 import pytest
 from ngram_engine import NGramEngine
@@ -10,6 +12,9 @@ from toolkit.core.request import Request, check_token_ids
 from toolkit.core.sampling import Sampling
 from toolkit.engines.base import request_errors
 from toolkit.errors import EngineError, NotTold
+from toolkit.prompts.messages import check_tool_calls
+from toolkit.structured.tools import format_tool_call
+from toolkit.tokenizers.huggingface import Tokenizer
 
 CALL = {"id": "a", "function": {"name": "f"}}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
@@ -152,6 +157,56 @@ def test_an_id_has_32_bits_where_the_vocabulary_is_not_known():
 def test_an_id_of_any_length_is_refused_at_once(name):
     with pytest.raises(ValueError, match=f"{name} has a token id of more than 128 bits"):
         Request(**{"prompt": "x", name: (1, 10**5000)})
+
+
+# Tool calls
+
+
+NO_CALLS = [
+    {"id": "a", "function": {"name": "f"}},
+    {"id": "a", "function": {"arguments": "{}"}},
+    {"id": "a", "function": "f"},
+    {"id": "a"},
+    "f",
+    5,
+]
+CALLS = [
+    {"id": "a", "function": {"name": "f", "arguments": "{}"}},
+    {"id": "a", "function": {"name": "f", "arguments": ""}},
+    {"id": "a", "function": {"name": "f", "arguments": None}},
+    {"id": "a", "function": {"name": "f", "arguments": {"a": 1}}},
+    {"id": "a", "function": {"name": "f", "arguments": "no JSON"}},
+    {"id": "a", "type": "custom", "custom": {"name": "f", "input": "x"}},
+]
+
+
+@pytest.mark.parametrize("call", NO_CALLS, ids=str)
+def test_a_call_without_name_or_arguments_is_an_error_of_its_request(call):
+    turns = ({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [call]})
+    says = re.escape(
+        f"messages[1] has the tool call {call!r}, which must have a function with a name and arguments"
+    )
+    with pytest.raises(ValueError, match=says):
+        check_tool_calls(turns)
+    with pytest.raises(ValueError, match=says):
+        Tokenizer(tk.models.path()).encode(raw(*turns))
+    with ReportingServer() as server, tk.connect(server.url) as engine:
+        answers = list(engine.generate([Request.chat("Say 1"), raw(*turns), Request.chat("Say 2")]))
+        assert sorted(c.text for c in answers if c.error is None) == ["Say 1", "Say 2"]
+        (failed,) = (c.error for c in answers if c.error is not None)
+        assert failed.startswith("messages[1] has the tool call")
+        assert sorted(server.questions()) == ["Say 1", "Say 2"]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_a_call_with_both_is_none_of_these(call):
+    check_tool_calls([{"role": "assistant", "content": "", "tool_calls": [call]}])
+
+
+@pytest.mark.parametrize("arguments", ["{}", "", None, {}])
+def test_a_call_of_nothing_is_written_in_one_way(arguments):
+    call = {"id": "a", "function": {"name": "f", "arguments": arguments}}
+    assert format_tool_call(call) == '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
 
 
 # Choices and bad words

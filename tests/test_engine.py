@@ -1,6 +1,8 @@
 """The real engine: vLLM on the default model, on its defaults."""
 
 import gc
+import itertools
+import signal
 import threading
 import time
 
@@ -12,6 +14,8 @@ from scipy.special import log_softmax
 
 import toolkit as tk
 from toolkit.core.request import Request
+from toolkit.experiments.leased_requests import LeasedRequests
+from toolkit.store.store import Store
 
 PROMPTS = [
     "What is the capital of France?",
@@ -237,6 +241,102 @@ def test_a_question_does_not_wait_for_a_long_batch(tiny):
     assert answered_first
     assert long_running
     idle(tiny)
+
+
+# What is taken, and when
+
+
+def few_ahead(monkeypatch, number):
+    monkeypatch.setattr("toolkit.engines.vllm.engine._BACKLOG", number)
+
+
+def test_of_an_iterator_requests_are_taken_as_they_are_needed(tiny, monkeypatch):
+    few_ahead(monkeypatch, 16)
+    taken, ahead = [], []
+
+    def source():
+        for seed in range(100):
+            taken.append(seed)
+            bad = {"top_logprobs": 99} if seed % 10 == 3 else {}
+            yield Request.chat("Hi", seed=seed, max_tokens=1, **bad)
+
+    done = 0
+    for done, completion in enumerate(tiny.generate(source()), 1):
+        assert (completion.error is None) == (completion.request.sampling.seed % 10 != 3)
+        ahead.append(len(taken) - done)
+    assert done == len(taken) == 100
+    assert max(ahead) < 2 * 16
+    idle(tiny)
+
+
+@pytest.mark.parametrize("number", [0, 5, 40])
+def test_an_error_of_the_iterator_loses_nothing_that_was_asked(tiny, monkeypatch, number):
+    few_ahead(monkeypatch, 16)
+
+    def source():
+        yield from (Request.chat("Hi", seed=seed, max_tokens=1) for seed in range(number))
+        raise OSError("the disk is gone")
+
+    seeds = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        seeds.extend(completion.request.sampling.seed for completion in tiny.generate(source()))
+    assert sorted(seeds) == list(range(number))
+    idle(tiny)
+
+
+def test_what_is_taken_in_order_stays_in_its_groups(tiny, monkeypatch):
+    requests = [
+        Request.chat(f"Say {i}", top_p=p, frequency_penalty=f, max_tokens=1).resolve({})
+        for i in range(50)
+        for p in (1, 0.9)
+        for f in (0, 0.5)
+    ]
+    ordered = tiny.ordered(requests)
+    assert sorted(r.key for r in ordered) == sorted(r.key for r in requests)
+    whole = list(tiny._grouped(ordered))
+    few_ahead(monkeypatch, 16)
+    pieces = list(tiny._grouped(iter(ordered)))
+    kinds = [kind for kind, _ in whole]
+    assert [len(list(members)) for _, members in itertools.groupby(kinds)] == [50] * 4
+    # A few at the edges go with their neighbours: a group is never left and entered again.
+    assert len([kind for kind, _ in itertools.groupby(kind for kind, _ in pieces)]) == 4
+    assert [r.key for _, r in pieces] == [r.key for _, r in whole] == [r.key for r in ordered]
+
+
+def test_two_runs_on_one_store_share_the_work(tiny, db, monkeypatch):
+    few_ahead(monkeypatch, 16)
+    sweep = tk.sweep("Tell a story.", tk.grid(seed=range(300), max_tokens=4))
+    threads = [threading.Thread(target=sweep.run, args=(tiny, db)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with Store(db) as store:
+        shares = [n for (n,) in store.query("SELECT count(*) FROM completions GROUP BY run")[1]]
+    assert len(shares) == 2
+    assert sum(shares) == 300
+    assert min(shares) >= 50
+    assert tk.results(db).costs().total["failed_attempts"] == 0  # where a second answer to a request would be
+
+
+def test_an_interrupted_run_has_lost_what_was_near_the_engine_alone(tiny, db, monkeypatch):
+    few_ahead(monkeypatch, 16)
+    finish, seen = LeasedRequests.finish, []
+
+    def interrupted(self, key):
+        seen.append(key)
+        if len(seen) == 100:
+            signal.raise_signal(signal.SIGINT)
+        return finish(self, key)
+
+    monkeypatch.setattr(LeasedRequests, "finish", interrupted)
+    sweep = tk.sweep("Tell a story.", tk.grid(seed=range(2000), max_tokens=4))
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(tiny, db)
+    with Store(db) as store:
+        ((stored,),) = store.query("SELECT count(*) FROM completions")[1]
+        assert 100 <= stored < 100 + 2 * 16
+        assert store.lost_attempts()["lost"].sum() < 2 * 16
 
 
 def test_call_reaches_vllm_and_passes_errors_on(engine):

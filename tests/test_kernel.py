@@ -52,14 +52,14 @@ class Kernel:
 
 
 def stored(path):
-    """Whether another process has written completions to a store."""
+    """How many completions another process has written to a store."""
     if not path.exists():
-        return False
+        return 0
     try:
         with sqlite3.connect(path) as db:
-            return db.execute("SELECT count(*) FROM completions").fetchone()[0] > 0
+            return db.execute("SELECT count(*) FROM completions").fetchone()[0]
     except sqlite3.OperationalError:  # it is being made
-        return False
+        return 0
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,34 @@ def test_interrupting_a_sweep_keeps_what_was_finished_and_the_engine(kernel):
     status, _ = kernel.run("results = sweep.run(engine, 'run.db')")
     assert status == "ok"
     assert kernel.run("len(results), results.frame()['request'].is_unique") == ("ok", "(60, True)")
+
+
+def test_stop_pressed_again_and_again_loses_nothing(kernel):
+    """The first press ends the sweep; later ones come while it finishes, and after it."""
+    kernel.run("import threading\ncells = tk.grid(seed=range(200, 260), max_tokens=8, ignore_eos=True)")
+    kernel.run("sweep = tk.sweep('Tell a story.', cells)")
+    have = 0
+    for times in (2, 3, 3):
+        name = kernel.send("sweep.run(engine, 'again.db')")
+        deadline = time.monotonic() + 60
+        while stored(kernel.folder / "again.db") <= have and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for _ in range(times):
+            kernel.manager.interrupt_kernel()
+            time.sleep(0.02)
+        status, shown = kernel.result(name)
+        assert (status, "KeyboardInterrupt" in shown) == ("error", True)
+        (told,) = re.findall(r"interrupted: (\d+) of 60 completions are in .*again\.db", shown)
+        assert have < int(told) < 60
+        have = int(told)
+        assert stored(kernel.folder / "again.db") == have
+        assert kernel.run("[t.name for t in threading.enumerate() if 'writer' in t.name]") == ("ok", "[]")
+    assert kernel.run("sweep.run(engine, 'again.db');")[0] == "ok"
+    told = "results = tk.results('again.db'); len(results), results.costs().total['failed_attempts']"
+    assert kernel.run(told) == (
+        "ok",
+        "(60, 0)",
+    )  # an answer to what was stored already would be among the failed
 
 
 def test_interrupting_a_chat_leaves_the_engine_usable(kernel):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ngram_engine import NGramEngine
-from openai.types.chat import ChatCompletionMessage, ParsedChatCompletionMessage
+from openai.types.chat import ChatCompletion, ChatCompletionMessage, ParsedChatCompletionMessage
 
 import toolkit as tk
 from toolkit.core.request import Request
@@ -144,6 +144,18 @@ def test_a_conversation_may_be_of_objects_alone():
     turns = [ChatCompletionMessage(**ASSISTANT)]
     assert messages(turns) == Request(messages=turns).messages == (ASSISTANT,)
     assert len(tk.grid(prompt=turns)) == 1
+
+
+def test_a_whole_completion_is_no_message_and_the_error_says_which_is(made):
+    ours = made("Hello.")
+    theirs = ChatCompletion.model_validate(ours.to_openai())
+    for completion in (ours, theirs):
+        with pytest.raises(
+            ValueError, match=r"messages\[1\] must have .*: of a completion give the message of a ch"
+        ):
+            messages([USER, completion])
+    for message in (ours.to_openai()["choices"][0]["message"], theirs.choices[0].message):
+        assert messages([USER, message])[1] == {"role": "assistant", "content": "Hello."}
 
 
 def test_a_refusal_of_ours_is_taken_back(made):

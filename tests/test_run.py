@@ -201,6 +201,42 @@ def test_requests_that_were_with_the_engine_are_counted_as_lost(made, db):
     assert results.costs().total["lost_attempts"] == 1
 
 
+def test_requests_are_leased_when_the_engine_takes_them(made, db):
+    leases = []
+
+    class Watched(CannedEngine):
+        def generate(self, requests):
+            for completion in super().generate(requests):
+                leases.append(store.query("SELECT count(*) FROM leases")[1][0][0])
+                yield completion
+
+    store = Store(db)
+    assert len(run(workload(*map(str, range(1000))), Watched(made), store)) == 1000
+    assert len(leases) == 1000
+    assert all(number <= 64 + position for position, number in enumerate(leases))  # what was stored is none
+
+
+def test_requests_are_asked_in_the_order_of_the_engine(made, db):
+    class Sorted(CannedEngine):
+        def ordered(self, requests):
+            return sorted(requests, key=lambda request: request.messages[0]["content"])
+
+    engine = Sorted(made)
+    results = run(workload(*"badc", repeats=2), engine, db)
+    assert [r.messages[0]["content"] for r in engine.answered] == list("aabbccdd")
+    assert [(row.text, row.row, row.repeat) for row in results.frame().itertuples()] == [
+        (letter, number, repeat) for number, letter in enumerate("badc") for repeat in range(2)
+    ]
+    answered = []
+
+    def by_hand(requests):
+        answered.extend(request.messages[0]["content"] for request in requests)
+        yield from CannedEngine.generate(engine, requests)
+
+    run(workload(*"zyx"), engine, db, generate=by_hand)
+    assert answered == list("zyx")  # a caller's own function has an order of its own
+
+
 def test_a_run_waits_for_what_another_one_asks_and_takes_over_when_that_ends(made, db, capsys):
     work = workload("a", "b")
     engine = CannedEngine(made)

@@ -5,13 +5,16 @@ from typing import Literal, Optional
 
 import pytest
 from pydantic import BaseModel, Field
+from reporting_server import ReportingServer
 
 import toolkit as tk
 from toolkit.engines.openai_api.dialect import Dialect
 from toolkit.engines.openai_api.request_body import check_supported
 from toolkit.structured.json_schema import make_strict, pointer
 from toolkit.structured.response_format import check_enforceable, response_format
+from toolkit.structured.special_tokens import check_special_tokens
 from toolkit.structured.strict_schema import strict_violations
+from toolkit.tokenizers.huggingface import Tokenizer
 
 
 class Step(BaseModel):
@@ -258,7 +261,47 @@ LOOPS = {
     "in an item": {"type": "array", "items": {"oneOf": [{"$ref": "#/items"}]}},
     "an escaped name": {"$ref": "#/$defs/a~1b%20c", "$defs": {"a/b c": {"$ref": "#/$defs/a~1b%20c"}}},
 }
+ROOT = {"$ref": "#"}
+ENDLESS = {
+    "a required property": {"type": "object", "properties": {"a": ROOT}, "required": ["a"]},
+    "items": {"type": "array", "items": ROOT, "minItems": 1},
+    "the second item": {"type": "array", "prefixItems": [{"type": "null"}, ROOT], "minItems": 2},
+    "one of two": {
+        "type": "object",
+        "properties": {"a": {"anyOf": [ROOT, {"type": "array", "items": ROOT, "minItems": 2}]}},
+        "required": ["a"],
+    },
+    "two definitions": {
+        "$ref": "#/$defs/a",
+        "$defs": {
+            "a": {"type": "object", "properties": {"b": {"$ref": "#/$defs/b"}}, "required": ["b"]},
+            "b": {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "required": ["a"]},
+        },
+    },
+    "a part of all": {
+        "type": "object", "allOf": [{"type": "object", "properties": {"a": ROOT}, "required": ["a"]}]
+    },
+    "two types": {
+        "type": ["object", "array"], "properties": {"a": ROOT}, "required": ["a"], "items": ROOT, "minItems": 1
+    },
+}  # fmt: skip
 ENDING = {
+    "an optional property": {"type": "object", "properties": {"a": ROOT}},
+    "null or a required property": {
+        "type": "object", "properties": {"a": {"anyOf": [{"type": "null"}, ROOT]}}, "required": ["a"]
+    },
+    "null as a type": {"type": ["object", "null"], "properties": {"a": ROOT}, "required": ["a"]},
+    "any type": {"properties": {"a": ROOT}, "required": ["a"]},
+    "a list that may be empty": {"type": "array", "items": ROOT},
+    "the first item alone": {"type": "array", "prefixItems": [{"type": "null"}, ROOT], "minItems": 1},
+    "a value": {
+        "type": "object", "properties": {"a": {"$ref": "#/$defs/e"}}, "required": ["a"], "$defs": {"e": {"enum": [1]}}
+    },
+    "an endless property that may be left out": {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/n"}},
+        "$defs": {"n": {"type": "object", "properties": {"a": {"$ref": "#/$defs/n"}}, "required": ["a"]}},
+    },
     "a tree": {"type": "object", "properties": {"kids": {"type": "array", "items": {"$ref": "#"}}}},
     "a list": {"type": "object", "properties": {"next": {"anyOf": [{"type": "null"}, {"$ref": "#"}]}}},
     "a definition twice": {
@@ -284,6 +327,33 @@ def test_a_reference_that_leads_back_to_itself_is_refused(name):
         ValueError, match=r"'odd' cannot be enforced: the reference '#.*' leads back to itself"
     ):
         check_enforceable(form_of(LOOPS[name]))
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_schema_whose_answers_never_end_is_refused(name):
+    with pytest.raises(
+        ValueError, match=r"'odd' cannot be enforced: an answer would never end: .* '#.*' refers"
+    ):
+        check_enforceable(form_of(ENDLESS[name]))
+
+
+@pytest.mark.parametrize("levels", [300, 3000, 100_000])
+def test_a_schema_of_great_depth_is_refused_wherever_it_is_given(levels):
+    schema = {"type": "object"}
+    for _ in range(levels):
+        schema = {"type": "object", "properties": {"a": schema}}
+    for use in (
+        form_of,
+        response_format,
+        lambda deep: tk.verdict("{}", deep),
+        tk.strict_violations,
+        lambda deep: tk.grid(response_format=[deep]),
+        lambda deep: tk.Request.chat(
+            "Hi", tools=[{"type": "function", "function": {"name": "f", "parameters": deep}}]
+        ),
+    ):
+        with pytest.raises(ValueError, match="no valid JSON Schema: it is nested too deeply"):
+            use(schema)
 
 
 @pytest.mark.parametrize("name", ENDING)
@@ -352,7 +422,7 @@ def test_other_formats_are_enforceable():
         check_enforceable(response_format(form))
 
 
-BAD = [True, LOOPS["itself"], LOOPS["two definitions"]]
+BAD = [True, LOOPS["itself"], LOOPS["two definitions"], ENDLESS["a required property"], ENDLESS["items"]]
 
 
 @pytest.mark.parametrize("schema", BAD, ids=str)
@@ -378,9 +448,59 @@ def test_a_forced_tool_whose_schema_never_ends_is_not_asked_for():
         check_supported(request, Dialect(vllm=True))
 
 
+SPECIAL = ("<|im_end|>", "<|im_start|>", "</s>", "[INST]")
+WITH_NAME = {
+    "a choice": {"type": "choice", "choice": ["<|im_end|>"]},
+    "one of several": {"type": "choice", "choice": ["yes", "no<|im_end|>!"]},
+    "another token": {"type": "choice", "choice": ["</s>", "a"]},
+    "a value": {"enum": ["a", "<|im_start|>"]},
+    "a constant": {"const": {"a": ["<|im_end|>"]}},
+    "a key of one": {"const": {"<|im_end|>": 1}},
+    "a property": {"type": "object", "properties": {"<|im_end|>": {"type": "integer"}}},
+    "a definition": {"type": "array", "items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"enum": ["</s>"]}}},
+    "a pattern": {"type": "string", "pattern": r"^<\|im_end\|>$"},
+    "a regex": {"type": "regex", "regex": r"(yes|<\|im_end\|>)"},
+    "brackets in a regex": {"type": "regex", "regex": r"\[INST\]"},
+    "a grammar": {"type": "grammar", "grammar": 'root ::= "<|im_end|>" | "a"'},
+}
+WITHOUT_NAME = {
+    "choices": {"type": "choice", "choice": ["<|im_end", "im_end|>", "<s>"]},
+    "a title": {"type": "object", "title": "<|im_end|>", "description": "not <|im_end|>"},
+    "alternatives": {"type": "regex", "regex": "<|im_end|>"},  # of three texts
+    "a class": {"type": "regex", "regex": "[INST]"},
+    "JSON": {"type": "json_object"},
+}
+
+
+@pytest.mark.parametrize("name", WITH_NAME)
+def test_a_response_format_with_the_name_of_a_special_token_is_refused(name):
+    with pytest.raises(
+        ValueError,
+        match=r"the response_format '.*' has '(<\|im_.*\|>|</s>|\[INST\])', the name of a special token",
+    ):
+        check_special_tokens(response_format(WITH_NAME[name]), SPECIAL)
+
+
+@pytest.mark.parametrize("name", WITHOUT_NAME)
+def test_what_an_answer_need_not_write_is_none_of_these(name):
+    check_special_tokens(response_format(WITHOUT_NAME[name]), SPECIAL)
+
+
 def test_a_choice_that_is_the_name_of_a_special_token_is_named(tiny):
-    for form in ({"type": "choice", "choice": ["<|im_end|>"]}, {"enum": ["<|im_start|>"]}):
+    for name in ("a choice", "one of several", "a value", "a property", "a regex", "a grammar"):
         with pytest.raises(
             tk.RequestError, match=r"'<\|im_.*\|>', the name of a special token of this model"
         ):
-            tiny.chat("Hi", response_format=form, temperature=0)
+            tiny.chat("Hi", response_format=WITH_NAME[name], temperature=0)
+
+
+def test_a_server_is_not_asked_for_the_name_of_a_special_token():
+    tokenizer = Tokenizer(tk.models.path())
+    with ReportingServer() as server, tk.connect(server.url) as engine:
+        engine.chat("Hi")
+        engine._server = dataclasses.replace(engine._server, tokenizer=tokenizer)
+        number = len(server.asked)
+        for form in WITH_NAME["a choice"], WITH_NAME["a value"]:
+            with pytest.raises(tk.RequestError, match="the name of a special token of this model"):
+                engine.chat("Hi", response_format=form)
+        assert len(server.asked) == number

@@ -12,7 +12,7 @@ from toolkit._internal.validation import instance_of
 from toolkit.core.choice import Choice, Vocabulary
 from toolkit.core.completion import Completion, Delta
 from toolkit.core.fingerprint import Fingerprint
-from toolkit.core.request import Request
+from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.sampling import Sampling
 from toolkit.engines import branching, scoring
 from toolkit.errors import EngineError, NotTold, RequestError
@@ -60,6 +60,11 @@ class Engine(ABC):
         comes back as a completion with `error` set (`Completion.failed`); the others are unaffected. Leaving the loop
         early cancels what is still running.
         """
+
+    def ordered(self, requests: Sequence[ResolvedRequest]) -> list[ResolvedRequest]:
+        """The requests of a batch in the order in which this engine computes them fastest, for a caller that gives
+        them to `generate` as an iterator."""
+        return list(requests)
 
     @abstractmethod
     def stream_request(self, request: Request) -> Iterator[Delta]:

@@ -9,18 +9,19 @@ from toolkit._internal.interrupts import DeferredInterrupts
 from toolkit.core.request import ResolvedRequest
 from toolkit.store.store import Store
 
-Pairs = Sequence[tuple[ResolvedRequest, int]]
-"""Requests, each with one of its repeats."""
-_LEAST = 32
-"""Requests that are leased at a time, towards the end of a batch."""
+Pair = tuple[ResolvedRequest, int]
+"""A request, and one of its repeats."""
+_BLOCK = 64
+"""Requests that are leased at a time: few, since what is leased and not stored when a run is killed may have been
+asked."""
 
 
 class LeasedRequests:
-    """Iterating gives the requests that this run may ask. Another run on the same store has its share of them: a part
-    of what is left is leased whenever the engine wants more."""
+    """Iterating gives the requests that this run may ask. Another run on the same store has its share: some are
+    leased whenever the engine wants more."""
 
     def __init__(
-        self, store: Store, run: int, pairs: Pairs, last_failure: int, interrupts: DeferredInterrupts
+        self, store: Store, run: int, pairs: Sequence[Pair], last_failure: int, interrupts: DeferredInterrupts
     ) -> None:
         self._store, self._run, self._last_failure = store, run, last_failure
         self._interrupts = interrupts
@@ -37,12 +38,12 @@ class LeasedRequests:
     def __iter__(self) -> Iterator[ResolvedRequest]:
         pairs = deque(self._left)
         while pairs:
-            block = [pairs.popleft() for _ in range(min(len(pairs), max(_LEAST, len(pairs) // 8)))]
+            block = [pairs.popleft() for _ in range(min(len(pairs), _BLOCK))]
             with self._interrupts.forbidden():  # in the middle of writing
                 leased, held = self._store.lease(self._run, block, self._last_failure)
-            self.held.update(held)
-            self.elsewhere += len(block) - len(leased) - len(held)
-            self._ahead.extend(leased)
+                self.held.update(held)
+                self.elsewhere += len(block) - len(leased) - len(held)
+                self._ahead.extend(leased)
             while self._ahead:
                 key, repeat = self._ahead.popleft()
                 self._asked.setdefault(key, deque()).append(repeat)

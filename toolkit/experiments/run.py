@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from toolkit.core.completion import Completion
 from toolkit.core.request import ResolvedRequest
 from toolkit.engines.base import Engine
 from toolkit.experiments.completion_writer import CompletionWriter
-from toolkit.experiments.leased_requests import LeasedRequests
+from toolkit.experiments.leased_requests import LeasedRequests, Pair
 from toolkit.experiments.plan import STORE, Plan, plan
 from toolkit.experiments.unsendable import Generate, sendable_only
 from toolkit.experiments.workload import Workload
@@ -54,8 +54,9 @@ def run(
             writer = CompletionWriter(
                 opened_store, run_number, engine, title, current_plan.total, current_plan.stored
             )
+            order = engine.ordered if generate is None else list
             ask = sendable_only(engine, generate)
-            _Run(current_plan, limits, ask, opened_store, run_number, writer, interrupts).run()
+            _Run(current_plan, limits, order, ask, opened_store, run_number, writer, interrupts).run()
     return Results.of(opened_store, sweep=current_plan.sweep, fingerprint=current_plan.fingerprint)
 
 
@@ -73,6 +74,8 @@ class _Run:
 
     plan: Plan
     limits: Budget
+    order: Callable[[Sequence[ResolvedRequest]], list[ResolvedRequest]]
+    """Sorts the requests of a batch (`Engine.ordered`)."""
     generate: Callable[[Iterable[ResolvedRequest]], Iterator[Completion]]
     store: Store
     number: int
@@ -91,7 +94,7 @@ class _Run:
         last_failure = self.store.last_failure()
         with self.writer:
             while batch := self._next_batch():
-                pairs = [self.plan.missing[i] for i in batch]
+                pairs = self._ordered([self.plan.missing[i] for i in batch])
                 requests = LeasedRequests(self.store, self.number, pairs, last_failure, self.interrupts)
                 self._ask(requests)
                 self.writer.count_elsewhere(requests.elsewhere)
@@ -118,6 +121,11 @@ class _Run:
             return self.pending  # no need to count tokens before the run
         prompts, most = (numbers[self.pending] for numbers in self.plan.most_tokens())
         return self.pending[: self.limits.affordable(prompts, most, self.spent)]
+
+    def _ordered(self, pairs: Sequence[Pair]) -> list[Pair]:
+        order = self.order([request for request, _ in pairs])
+        rank = {request.key: number for number, request in enumerate(order)}
+        return sorted(pairs, key=lambda pair: rank[pair[0].key])
 
     def _ask(self, requests: LeasedRequests) -> None:
         """Stores the completions of a batch until they end, or the time is used up."""

@@ -59,7 +59,8 @@ def _message(where: str, source: Message) -> dict[str, Any]:
         or "role" not in message
         or not {"content", *_ANSWERS} & message.keys()
     ):
-        raise ValueError(f"{where} must have 'role' and 'content', got {short_repr(source)}")
+        hint = ": of a completion give the message of a choice" if hasattr(source, "choices") else ""
+        raise ValueError(f"{where} must have 'role' and 'content', got {short_repr(source)}{hint}")
     role = message["role"]
     if not isinstance(role, str) or role not in ROLES:
         raise ValueError(f"{where} has the unknown role {short_repr(role)}: use one of {', '.join(ROLES)}")
@@ -136,6 +137,21 @@ def _part(where: str, source: Any) -> dict[str, Any]:
         content_part["image_url"] |= {} if detail == "auto" else {"detail": detail}
         return content_part
     raise ValueError(f"{where} has a part that is neither text nor image_url, got {short_repr(part)}")
+
+
+def check_tool_calls(turns: Sequence[Message]) -> None:
+    """Raises ValueError for a call of a function without its name or its arguments, which chat templates and servers
+    need."""
+    for number, turn in enumerate(turns):
+        for call in turn.get("tool_calls") or ():
+            function = call.get("function") if isinstance(call, Mapping) else None
+            is_call = isinstance(function, Mapping) and {"name", "arguments"} <= function.keys()
+            if not is_call and not (isinstance(call, Mapping) and "custom" in call):
+                raise ValueError(
+                    f"messages[{number}] has the tool call {short_repr(call)}, which must have a function with a name and "
+                    "arguments, as JSON text: {'id': '1', 'type': 'function', 'function': {'name': 'f', "
+                    "'arguments': '{}'}}"
+                )
 
 
 def fold_system(given: str | Sequence[Message]) -> Messages:

@@ -8,6 +8,7 @@ __all__ = [
     "patterns",
     "references",
     "response_format",
+    "special_tokens",
     "strict_schema",
     "time_limit",
     "tools",

@@ -17,6 +17,7 @@ from toolkit.structured.json_schema import make_strict, pointer, subschemas
 from toolkit.structured.patterns import check_anchors, compiled
 from toolkit.structured.references import check_references
 
+_TOO_DEEP = "no valid JSON Schema: it is nested too deeply"
 KINDS = ("text", "json_object", "json_schema", "choice", "regex", "grammar")
 
 
@@ -134,9 +135,9 @@ def _json_schema(definition: Any) -> ResponseFormat:
     schema = definition["schema"]
     try:
         text = json.dumps(schema, ensure_ascii=False)
+        _check_schema_cached(text)
     except RecursionError:
-        raise ValueError(f"the schema is nested too deeply, got {short_repr(schema)}") from None
-    _check_schema_cached(text)
+        raise ValueError(_TOO_DEEP) from None
     title = schema.get("title") if isinstance(schema, Mapping) else None
     name = definition.get("name") or title or "schema"
     return ResponseFormat("json_schema", text, str(name))
@@ -243,7 +244,7 @@ def check_schema(schema: Any) -> None:
         where = pointer(error.absolute_path) or "the root"
         raise ValueError(f"no valid JSON Schema: {error.message} (at {where})") from None
     except RecursionError:
-        raise ValueError("no valid JSON Schema: it is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
 
 
 def _check_pattern(pattern: str, path: Any) -> None:

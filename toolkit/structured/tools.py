@@ -322,7 +322,7 @@ def format_tool_call(call: Mapping[str, Any]) -> str:
     """A call as the text of an assistant's message, in the format of Hermes models."""
     function = call["function"]
     arguments = function["arguments"]
-    arguments = arguments if isinstance(arguments, str) else _dump(arguments)
+    arguments = _dump(arguments) if isinstance(arguments, Mapping) else arguments
     return (
         f'<tool_call>\n{{"name": {_dump(function["name"])}, "arguments": {arguments or "{}"}}}\n</tool_call>'
     )

@@ -12,7 +12,9 @@ from toolkit._internal.hashing import digest
 from toolkit.core.choice import Vocabulary
 from toolkit.core.request import Request, check_token_ids
 from toolkit.errors import ModelError
-from toolkit.prompts.messages import Messages, fold_system
+from toolkit.prompts.messages import Messages, check_tool_calls, fold_system
+from toolkit.structured.response_format import ResponseFormat
+from toolkit.structured.special_tokens import check_special_tokens
 from toolkit.structured.tools import Tool, format_tool_call, tool, tools_prompt
 from toolkit.tokenizers.tool_call_formats import FILL_IN_TOKENS, TOOL_CALL_MARKS
 
@@ -70,6 +72,7 @@ class Tokenizer:
         if not self.hf.chat_template:
             raise ValueError("the model has no chat template: use engine.complete(text), or a chat model")
         turns = request.messages or ()
+        check_tool_calls(turns)
         tools = () if request.tool_choice == "none" else request.tools
         if any("tool_calls" in m for m in turns) and not self.shows_calls:
             turns = tuple(_with_calls_as_text(m) for m in turns)
@@ -220,6 +223,10 @@ class Tokenizer:
         """The names of the special tokens."""
         added = self.hf.added_tokens_decoder.values()
         return tuple(dict.fromkeys([*self.hf.all_special_tokens, *(t.content for t in added if t.special)]))
+
+    def check_format(self, response_format: ResponseFormat) -> None:
+        """Raises ValueError for a response format with the name of a special token, which no answer can contain."""
+        check_special_tokens(response_format, self.special_tokens)
 
     def decode(self, token_ids: Sequence[int], special: bool = True) -> str:
         """The text of token IDs, special tokens by their names or omitted."""

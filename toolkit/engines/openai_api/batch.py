@@ -7,6 +7,7 @@ import contextlib
 import queue
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
+from typing import Any
 
 from toolkit.core.completion import Completion
 from toolkit.core.request import Request
@@ -29,6 +30,8 @@ class Batch:
         self._has_more = True
         self._open: set[Future[Completion]] = set()
         self._done: queue.SimpleQueue[Future[Completion]] = queue.SimpleQueue()
+        self._tasks: set[asyncio.Task[Any] | None] = set()
+        self._is_ended = False
         self._received: dict[int, Completion] = {}
         """Completions that have not been given yet, by position."""
 
@@ -53,9 +56,8 @@ class Batch:
                 del self._received[completion.position or 0]
                 yield completion
         except (EngineError, CancelledError, KeyboardInterrupt) as error:
-            self._cancel()
             with contextlib.suppress(EngineError):
-                self._client.wait(asyncio.sleep(0))  # the loop is now in the middle of none of them
+                self._client.wait(self._end())
             yield from [self._received.pop(position) for position in sorted(self._received)]
             raise failure or (closed_error() if isinstance(error, CancelledError) else error) from None
         finally:
@@ -74,8 +76,22 @@ class Batch:
                 future.add_done_callback(self._done.put)
 
     async def _receive(self, position: int, request: Request) -> Completion:
-        self._received[position] = completion = await self._complete(position, request)
+        if self._is_ended:
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        try:
+            self._received[position] = completion = await self._complete(position, request)
+        finally:
+            self._tasks.discard(task)
         return completion
+
+    async def _end(self) -> None:
+        """Cancels what is open. In the loop, which is then in the middle of none of it; and by task, since an
+        interrupt may have left a request that was just sent without a future."""
+        self._is_ended = True
+        for task in filter(None, self._tasks):
+            task.cancel()
 
     def _cancel(self) -> None:
         for future in list(self._open):

@@ -185,7 +185,7 @@ class ServerEngine(Engine):
         chat_request = request if isinstance(request, Request) else Request.chat(request)
         server = self._probe_once()
         with request_errors():
-            server.check_token_ids(chat_request)
+            server.check_tokens(chat_request)
             tokenized = self._client.wait(self._prompt_tokens.tokenized(chat_request))
             return (*tokenized.prompt_ids, *tokenized.prefix_ids)
 
@@ -231,7 +231,7 @@ class ServerEngine(Engine):
 
     async def _request_body(self, request: ResolvedRequest) -> RequestBody:
         server = self._probed_server
-        server.check_token_ids(request)
+        server.check_tokens(request)
         tokenized = (
             await self._prompt_tokens.tokenized(request) if sends_token_ids(request, server.dialect) else None
         )

@@ -40,9 +40,12 @@ class ServerInfo:
     adapter: bool = False
     """Whether the model is an adapter (LoRA) on another one."""
 
-    def check_token_ids(self, request: Request) -> None:
-        """Raises ValueError for token IDs that the model cannot have, or does not have, where that is known."""
+    def check_tokens(self, request: Request) -> None:
+        """Raises ValueError for token IDs that the model cannot have, or does not have, where that is known; and for
+        names of its special tokens in the response format."""
         check_token_ids(request, self.model, *([self.tokenizer.size] if self.tokenizer else []))
+        if self.tokenizer and request.constraint:
+            self.tokenizer.check_format(request.constraint)
 
 
 async def probe(client: ApiClient, requested_model: str | None) -> tuple[ServerInfo, str | None]:

@@ -9,6 +9,7 @@ from typing import Any
 from toolkit.core.request import ResolvedRequest
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS, NEUTRAL
 from toolkit.engines.openai_api.dialect import ALWAYS_SENT, OPENAI_FIELDS, VLLM_FIELDS, Dialect
+from toolkit.prompts.messages import check_tool_calls
 from toolkit.structured.response_format import ResponseFormat, check_enforceable
 from toolkit.structured.tools import CHOICES
 
@@ -80,6 +81,7 @@ def check_supported(request: ResolvedRequest, dialect: Dialect) -> None:
     """Raises ValueError for options that servers other than vLLM have no field for, and for what no server can do."""
     if request.constraint is not None:
         check_enforceable(request.constraint)
+    check_tool_calls(request.messages or ())
     if request.prefix is not None and request.tools and request.tool_choice != "none":
         raise ValueError(
             "a server parses no tool calls in a completion with a prefix: leave out prefix, or tools"

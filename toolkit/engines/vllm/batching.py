@@ -17,8 +17,11 @@ _MIN_GROUP_SIZE = 32
 """A smaller group uses the cores badly: it joins one that already pays for its features."""
 
 
+Features = frozenset[str]
+"""Names of sampler features."""
+
 # Each step changes one feature, so that the last rows of a group cost the next one little.
-_ORDER: tuple[frozenset[str], ...] = (
+_ORDER: tuple[Features, ...] = (
     frozenset(),
     frozenset({"penalties"}),
     frozenset({"penalties", "top_p"}),
@@ -26,7 +29,7 @@ _ORDER: tuple[frozenset[str], ...] = (
 )
 
 
-def features(sampling: Sampling) -> frozenset[str]:
+def features(sampling: Sampling) -> Features:
     """The sampler features of a resolved Sampling that cost the whole batch: penalties, top_p."""
     used = set()
     if any(getattr(sampling, name) not in (None, NEUTRAL[name]) for name in _PENALTIES):
@@ -38,7 +41,7 @@ def features(sampling: Sampling) -> frozenset[str]:
 
 def batches(requests: Iterable[ResolvedRequest]) -> list[list[ResolvedRequest]]:
     """The requests in groups to run one after another; every request is in exactly one."""
-    groups: dict[frozenset[str], list[ResolvedRequest]] = {kind: [] for kind in _ORDER}
+    groups: dict[Features, list[ResolvedRequest]] = {kind: [] for kind in _ORDER}
     for request in requests:
         groups[features(request.sampling)].append(request)
     for kind in _ORDER:
@@ -50,7 +53,11 @@ def batches(requests: Iterable[ResolvedRequest]) -> list[list[ResolvedRequest]]:
 
 
 def prompt_key(request: ResolvedRequest) -> tuple[str, ...]:
-    """Texts of the prompt, by which a batch is sorted: equal beginnings are neighbours."""
-    if request.messages is not None:
-        return tuple(text for m in request.messages for text in (m["role"], str(m["content"])))
-    return (str(request.prompt),)
+    """Texts of the prompt, by which a batch is sorted: equal beginnings are neighbours. None of messages that have
+    not been checked, and that no chat template takes."""
+    if request.messages is None:
+        return (str(request.prompt),)
+    try:
+        return tuple(text for m in request.messages for text in (str(m["role"]), str(m["content"])))
+    except (KeyError, TypeError, RecursionError):
+        return ()

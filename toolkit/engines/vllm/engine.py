@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any, Self, TypeVar
 
 from toolkit._internal.text import short_repr
@@ -14,7 +15,7 @@ from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS
 from toolkit.engines.base import Engine, request_errors
-from toolkit.engines.vllm.batching import batches, prompt_key
+from toolkit.engines.vllm.batching import Features, batches, features
 from toolkit.engines.vllm.config import Spec
 from toolkit.engines.vllm.engine_thread import EngineThread, Job, PreparedRequest
 from toolkit.engines.vllm.images import ImageDownloads, check_image_count, image_limit, with_images
@@ -28,6 +29,8 @@ from toolkit.structured.response_format import ResponseFormat, check_enforceable
 from toolkit.tokenizers.huggingface import Tokenizer
 
 T = TypeVar("T")
+Grouped = tuple[Features, ResolvedRequest]
+"""A request, and the sampler features of the group that it runs in."""
 _BACKLOG = 512
 """Requests prepared ahead of the engine: enough to keep it busy, few enough to start at once."""
 
@@ -147,20 +150,31 @@ class VLLMEngine(Engine):
         return self._started_thread().call(function)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        thread = self._started_thread()
-        resolved, failures = self._resolve_requests(requests)
-        yield from failures
-        groups = enumerate(batches(resolved))
-        ordered = [(group, request) for group, members in groups for request in members]
-        yield from self._collect(thread, ordered, at_once=1)
+        """As the interface says. A collection is computed in the order that is fastest for the whole; of any other
+        iterable the requests are taken as they are needed, some hundred at a time."""
+        yield from self._collect(self._grouped(requests), at_once=1)
+
+    def ordered(self, requests: Sequence[ResolvedRequest]) -> list[ResolvedRequest]:
+        return [request for group in batches(requests) for request in group]
+
+    def _grouped(self, requests: Iterable[Request]) -> Iterator[Grouped | Completion]:
+        """Requests, each with the sampler features of its group, and the failures of those that cannot be sent."""
+        source, size = iter(requests), None if isinstance(requests, Collection) else _BACKLOG
+        while chunk := list(islice(source, size)):
+            resolved, failures = self._resolve_requests(chunk)
+            yield from failures
+            for group in batches(resolved):
+                kind = frozenset[str]().union(*(features(request.sampling) for request in group))
+                yield from ((kind, request) for request in group)
 
     def generate_in_one_step(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Requests that start in one and the same step, in this order, as far as the engine has slots: for
         experiments on what a batch does. `generate` is faster, and chooses the order itself. Otherwise the same."""
-        thread = self._started_thread()
+        self.start()
         resolved, failures = self._resolve_requests(requests)
         yield from failures
-        yield from self._collect(thread, [(0, request) for request in resolved], at_once=_BACKLOG)
+        one_group = ((frozenset[str](), request) for request in resolved)
+        yield from self._collect(one_group, at_once=_BACKLOG)
 
     def _resolve_requests(
         self, requests: Iterable[Request]
@@ -181,7 +195,6 @@ class VLLMEngine(Engine):
         with request_errors():
             resolved = request.resolve(self.defaults)
             self._check_response_format(resolved.constraint)
-            prompt_key(resolved)  # the batch is sorted by it
             return resolved
 
     def reset_prefix_cache(self) -> None:
@@ -193,6 +206,7 @@ class VLLMEngine(Engine):
         if response_format is None:
             return
         check_enforceable(response_format)
+        self.tokenizer.check_format(response_format)
         if response_format not in self._grammar_errors:
             try:
                 self.call(lambda llm: check_grammar(llm, response_format))
@@ -207,26 +221,33 @@ class VLLMEngine(Engine):
                 "Leave out what it names; what came back can still be checked with toolkit.verdict"
             )
 
-    def _collect(
-        self, thread: EngineThread, ordered: list[tuple[int, ResolvedRequest]], at_once: int
-    ) -> Iterator[Completion]:
-        """Submits the requests, so many at once, and yields their completions until every one is finished."""
-        job, sent, open_ = Job(), 0, 0
+    def _collect(self, source: Iterator[Grouped | Completion], at_once: int) -> Iterator[Completion]:
+        """Submits the requests, so many at once, and yields their completions until every one is finished, and the
+        failures among them."""
+        thread, job, sent, open_ = self._started_thread(), Job(), 0, 0
         current: tuple[PreparedRequest, Any] | None = None
+        error: Exception | None = None
+        has_more = True
         try:
-            while open_ or sent < len(ordered):
-                if open_ < _BACKLOG and sent < len(ordered):
-                    until = min(sent + _BACKLOG, len(ordered))
-                    for first in range(sent, until, at_once):
-                        items = ordered[first : min(first + at_once, until)]
+            while has_more or open_:
+                if has_more and open_ < _BACKLOG:
+                    taken, error = _take(source, _BACKLOG)
+                    has_more = bool(taken) and error is None
+                    requests = [item for item in taken if not isinstance(item, Completion)]
+                    for first in range(0, len(requests), at_once):
+                        items = requests[first : first + at_once]
                         open_ += len(items)
-                        self._submit(thread, job, items, first)
-                    sent = until
+                        self._submit(thread, job, items, sent + first)
+                    sent += len(requests)
+                    yield from (item for item in taken if isinstance(item, Completion))
+                    continue
                 current = thread.next_output(job)
                 completion = self._completion(*current)
                 # No call before the yield: an interrupt would lose the completion.
                 current, open_ = None, open_ - 1
                 yield completion
+            if error is not None:
+                raise error
         except KeyboardInterrupt:
             thread.cancel(job)
             for prepared, output in [*filter(None, [current]), *job.finished()]:
@@ -245,9 +266,7 @@ class VLLMEngine(Engine):
         except ValueError as error:
             return self._reader.failure(prepared.request, error, prepared.position)
 
-    def _submit(
-        self, thread: EngineThread, job: Job, items: Sequence[tuple[int, ResolvedRequest]], first: int
-    ) -> None:
+    def _submit(self, thread: EngineThread, job: Job, items: Sequence[Grouped], first: int) -> None:
         prepared = []
         for position, (group, request) in enumerate(items, first):
             try:
@@ -259,7 +278,7 @@ class VLLMEngine(Engine):
     def stream_request(self, request: Request) -> Iterator[Delta]:
         thread = self._started_thread()
         try:
-            prepared = self._prepare(self._resolve(request), 0, 0)
+            prepared = self._prepare(self._resolve(request), 0, frozenset())
         except ValueError as error:
             raise RequestError(str(error)) from error
         prepared.streaming = True
@@ -304,13 +323,13 @@ class VLLMEngine(Engine):
         if self._thread is not None:
             self._thread.close()
 
-    def _prepare(self, request: ResolvedRequest, position: int, group: int) -> PreparedRequest:
+    def _prepare(self, request: ResolvedRequest, position: int, group: Features) -> PreparedRequest:
         """Raises ValueError for what vLLM would refuse, with a message that says what is allowed here, and for
         whatever else fails."""
         with request_errors():
             return self._prepared(request, position, group)
 
-    def _prepared(self, request: ResolvedRequest, position: int, group: int) -> PreparedRequest:
+    def _prepared(self, request: ResolvedRequest, position: int, group: Features) -> PreparedRequest:
         components = self.fingerprint.components
         window, max_logprobs = components["max_model_len"], components["max_logprobs"]
         for name in ("top_logprobs", "prompt_logprobs"):
@@ -335,3 +354,13 @@ class VLLMEngine(Engine):
             )
         ends_mid_character = self._reader.ends_mid_character(request)
         return PreparedRequest(request, token_ids, position, group, images, len(prefix), ends_mid_character)
+
+
+def _take(source: Iterator[T], number: int) -> tuple[list[T], Exception | None]:
+    """The next items of an iterator, and the error that ended it: what was taken before is not lost."""
+    taken: list[T] = []
+    try:
+        taken.extend(islice(source, number))
+    except Exception as error:  # noqa: BLE001  # the caller's own, which is raised when what runs has ended
+        return taken, error
+    return taken, None

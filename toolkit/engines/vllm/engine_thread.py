@@ -32,6 +32,7 @@ from toolkit._internal.secrets import redact
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.display.progress import status
+from toolkit.engines.vllm.batching import Features
 from toolkit.engines.vllm.config import Spec
 from toolkit.engines.vllm.environment import track_env_changes
 from toolkit.engines.vllm.fingerprint import engine_fingerprint
@@ -55,7 +56,8 @@ class PreparedRequest:
     token_ids: tuple[int, ...]
     """Of the prompt, then of the completion's prefix."""
     position: int
-    group: int
+    group: Features
+    """The sampler features of the group that it runs in."""
     multimodal_input: Any = None
     """vLLM's own input for a conversation with images, instead of the IDs alone."""
     prefix_length: int = 0
@@ -77,8 +79,8 @@ class Job:
     running: dict[str, PreparedRequest] = field(default_factory=dict)
     outputs: queue.SimpleQueue[tuple[PreparedRequest, Any]] = field(default_factory=queue.SimpleQueue)
     """Requests with vLLM's output, or with the exception raised instead."""
-    group: int = 0
-    """The group of the request that was started last."""
+    group: Features = frozenset()
+    """That of the request that was started last."""
 
     def finished(self) -> Iterator[tuple[PreparedRequest, Any]]:
         """The outputs that have come and that nobody has taken."""

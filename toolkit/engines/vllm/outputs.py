@@ -16,7 +16,6 @@ from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.engines.vllm.engine_thread import PreparedRequest
 from toolkit.engines.vllm.tool_calls import parse_calls
-from toolkit.structured.response_format import ResponseFormat
 from toolkit.structured.time_limit import TIME_LIMIT, OutOfTime
 from toolkit.structured.tools import required_calls
 from toolkit.tokenizers.huggingface import Tokenizer
@@ -42,7 +41,7 @@ class OutputReader:
         if any(part.finish_reason == "error" for part in output.outputs):
             tokens = sum(len(part.token_ids) for part in output.outputs)
             usage = Usage(len(prepared.token_ids), tokens, output.num_cached_tokens or 0)
-            error = ValueError(self._no_token_reason(request.constraint))
+            error = ValueError(_NO_TOKEN_ALLOWED)
             return self.failure(request, error, prepared.position, usage)
         prompt_choice, prefix = self._prompt_and_prefix(prepared, output)
         prompt_text = prompt_choice.text if prompt_choice and request.echo else ""
@@ -69,17 +68,6 @@ class OutputReader:
             position=prepared.position,
             prompt=prompt_choice,
             notes=notes,
-        )
-
-    def _no_token_reason(self, constraint: ResponseFormat | None) -> str:
-        """Why no token was allowed: a grammar's text cannot contain a special token, though its name is text."""
-        value = constraint.value if constraint else ""
-        names = [repr(name) for name in self._tokenizer.special_tokens if name in value]
-        if not names:
-            return _NO_TOKEN_ALLOWED
-        return (
-            f"the response_format has {', '.join(names)}, the name of a special token of this model, which a "
-            "constrained answer cannot contain: write the choice, value or pattern differently"
         )
 
     @property
