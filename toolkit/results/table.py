@@ -124,6 +124,9 @@ def _label_columns(
     cells = list(zip(sweeps, texts, strict=True))
     places = {cell: i for i, cell in enumerate(dict.fromkeys(cells))}
     labels = [_labels(load_standard(text), bodies[sweep]) for sweep, text in places]
+    if any(name in cell for cell in labels for name in FEW_SHOT_AXES):
+        prompts = [_prompt(load_standard(text), bodies[sweep]) for sweep, text in places]
+        labels = [cell | _few_shot(cell, prompt) for cell, prompt in zip(labels, prompts, strict=True)]
     rows = np.array([places[cell] for cell in cells], np.int64)
     names = dict.fromkeys(name for cell in labels for name in cell)
     return {
@@ -176,6 +179,23 @@ def _labels(labels: dict[str, Any], sweep: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(dropped := labels.get("dropped"), dict):
         labels["dropped"] = ", ".join(f"{n} {name}" for name, n in dropped.items())
     return {name: hashable(value) for name, value in labels.items()}
+
+
+def _prompt(labels: Mapping[str, Any], sweep: Mapping[str, Any]) -> Any:
+    """The prompt of a cell, as the store keeps it; None where it is not known."""
+    prompts, number = sweep.get("prompts") or [None], labels.get("prompt", 0)
+    is_scored = "label" in labels  # by `classify`, which keeps the template alone
+    return prompts[number] if isinstance(number, int) and not is_scored else None
+
+
+def _few_shot(labels: Mapping[str, Any], prompt: Any) -> dict[str, Any]:
+    """How many examples a cell's prompt has, and what selected them, where that is known: 0 and "none" without
+    examples, so that tables grouped by these axes keep the zero-shot baseline."""
+    examples = labels.get("examples", () if isinstance(prompt, (str, Mapping)) else None)
+    k = labels.get("k", None if examples is None else len(examples))
+    selector = prompt.get("selector") if isinstance(prompt, Mapping) else None
+    selector = "none" if k == 0 else labels.get("selector", selector)
+    return {name: value for name, value in (("k", k), ("selector", selector)) if value is not None}
 
 
 def _variable(name: str) -> str:
@@ -232,6 +252,8 @@ def summary(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     reasons = table["finish_reason"]
     table = table.assign(cut=reasons == "length", failed=reasons == "error")
     groups = table.groupby(names, dropna=False) if names else table.groupby(lambda _: "all")
+    from toolkit.display.tables import Table
+
     rows = groups.agg(
         completions=("text", "size"),
         distinct=("text", "nunique"),
@@ -239,7 +261,7 @@ def summary(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
         cut_share=("cut", "mean"),
         failed=("failed", "sum"),
     )
-    return rows.astype({"mean_tokens": np.float64}).round(3)  # NaN where none is known
+    return Table(rows.astype({"mean_tokens": np.float64}))  # NaN where none is known
 
 
 def counts_text(table: pd.DataFrame) -> str:
