@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.jsonable import is_missing
 from toolkit._internal.validation import finite_or_none
 from toolkit.pricing.machine_time import ATTEMPT_KEY, engine_completions
 from toolkit.store.store import Store
@@ -15,6 +16,9 @@ from toolkit.structured.verdict import parsed, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
+
+EXPECTED = "row.expected"
+"""The column with the right answer to each row of data."""
 
 
 def with_worth(
@@ -34,6 +38,20 @@ def with_worth(
         valid = [None if status in (None, "timeout") else status == "valid" for status in statuses]
         table = table.assign(valid=pd.Series(valid, dtype=object))
     return table if score is None else table.assign(correct=scores(score, table))
+
+
+def with_correct(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The table with a column correct, and what it means: the mean score, or by default whether the text equals the
+    row's `expected`, where one does; "" where neither is known."""
+    if "correct" in table:
+        return table, "mean score"
+    if EXPECTED not in table:
+        return table, ""
+    pairs = zip(table["text"], table[EXPECTED], strict=True)
+    equal = [np.nan if is_missing(e) else float(text.strip() == str(e).strip()) for text, e in pairs]
+    if not np.nansum(equal):
+        return table, ""
+    return table.assign(correct=equal), f"equal to {EXPECTED}"
 
 
 def attempts(table: pd.DataFrame, store: Store | None) -> tuple[pd.DataFrame, pd.DataFrame | None]:
