@@ -19,6 +19,8 @@ def sensitivity(table: pd.DataFrame, over: str, by: Sequence[str], item: Sequenc
     """
     import pandas as pd
 
+    from toolkit.display.tables import Table
+
     table = table[table[over].notna()].assign(setting="all")
     keys = list(by) or ["setting"]
     changed = table.groupby([*item], dropna=False)["text"].transform("nunique") > 1
@@ -37,4 +39,4 @@ def sensitivity(table: pd.DataFrame, over: str, by: Sequence[str], item: Sequenc
         result["mean"], result["sd"] = groups.mean(), groups.std()
         result["lowest"], result["highest"] = groups.min(), groups.max()
         result["spread"] = result["highest"] - result["lowest"]
-    return result
+    return Table(result)

@@ -232,7 +232,8 @@ class Completion:
     def _summary(self) -> str:
         seconds = "" if self.seconds is None else f", {self.seconds:.2f} s"
         status = f", {self.schema_verdict.status}" if self.schema_verdict else ""
-        return f"{self.finish_reason}{status}, {self.usage}{seconds}, {self.system_fingerprint}"
+        system = f"{self.model}, fingerprint {self.system_fingerprint}"
+        return f"{self.finish_reason}{status}, {self.usage}{seconds}, {system}"
 
     def _repr_html_(self) -> Markup:
         if self.error is not None:

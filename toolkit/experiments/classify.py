@@ -220,7 +220,9 @@ class Classification:
         return ", ".join([*parts, *([f"{failed} failed"] if failed else [])])
 
     def __repr__(self) -> str:
-        return f"Classification({self.sentence()})\n{self.frame().to_string(max_rows=20, max_colwidth=40)}"
+        from toolkit.display.tables import text_table
+
+        return f"Classification({self.sentence()})\n{text_table(self.frame(), 20, 40)}"
 
     def _repr_html_(self) -> Markup:
         return markup("<p>{}</p>{}", self.sentence(), html_table(self.frame(), rows=20))

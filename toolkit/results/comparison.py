@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import deprecated
 
-from toolkit._internal.text import MISSING, dollars, plural, short_value
+from toolkit._internal.text import MISSING, dollars, number_text, plural, short_value
 from toolkit._internal.validation import instance_of, position
 from toolkit.analysis.text_diff import Diff, Piece, brief, diff, marked, words
 from toolkit.core.completion import Usage
@@ -210,7 +210,9 @@ class Comparison(ComparisonGrid):
         matches = self.find()
         if self.values == "text":
             return f"Comparison({self._counts(matches)})\n{self._text_table(matches)}"
-        table = self.frame().iloc[:, :_STATIC_COLUMNS].to_string(max_rows=_PLAIN_ROWS, max_colwidth=60)
+        from toolkit.display.tables import text_table
+
+        table = text_table(self.frame().iloc[:, :_STATIC_COLUMNS], _PLAIN_ROWS, 60)
         return f"Comparison({self._counts(matches)})\n{table}"
 
     def _text_table(self, matches: RowMatches) -> str:
@@ -247,7 +249,9 @@ class Comparison(ComparisonGrid):
     def _repr_html_(self) -> Markup:
         if self.values == "text":
             return self.html()
-        table = html_table(self.frame().reset_index(), rows=200)
+        from toolkit.display.tables import with_index_columns
+
+        table = html_table(with_index_columns(self.frame()), rows=200)
         return markup("<p>{}</p>{}", self._counts(self.find()), table)
 
     def html(self, escape: Callable[[str], Markup] = escape) -> Markup:
@@ -320,7 +324,7 @@ def summary(metadata: Mapping[str, Any]) -> str:
         {"length": "✂ length"}.get(metadata["finish_reason"], metadata["finish_reason"]),
     ]
     parts += [str(Usage(metadata["prompt_tokens"], metadata["completion_tokens"]))]
-    parts += [] if metadata["seconds"] is None else [f"{metadata['seconds']:.2f} s"]
+    parts += [] if metadata["seconds"] is None else [f"{number_text(metadata['seconds'])} s"]
     parts += [] if metadata["cost"] is None else [dollars(metadata["cost"])]
     return " · ".join(filter(None, parts))
 
@@ -330,7 +334,7 @@ def opinion(grade: Grade | None) -> str:
     if grade is None:
         return ""
     thumb = {1: "thumb up", -1: "thumb down", None: ""}[grade.thumb]
-    score = "" if grade.score is None else f"score {grade.score:g}"
+    score = "" if grade.score is None else f"score {number_text(grade.score)}"
     return " · ".join(filter(None, [thumb, score, short_value(grade.note, 300)]))
 
 

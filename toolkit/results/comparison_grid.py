@@ -21,10 +21,11 @@ def side_by_side(
     table: pd.DataFrame, rows: list[str], columns: list[str], values: str, how: Any = "first"
 ) -> pd.DataFrame:
     """The values of a column, by the values of some columns as rows and of others as columns."""
+    from toolkit.display.tables import Table
+
     # Not pivot_table, which drops rows whose key is missing: the seed of a greedy cell is.
     cells = table.groupby([*rows, *columns], dropna=False, sort=False)[values]
-    frame: pd.DataFrame = cells.agg(how).unstack(columns)
-    return frame
+    return Table(cells.agg(how).unstack(columns))
 
 
 def other_axes(table: pd.DataFrame, axes: Sequence[str], columns: Sequence[str]) -> list[str]:
