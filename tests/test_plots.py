@@ -174,6 +174,7 @@ def test_a_figure_has_a_dark_form():
     for text in figure.dark().findobj(Text):
         assert to_rgb(text.get_color())[0] >= 0.5, text.get_text()
     assert figure.dark().axes[0].get_title() == "changed afterwards"
+    assert all(patch.get_edgecolor()[3] == 0 for patch in figure.dark().axes[1].patches)  # nothing else is drawn
     bars = [[patch.get_facecolor() for patch in f.axes[1].patches] for f in (figure, figure.dark())]
     assert bars[0] == bars[1]  # colours stay
 

@@ -57,8 +57,9 @@ class NotebookFigure(Figure):
                 continue
             names = [n for n in _COLOURS if hasattr(artist, f"get_{n}") and hasattr(artist, f"set_{n}")]
             colours = [getattr(artist, f"get_{name}")() for name in names]  # all, since some follow others
-            for name, colour in zip(names, colours, strict=True):
-                getattr(artist, f"set_{name}")(_with_greys_inverted(colour))
+            for name, colour in zip(names, map(_with_greys_inverted, colours), strict=True):
+                if colour is not None:
+                    getattr(artist, f"set_{name}")(colour)
         return figure
 
     @property
@@ -81,11 +82,13 @@ class NotebookFigure(Figure):
 
 
 def _with_greys_inverted(colour: Any) -> Any:
-    """A colour of matplotlib, or several."""
+    """A colour of matplotlib, or several; None where there is no grey that can be seen."""
     try:
         rgba = to_rgba_array(colour)
     except (TypeError, ValueError):  # no colour, such as "auto"
-        return colour
-    grey = np.ptp(rgba[:, :3], axis=1) < 0.02
+        return None
+    grey = (np.ptp(rgba[:, :3], axis=1) < 0.02) & (rgba[:, 3] > 0)
+    if not grey.any():
+        return None
     rgba[grey, :3] = _WHITE + (_BLACK - _WHITE) * rgba[grey, :3]
     return rgba if np.ndim(colour) == 2 else tuple(rgba[0])
