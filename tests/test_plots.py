@@ -86,7 +86,9 @@ AGREEMENT = "outputs that equal the commonest"
         ({"valid": [True, None, False, True, True, True]}, [MIX, "valid for the response format"]),
         ({"row": [0, 0, 1] * 2}, [MIX, AGREEMENT]),
         ({"text": [f"{'long ' * 20}{i % 2}" for i in range(6)], "completion_tokens": [9, 8] * 3}, [LENGTHS]),
-        ({"text": list("aabbcc") , "row": [0] * 6}, [MIX, AGREEMENT]),
+        ({"text": list("aabbcc"), "row": [0] * 6}, [MIX, AGREEMENT]),
+        ({"text": list("aabbcd"), "completion_tokens": [1, 2] * 3}, [LENGTHS]),  # too many others
+        ({"text": list("abcabc"), "completion_tokens": [1, 2, 3] * 2}, [LENGTHS]),  # each question has its own answer
     ],
 )  # fmt: skip
 def test_what_can_differ_is_drawn(columns, expected):
@@ -106,6 +108,13 @@ def test_the_mix_of_labels():
     axis = plot_sweep(study(), ["k", "row"]).axes[0]
     shares = {bar.get_label(): [patch.get_width() for patch in bar] for bar in axis.containers}
     assert shares == {"yes": pytest.approx([2 / 3, 1 / 3]), "no": pytest.approx([1 / 3, 2 / 3])}
+
+
+def test_outputs_that_are_no_labels_are_the_others():
+    twice = pd.concat([study()] * 2, ignore_index=True)
+    axis = plot_sweep(twice.assign(text=[*twice["text"][:-1], "Hm …"]), ["k", "row"]).axes[0]
+    others = [bar for bar in axis.containers if bar.get_label() == "other outputs"]
+    assert [patch.get_width() for patch in others[0]] == pytest.approx([0, 1 / 6])
 
 
 def test_agreement_is_drawn_where_a_question_has_several_outputs():
@@ -174,7 +183,9 @@ def test_a_figure_has_a_dark_form():
     for text in figure.dark().findobj(Text):
         assert to_rgb(text.get_color())[0] >= 0.5, text.get_text()
     assert figure.dark().axes[0].get_title() == "changed afterwards"
-    assert all(patch.get_edgecolor()[3] == 0 for patch in figure.dark().axes[1].patches)  # nothing else is drawn
+    assert all(
+        patch.get_edgecolor()[3] == 0 for patch in figure.dark().axes[1].patches
+    )  # nothing else is drawn
     bars = [[patch.get_facecolor() for patch in f.axes[1].patches] for f in (figure, figure.dark())]
     assert bars[0] == bars[1]  # colours stay
 

@@ -1,6 +1,7 @@
 """Tables as people look at them: their columns, formats and names, and the zero-shot baseline in them."""
 
 import pickle
+import time
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from stored_study import PROMPT, ROWS, labelling_engine, run_study
 
 import toolkit as tk
 from toolkit.core.fingerprint import Fingerprint
+from toolkit.display.html import html_table
 from toolkit.display.tables import Table, text_table, with_index_columns
 from toolkit.results.overview import overview, system_names
 
@@ -145,6 +147,22 @@ def test_an_index_becomes_columns(table, heads, rows):
     assert list(flat.columns) == heads
     assert flat.astype(object).where(flat.notna(), None).to_numpy().tolist() == rows
     assert text_table(table, 10, 20) is not None
+
+
+@pytest.mark.parametrize(
+    "index", [pd.RangeIndex(9), pd.MultiIndex.from_product([["a", "b", "c"], [1, 2, 3]])]
+)
+def test_a_long_table_has_its_first_and_last_rows(index):
+    lines = text_table(pd.DataFrame({"n": range(9)}, index), 5, 20).splitlines()
+    assert [line.split()[-1] for line in lines] == ["n", "0", "1", "2", "…", "7", "8"]
+
+
+def test_a_table_of_many_rows_is_shown_at_once():
+    many = pd.DataFrame({f"c{i}": np.random.default_rng(i).random(200_000) for i in range(9)})
+    began = time.process_time()
+    text_table(many, 20, 60)
+    html_table(many, 20)
+    assert time.process_time() - began < 1
 
 
 def test_a_wide_table_scrolls(study):

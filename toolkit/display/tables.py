@@ -10,6 +10,8 @@ from toolkit._internal.text import column_texts, value_text
 from toolkit.display.html import html_table
 from toolkit.display.markup import Markup
 
+GAP = "…"
+"""In a table, the rows that are left out."""
 _ROWS, _WIDTH = 60, 60
 """The most rows of a table, and the most characters of a value, that a terminal shows."""
 
@@ -30,9 +32,17 @@ class Table(pd.DataFrame):
 
 
 def text_table(frame: pd.DataFrame, rows: int, width: int, index: bool = True) -> str:
-    """A frame as plain text, of at most so many rows, and so many characters of each value."""
-    texts = frame.head(0) if frame.empty else _texts(frame)
-    return str(texts.to_string(max_rows=rows, max_colwidth=width, index=index))
+    """A frame as plain text: at most so many rows, the first and the last ones, and so many characters of a value."""
+    if frame.empty:
+        return str(frame.head(0).to_string())
+    if len(frame) <= rows:
+        return str(_texts(frame).to_string(max_colwidth=width, index=index))
+    last = rows // 2
+    texts = _texts(pd.concat([frame.head(rows - last), frame.tail(last)]))
+    gap = texts.head(1).map(lambda _: GAP)
+    gap.index = gap.index.map(lambda value: (GAP,) * len(value) if isinstance(value, tuple) else GAP)
+    lines = pd.concat([texts.head(rows - last), gap, texts.tail(last)])
+    return str(lines.to_string(max_colwidth=width, index=index))
 
 
 def _texts(frame: pd.DataFrame) -> pd.DataFrame:

@@ -29,7 +29,9 @@ Interval = Callable[[float, int], Any]
 """From a number of successes and of trials to the ends of an interval of their share."""
 MAX_SETTINGS = 24
 _MAX_LABELS, _LABEL_LENGTH = len(PALETTE), 40
-"""The most different outputs, and the most characters of one, that count as labels."""
+"""The most labels, and the most characters of one."""
+_MOST = 0.8
+"""The share of outputs that are labels, where any are."""
 _MAX_PANELS = 3
 
 
@@ -112,11 +114,15 @@ def _panels(
 
 
 def _labels(table: pd.DataFrame) -> list[str]:
-    """The different outputs, the commonest first, where they are a few short ones that occur again and again."""
+    """The outputs that are labels, the commonest first: a few short texts that occur again and again, and that
+    different rows of data share. Empty where most outputs are something else."""
     counts = table["text"].value_counts()
-    texts = [str(text) for text in counts.index]
-    are_labels = 1 < len(texts) <= min(_MAX_LABELS, len(table) / 2)
-    return texts if are_labels and max(map(len, texts)) <= _LABEL_LENGTH else []
+    repeated = counts[counts > 1].head(_MAX_LABELS)
+    rows = table.groupby("text")["row"].nunique() if "row" in table else counts
+    shared = repeated[rows[repeated.index] > 1] if "row" in table and table["row"].nunique() > 1 else repeated
+    is_short = all(len(text) <= _LABEL_LENGTH for text in repeated.index)
+    are_most = repeated.sum() >= _MOST * len(table) and shared.sum() >= len(table) / 2
+    return [str(text) for text in repeated.index] if is_short and are_most and len(counts) > 1 else []
 
 
 def _questions(part: pd.DataFrame) -> list[pd.DataFrame]:
@@ -159,8 +165,11 @@ def _draw_mix(axis: Any, parts: Sequence[pd.DataFrame], labels: Sequence[str]) -
         name = drawable(short_value(label, 18), "sans") or "(empty)"
         axis.barh(range(len(parts)), shares, left=left, height=0.62, color=color, label=name)
         left += shares
+    others = np.array([float(len(part) > 0) for part in parts]) - left
+    if (others > 1e-9).any():
+        axis.barh(range(len(parts)), others, left=left, height=0.62, color="silver", label="other outputs")
     set_share_axis(axis, "share of each output")
-    legend = axis.legend(frameon=False, ncols=min(3, len(labels)), loc="lower left", bbox_to_anchor=(0, 1))
+    legend = axis.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     for text in legend.get_texts():
         text.set_parse_math(False)
 
