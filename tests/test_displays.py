@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from shown_objects import page_of
-from stored_study import run_study
+from stored_study import labelling_engine, run_study
 
 import toolkit as tk
 from toolkit.widgets.comparison import CompareView
@@ -53,7 +53,7 @@ def visible_text(display):
 
 
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*\.\d+(?![\w.]*\.)")
-MISSING = re.compile(r"(?<!\w)(?:nan|NaN|NaT|<NA>|None)(?!\w)", re.ASCII)
+MISSING = re.compile(r"(?<!\w)(?:nan|NaN|NaT|<NA>|None(?! of))(?!\w)", re.ASCII)
 ID = re.compile(r"(?<!fingerprint )fp_[0-9a-f]{10}")
 
 
@@ -86,6 +86,11 @@ DISPLAYS = {
     "summary of all": lambda r: r.summary([])._repr_html_(),
     "pivot": lambda r: repr(r.pivot(r.axes[1], "temperature", "completion_tokens", "mean")),
     "pivot in a notebook": lambda r: r.pivot(r.axes[1], "temperature")._repr_html_(),
+    "summary by system": lambda r: r.summary("system_fingerprint")._repr_html_(),
+    "pivot by system": lambda r: repr(r.pivot("temperature", "system_fingerprint", "text", "nunique")),
+    "comparison by system": lambda r: repr(r.compare("system_fingerprint")),
+    "comparison by system in a notebook": lambda r: r.compare("system_fingerprint")._repr_html_(),
+    "numbers by system": lambda r: r.compare("system_fingerprint", "seconds")._repr_html_(),
     "sensitivity": lambda r: repr(r.sensitivity("temperature", score=lambda row: 1 / 3)),
     "sensitivity in a notebook": lambda r: r.sensitivity("temperature")._repr_html_(),
     "comparison": lambda r: repr(r.compare("temperature")),
@@ -138,6 +143,22 @@ def test_a_display_of_a_study_reads_well(study, name):
     assert faults(visible_text(DISPLAYS[name](study))) == []
 
 
+@pytest.fixture(scope="module")
+def across(tmp_path_factory):
+    """The study on two systems of one model."""
+    path = tmp_path_factory.mktemp("across") / "run.db"
+    for order in (12, 11):
+        run_study(path, labelling_engine(order))
+    results = tk.results(path)
+    results.folder = path.parent
+    return results
+
+
+@pytest.mark.parametrize("name", DISPLAYS)
+def test_a_display_of_several_systems_reads_well(across, name):
+    assert faults(visible_text(DISPLAYS[name](across))) == []
+
+
 @pytest.mark.parametrize("name", DISPLAYS)
 def test_a_display_of_an_earlier_run_reads_well(earlier, name):
     assert faults(visible_text(DISPLAYS[name](earlier))) == []
@@ -147,7 +168,10 @@ def test_a_display_of_an_earlier_run_reads_well(earlier, name):
     ("text", "number"),
     [
         ("seed <NA>, temperature nan, NaT", 3),
-        ("None of these: 1,234 tokens, 0.0001234, 14.08, 123456, version 0.11.2, banana, 2024-01-02", 1),
+        (
+            "None of these, None: 1,234 tokens, 0.0001234, 14.08, 123456, version 0.11.2, banana, 2024-01-02",
+            1,
+        ),
         ("0.12345 and 123.45, fp_0123456789", 3),
         ("14.080", 1),
     ],

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, strategies as st
 from test_displays import significant_digits
 
-from toolkit._internal.text import column_texts, distinct_labels, number_text, short_value, value_text
+from toolkit._internal.text import (
+    column_texts,
+    distinct_labels,
+    number_text,
+    seconds_text,
+    short_value,
+    value_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +29,11 @@ from toolkit._internal.text import column_texts, distinct_labels, number_text, s
 )  # fmt: skip
 def test_a_number_in_at_most_four_digits(value, text):
     assert number_text(value) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.5, "0.50 s"), (99.999, "100 s"), (196.237, "196.2 s")])
+def test_seconds(seconds, text):
+    assert seconds_text(seconds) == text
 
 
 @pytest.mark.parametrize("value", [None, math.nan, pd.NA, pd.NaT, np.float32("nan")])

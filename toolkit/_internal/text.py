@@ -75,6 +75,11 @@ def number_text(value: float) -> str:
     return f"{Decimal(short):f}" if _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN else short
 
 
+def seconds_text(seconds: float) -> str:
+    """A time to hundredths of a second, a long one to four digits."""
+    return f"{seconds:.2f} s" if seconds < 99.995 else f"{number_text(seconds)} s"
+
+
 def value_text(value: Any) -> str:
     """A value as displays show it."""
     if is_missing(value):

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+    from toolkit.display.tables import Table
 
-def sensitivity(table: pd.DataFrame, over: str, by: Sequence[str], item: Sequence[str]) -> pd.DataFrame:
+
+def sensitivity(table: pd.DataFrame, over: str, by: Sequence[str], item: Sequence[str]) -> Table:
     """A row for each setting (`by`) of a table with a column `text`, and with `score` where answers are scored.
 
     values: how many values of `over` were tried. changed: the share of items (equal in all columns of `item`)

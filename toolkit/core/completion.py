@@ -230,7 +230,7 @@ class Completion:
         return f"Completion({_display_text(self.choices[0])!r}, {self._summary()}{choices})"
 
     def _summary(self) -> str:
-        seconds = "" if self.seconds is None else f", {self.seconds:.2f} s"
+        seconds = "" if self.seconds is None else f", {seconds_text(self.seconds)}"
         status = f", {self.schema_verdict.status}" if self.schema_verdict else ""
         system = f"{self.model}, fingerprint {self.system_fingerprint}"
         return f"{self.finish_reason}{status}, {self.usage}{seconds}, {system}"

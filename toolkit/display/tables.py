@@ -18,17 +18,22 @@ _ROWS, _WIDTH = 60, 60
 
 class Table(pd.DataFrame):
     """A data frame that shows its exact numbers with at most four digits, and what is missing as "–". Whatever is
-    made from it is a plain data frame."""
+    made from it is a plain data frame. `attrs["names"]`: names that are shown in place of values of its index."""
 
     @property
     def _constructor(self) -> Any:
         return pd.DataFrame
 
     def __repr__(self) -> str:
-        return text_table(self, _ROWS, _WIDTH)
+        return text_table(self.named(), _ROWS, _WIDTH)
 
     def _repr_html_(self) -> Markup:  # type: ignore[override]  # pandas-stubs lacks it
-        return html_table(with_index_columns(self))
+        return html_table(with_index_columns(self.named()))
+
+    def named(self) -> pd.DataFrame:
+        """A plain data frame with the names of `attrs["names"]`."""
+        names = self.attrs.get("names", {})
+        return self.rename(index=names, columns=names) if names else self
 
 
 def text_table(frame: pd.DataFrame, rows: int, width: int, index: bool = True) -> str:

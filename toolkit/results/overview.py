@@ -12,6 +12,8 @@ from toolkit.core.fingerprint import Fingerprint, leaves
 if TYPE_CHECKING:
     import pandas as pd
 
+    from toolkit.display.tables import Table
+
 _OUTCOMES = ("text", "finish_reason", "completion_tokens")
 _IDS = ("sweep", "system_fingerprint")
 _MAX_COMPONENTS = 2
@@ -45,6 +47,12 @@ def with_system_names(table: pd.DataFrame, fingerprints: Mapping[str, Fingerprin
     """The table with a name in place of each fingerprint's id."""
     names = system_names(fingerprints)
     return table.assign(system_fingerprint=table["system_fingerprint"].map(lambda id: names.get(id, id)))
+
+
+def with_shown_names(table: Table, fingerprints: Mapping[str, Fingerprint]) -> Table:
+    """The table, which holds ids and shows names."""
+    table.attrs["names"] = system_names(fingerprints)
+    return table
 
 
 def system_names(fingerprints: Mapping[str, Fingerprint]) -> dict[str, str]:

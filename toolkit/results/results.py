@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -37,7 +37,7 @@ from toolkit.results.export import (
     write_jsonl,
     write_parquet,
 )
-from toolkit.results.overview import overview, with_system_names
+from toolkit.results.overview import overview, with_shown_names, with_system_names
 from toolkit.results.table import (
     AXES,
     GRADES,
@@ -50,7 +50,7 @@ from toolkit.results.table import (
     varies,
     with_grades,
 )
-from toolkit.results.worth import attempts, scores, with_correct, with_verdicts, with_worth
+from toolkit.results.worth import Score, attempts, scores, with_correct, with_verdicts, with_worth
 from toolkit.store.store import Store, existing_store
 from toolkit.structured.response_format import response_format
 
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from toolkit.display.plots.figure import NotebookFigure
+    from toolkit.display.tables import Table
 
 
 class Results:
@@ -181,11 +182,11 @@ class Results:
         columns: str | Sequence[str],
         values: str = "text",
         how: Any = "first",
-    ) -> pd.DataFrame:
+    ) -> Table:
         """A table with the values of some columns as rows and of others as columns. `how` aggregates the
         values of a cell: any pandas aggregation ("first", "mean", "nunique", …)."""
-        row_axes, column_axes = self._some_columns(rows), self._some_columns(columns)
-        return side_by_side(self._table, row_axes, column_axes, self._column(values), how)
+        names = self._some_columns(rows), self._some_columns(columns), self._column(values)
+        return with_shown_names(side_by_side(self._table, *names, how), self.fingerprints)
 
     def compare(
         self,
@@ -212,16 +213,15 @@ class Results:
         row_columns = RowColumns(self._table, self._store, self.axes, cost)
         return Comparison(row_columns, row_axes, columns, self._column(values))
 
-    def summary(self, by: str | Sequence[str] | None = None) -> pd.DataFrame:
+    def summary(self, by: str | Sequence[str] | None = None) -> Table:
         """A row for each setting: completions, distinct texts, mean tokens, share cut at max_tokens, failed.
 
         by: columns to group by; by default the axes without rows, seed, repeat and choice.
         """
-        return summary(self._table, self._settings() if by is None else self._columns(by))
+        names = self._settings() if by is None else self._columns(by)
+        return with_shown_names(summary(self._table, names), self.fingerprints)
 
-    def sensitivity(
-        self, over: str = "order_seed", score: Callable[[Mapping[str, Any]], float] | None = None
-    ) -> pd.DataFrame:
+    def sensitivity(self, over: str = "order_seed", score: Score | None = None) -> Table:
         """How much the answers depend on an axis that should not matter, by setting (see `sensitivity`).
 
         score: from a row of `frame()` to a number: `lambda row: row["text"].strip() == row["row.expected"]`.
@@ -233,12 +233,12 @@ class Results:
             table = table.assign(score=scores(score, table))
         others = [name for name in self.axes if name != over and not name.startswith("row.")]
         by = [name for name in others if name not in DRAWS and name != "row"]
-        return sensitivity(table, over, by, others or ["sweep"])
+        return with_shown_names(sensitivity(table, over, by, others or ["sweep"]), self.fingerprints)
 
     def determinism(
         self,
         by: str | Sequence[str] | None = None,
-        score: Callable[[Mapping[str, Any]], float] | None = None,
+        score: Score | None = None,
         parse: Callable[[str], Any] | None = None,
     ) -> Determinism:
         """Whether equal requests got equal answers: by request, setting and fingerprint, and between fingerprints;
@@ -280,7 +280,7 @@ class Results:
         by: str | Sequence[str] | None = None,
         price: str | ModelPrice | LocalPrice | None = None,
         at: str | ModelPrice | Sequence[str | ModelPrice] = (),
-        score: Callable[[Mapping[str, Any]], float] | None = None,
+        score: Score | None = None,
     ) -> Costs:
         """Tokens, time and money by setting, each completion counted once, though several rows may show it.
 
@@ -315,7 +315,7 @@ class Results:
             offers,
         )
 
-    def plot(self, score: Callable[[Mapping[str, Any]], float] | None = None) -> NotebookFigure:
+    def plot(self, score: Score | None = None) -> NotebookFigure:
         """What the settings change, a line for each: scores, shares of labels, lengths, agreement (see `plot_sweep`).
         In a dark notebook it is dark; `results.plot().dark()` gives that form.
 

@@ -23,6 +23,8 @@ from toolkit.store.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from toolkit.display.tables import Table
+
 
 LABELS = ("prompt", "case", "row", *FEW_SHOT_AXES, "response_format", "rung")
 AXES = ("sweep", *LABELS, *FIELDS, "model", "system_fingerprint", "repeat", "choice")
@@ -247,7 +249,7 @@ def _is_in(value: Any, numbers: range) -> bool:
     return is_number and int(value) in numbers
 
 
-def summary(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+def summary(table: pd.DataFrame, names: list[str]) -> Table:
     """A row for each combination of the values of some columns: see `Results.summary`."""
     reasons = table["finish_reason"]
     table = table.assign(cut=reasons == "length", failed=reasons == "error")

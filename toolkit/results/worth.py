@@ -17,13 +17,13 @@ from toolkit.structured.verdict import parsed, verdict
 if TYPE_CHECKING:
     import pandas as pd
 
+Score = Callable[[Mapping[str, Any]], float]
+"""From a row of `Results.frame` to a score, 0 to 1."""
 EXPECTED = "row.expected"
 """The column with the right answer to each row of data."""
 
 
-def with_worth(
-    table: pd.DataFrame, store: Store | None, score: Callable[[Mapping[str, Any]], float] | None
-) -> pd.DataFrame:
+def with_worth(table: pd.DataFrame, store: Store | None, score: Score | None) -> pd.DataFrame:
     """The table with columns own (1 if a run of its own sweep generated it, else 0) and, where known, valid and
     correct."""
     import pandas as pd
@@ -85,7 +85,7 @@ def with_verdicts(table: pd.DataFrame, store: Store | None, override: ResponseFo
     return table.assign(**columns)
 
 
-def scores(score: Callable[[Mapping[str, Any]], float], table: pd.DataFrame) -> list[float]:
+def scores(score: Score, table: pd.DataFrame) -> list[float]:
     """The score of each row, from a function that gives a number or True or False; NaN for an error."""
     rows: list[Any] = _with_none(table).to_dict("records")
     if rows and not callable(score):
@@ -105,7 +105,7 @@ def _with_none(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _row_score(score: Callable[[Mapping[str, Any]], float], row: Mapping[str, Any]) -> float:
+def _row_score(score: Score, row: Mapping[str, Any]) -> float:
     if row["finish_reason"] == "error":
         return np.nan
     value: Any = score(row)
