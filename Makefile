@@ -8,7 +8,7 @@ SPREAD := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab notebooks browser check test lint bench clean
+.PHONY: help install demo lab notebooks pictures browser check test lint bench clean
 
 help:       ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ browser:
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing Chromium, in which widgets are tested" && \
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
 	  { echo "no Chromium here: install it (apt-get install chromium), or run pytest without the tests of widgets"; exit 1; }
+
+pictures: .venv/developing browser  ## make the README's pictures by the README's code
+	$(BIN)/python tests/readme_pictures.py
 
 # The tests that need neither vLLM nor a browser.
 check: lint  ## lint and the quick tests: the loop while you write (CONTRIBUTING.md)

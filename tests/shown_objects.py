@@ -67,6 +67,7 @@ def shown_objects(text, folder):
         "Conversation": lambda: _conversation(text),
         "Plan": lambda: _plan(text),
         "Results": lambda: results,
+        "Table": lambda: results.summary(["case", "text"]),
         "Comparison": lambda: results.compare("case"),
         "Comparison of numbers": lambda: results.compare("case", "completion_tokens"),
         "Costs": lambda: results.costs("case", tk.ModelPrice(text, 1, 2), at=[tk.ModelPrice(text, 1, 2)]),

@@ -321,7 +321,7 @@ def test_the_front_is_of_the_cost_of_a_completion(store, made):
     dots, front = (c.get_offsets().tolist() for c in axis.collections)
     assert dots == [[47, 0], [ONE, 1]]
     assert front == [[ONE, 1]]  # though all four of them cost more
-    assert [text.get_text() for text in axis.texts] == ["temperature 1.0"]
+    assert [text.get_text() for text in axis.texts] == ["temperature 1"]
 
 
 def test_other_prices_of_each_setting_by_hand(store, made):

@@ -5,6 +5,7 @@ __all__ = [
     "hashing",
     "interrupts",
     "jsonable",
+    "missing",
     "notes",
     "processes",
     "secrets",

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from toolkit._internal.missing import PLAIN_TYPES, is_missing
 from toolkit._internal.text import short_repr
 
-_PLAIN_TYPES = frozenset((type(None), bool, int, float, str))
 _LARGEST_EXACT = 2**53
 """Floats up to here hold every whole number."""
 
@@ -34,20 +34,20 @@ def data_value(value: Any) -> Any:
 
 def _is_json(value: Any) -> bool:
     """Whether JSON holds a value as it is: there is no library's number and no member of an Enum in it."""
-    if type(value) in _PLAIN_TYPES:
+    if type(value) in PLAIN_TYPES:
         return True
     if isinstance(value, list | tuple):
         return all(map(_is_json, value))
     if isinstance(value, dict):
         _check_names(value)
-        return all(type(name) in _PLAIN_TYPES and _is_json(item) for name, item in value.items())
+        return all(type(name) in PLAIN_TYPES and _is_json(item) for name, item in value.items())
     return isinstance(value, str | int | float) and not isinstance(value, Enum | np.generic)
 
 
 def to_plain(value: Any, fallback: Callable[[Any], Any]) -> Any:
     """JSON data: None, numbers and texts stay as they are; mappings, lists and tuples are converted item by item.
     fallback: from any other value to JSON data: `library_value`, `name_or_text`, or the caller's own."""
-    if type(value) in _PLAIN_TYPES:
+    if type(value) in PLAIN_TYPES:
         return value
     if isinstance(value, int | float | str):  # of a subclass
         if isinstance(value, Enum):
@@ -168,19 +168,6 @@ def name_or_text(value: Any) -> Any:
         return sorted(str(to_plain(item, name_or_text)) for item in value)
     name = getattr(value, "__qualname__", None)  # the text of a function contains its address
     return f"{value.__module__}.{name}" if name else str(value)
-
-
-def is_missing(value: Any) -> bool:
-    """None, NaN, NaT, pandas' NA or NumPy's `masked`; a text, a list or an object never is."""
-    if value is None or type(value) in _PLAIN_TYPES:
-        return value is None or value != value  # NaN is not equal to itself
-    import pandas as pd
-
-    if value is np.ma.masked:
-        return True
-    if isinstance(value, Decimal):
-        return value.is_nan()  # a signalling one cannot be compared
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def holds_missing(value: Any) -> bool:

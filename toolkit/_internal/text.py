@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Mapping
-from decimal import ROUND_CEILING, Context
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any
+
+import numpy as np
+
+from toolkit._internal.missing import is_missing
 
 MISSING = "–"
 """Shown in place of a missing value."""
+_SMALLEST_PLAIN, _LARGEST_PLAIN = 1e-9, 1e15
+"""The range in which numbers are written without an exponent."""
 
 
 def plural(number: int, noun: str) -> str:
@@ -68,7 +75,64 @@ def short_repr(value: Any, limit: int = 200) -> str:
     return shortened(text, limit)
 
 
+def number_text(value: float) -> str:
+    """A number as displays show it: a whole one in full, a fraction with at most four significant digits, without an
+    exponent down to 1e-9.
+
+    >>> number_text(0.00001234567)
+    '0.00001235'
+    """
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if value == int(value) and abs(value) < _LARGEST_PLAIN:
+        return str(int(value))
+    short = f"{value:.4g}"
+    return f"{Decimal(short):f}" if _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN else short
+
+
+def seconds_text(seconds: float) -> str:
+    """A time to hundredths of a second, a long one to four digits."""
+    return f"{seconds:.2f} s" if seconds < 99.995 else f"{number_text(seconds)} s"
+
+
+def value_text(value: Any) -> str:
+    """A value as displays show it."""
+    if is_missing(value):
+        return MISSING
+    return number_text(value) if _is_float(value) else str(value)
+
+
+def column_texts(values: Sequence[Any]) -> list[str]:
+    """The values of a column as displays show them. Fractions have the same number of decimals, unless each can be
+    shown as it is, or small ones would vanish beside large ones."""
+    sizes = [abs(float(value)) for value in values if _is_float(value) and math.isfinite(value)]
+    decimals = None if all(float(f"{size:.4g}") == size for size in sizes) else _common_decimals(sizes)
+    if not decimals:
+        return list(map(value_text, values))
+    return [f"{v:.{decimals}f}" if _is_float(v) and math.isfinite(v) else value_text(v) for v in values]
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, (float, np.floating))
+
+
+def _common_decimals(sizes: Sequence[float]) -> int | None:
+    """Decimals that give the largest of some positive numbers four significant digits, three where it is below 1;
+    None where the smallest would be left with one."""
+    largest, smallest = max(sizes), min(filter(None, sizes))
+    digits = 4 if largest >= 1 else 3
+    exponent = int(f"{largest:.{digits - 1}e}".partition("e")[2])
+    decimals = max(0, digits - 1 - exponent)
+    return decimals if smallest >= 10 ** (1 - decimals) else None
+
+
 def short_value(value: Any, limit: int = 80) -> str:
     """A value in at most `limit` characters."""
-    text = MISSING if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    text = value_text(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def distinct_labels(names: Sequence[str]) -> list[str]:
+    """Labels without duplicates: equal ones, such as shortened texts, get their index."""
+    count = Counter(names)
+    return [f"{name} [{i}]" if count[name] > 1 else name for i, name in enumerate(names)]

@@ -266,10 +266,10 @@ class Logprobs:
     def summary(self) -> pd.DataFrame:
         """A row for each text: tokens, those of unknown log probability, total log probability, perplexity (in raw
         mode), probability of the least likely token, means of surprisal, missing mass and entropy bounds."""
-        import pandas as pd
+        from toolkit.display.tables import Table
 
         raw = self.logprobs_mode == "raw_logprobs"
-        return pd.DataFrame(
+        return Table(
             {
                 "text": [c.text for c in self.choices],
                 "tokens": np.diff(self.starts),
@@ -375,7 +375,9 @@ class Logprobs:
         head = (
             f"Logprobs({len(self.choices)} text(s), {len(self)} tokens, top {self.top_ids.shape[1]}, {mode})"
         )
-        return f"{head}\n{self.summary().to_string(max_rows=20, max_colwidth=40)}"
+        from toolkit.display.tables import text_table
+
+        return f"{head}\n{text_table(self.summary(), 20, 40)}"
 
     def _repr_html_(self) -> Markup:
         return self._html("probability")

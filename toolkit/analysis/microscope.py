@@ -255,7 +255,11 @@ class Step:
         return plot_step(list(best["token"]), *columns)
 
     def __repr__(self) -> str:
-        return f"{self._summary()}\n{self.frame().head(_ROWS_SHOWN).to_string(index=False)}"
+        from toolkit.display.tables import text_table
+
+        return (
+            f"{self._summary()}\n{text_table(self.frame().head(_ROWS_SHOWN), _ROWS_SHOWN, 40, index=False)}"
+        )
 
     def _repr_html_(self) -> Markup:
         from toolkit.display.html import html_table

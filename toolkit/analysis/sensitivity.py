@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+    from toolkit.display.tables import Table
 
-def sensitivity(table: pd.DataFrame, over: str, by: Sequence[str], item: Sequence[str]) -> pd.DataFrame:
+
+def sensitivity(table: pd.DataFrame, over: str, by: Sequence[str], item: Sequence[str]) -> Table:
     """A row for each setting (`by`) of a table with a column `text`, and with `score` where answers are scored.
 
     values: how many values of `over` were tried. changed: the share of items (equal in all columns of `item`)
@@ -18,6 +20,8 @@ def sensitivity(table: pd.DataFrame, over: str, by: Sequence[str], item: Sequenc
     ACL 2022, report such spreads over orders of few-shot examples).
     """
     import pandas as pd
+
+    from toolkit.display.tables import Table
 
     table = table[table[over].notna()].assign(setting="all")
     keys = list(by) or ["setting"]
@@ -37,4 +41,4 @@ def sensitivity(table: pd.DataFrame, over: str, by: Sequence[str], item: Sequenc
         result["mean"], result["sd"] = groups.mean(), groups.std()
         result["lowest"], result["highest"] = groups.min(), groups.max()
         result["spread"] = result["highest"] - result["lowest"]
-    return result
+    return Table(result)

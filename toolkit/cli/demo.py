@@ -21,6 +21,6 @@ def demo(folder: Path) -> None:
     print(sweep.plan(engine, store), "\n")
     results = sweep.run(engine, store)
     print(results, "\n")
-    print(results.summary().to_string(), "\n")
+    print(results.summary(), "\n")
     page = results.to_html(folder / "demo.html", title="Capitals: temperature × seed")
     print(f"run:    {store}\nreport: {page}\n{time.monotonic() - start:.1f} s")

@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from toolkit._internal.text import short_repr
+from toolkit._internal.text import seconds_text, short_repr
 from toolkit.core.choice import Choice, Floats, Ints, Token
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.openai_format import chat_choice, text_choice
@@ -231,9 +231,10 @@ class Completion:
         return f"Completion({_display_text(self.choices[0])!r}, {self._summary()}{choices})"
 
     def _summary(self) -> str:
-        seconds = "" if self.seconds is None else f", {self.seconds:.2f} s"
+        seconds = "" if self.seconds is None else f", {seconds_text(self.seconds)}"
         status = f", {self.schema_verdict.status}" if self.schema_verdict else ""
-        return f"{self.finish_reason}{status}, {self.usage}{seconds}, {self.system_fingerprint}"
+        system = f"{self.model}, fingerprint {self.system_fingerprint}"
+        return f"{self.finish_reason}{status}, {self.usage}{seconds}, {system}"
 
     def _repr_html_(self) -> Markup:
         if self.error is not None:

@@ -1,3 +1,3 @@
-"""HTML, plots, coloured tokens, progress."""
+"""HTML, tables, plots, coloured tokens, progress."""
 
-__all__ = ["colored_tokens", "html", "markup", "plots", "progress"]
+__all__ = ["colored_tokens", "html", "markup", "plots", "progress", "tables"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from itertools import chain
 from numbers import Number
@@ -11,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.missing import is_missing
+from toolkit._internal.text import column_texts
 from toolkit.display.markup import Markup, joined, markup
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from toolkit.display.plots.figure import NotebookFigure
+    from toolkit.display.tables import Table
 
 
 _MAX_ROWS = 1000
@@ -25,56 +26,75 @@ _MAX_UNBROKEN = 24
 """Most characters of a value that stays on one line."""
 _CELL = "padding:2px 6px;vertical-align:top;overflow-wrap:anywhere;max-width:38em"
 _CELL_TEMPLATE = '<td style="{}">{}</td>'
+_ROW_START = '<tr style="background:transparent">'
+"""Else JupyterLab's own colours of rows hide the shadows of `_SCROLLING`."""
+_TABLE = '<div style="{}"><table><thead>' + _ROW_START + "{}</tr></thead><tbody>{}</tbody></table></div>{}"
+_PAPER = "var(--jp-layout-color0,var(--vscode-editor-background,Canvas))"
+"""The colour behind a cell's output in JupyterLab, in VS Code, and in a page of its own."""
+_SCROLLING = (
+    "overflow-x:auto;max-width:100%;background:"
+    f"linear-gradient(to right,{_PAPER} 40%,transparent) 0 0/48px 100% no-repeat local,"
+    f"linear-gradient(to left,{_PAPER} 40%,transparent) 100% 0/48px 100% no-repeat local,"
+    "linear-gradient(to right,#888c,transparent) 0 0/18px 100% no-repeat scroll,"
+    "linear-gradient(to left,#888c,transparent) 100% 0/18px 100% no-repeat scroll"
+)
+"""CSS: shadows at the edges of what can be scrolled, which scroll away under covers of the page's colour at the ends
+of the content (Lea Verou, https://lea.verou.me/blog/2012/04/background-attachment-local/)."""
 _STYLE = Markup("""
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .6rem; border-bottom: 1px solid #8886; }
-th { position: sticky; top: 0; background: Canvas; }
 td { white-space: pre-wrap; overflow-wrap: anywhere; max-width: 40rem; font-variant-numeric: tabular-nums; }
-figure { margin: 0 0 1.5rem; background: #fff; display: inline-block; } img { max-width: 100%; }
+figure { margin: 0 0 1.5rem; } img { max-width: 100%; }
 small { color: GrayText; }
 """)
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{}</title><style>{}</style></head>
 <body><h1>{}</h1><p>{}</p>
-<figure><img alt="{}" src="data:image/png;base64,{}"></figure>
+<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{}">
+<img alt="{}" width="{}" src="{}"></picture></figure>
 <h2>By setting</h2>{}
 <h2>Completions</h2>{}
 <h2>Fingerprints</h2>{}
 <small>Made by toolkit. An equal fingerprint does not prove equal output.</small>
 </body></html>
 """
-"""Title, style, title, counts, the picture's words and data, the tables of settings, completions and fingerprints."""
+"""Title, style, title, counts; of the picture its dark form, words, width and light form; the tables of settings,
+completions and fingerprints."""
 
 
 def html_table(frame: pd.DataFrame, rows: int = _MAX_ROWS) -> Markup:
-    """A frame as an HTML table of at most `rows` rows; the number of others is given below it."""
+    """A frame as an HTML table of at most `rows` rows, which scrolls sideways where the page is too narrow for it;
+    the number of other rows is given below it."""
     # Styles are inline in each cell: untrusted notebooks drop all others.
+    visible = frame.head(rows)
+    columns = [list(column) for _, column in visible.items()]
+    alignments = [_alignment(*column) for column in columns]
     head = joined(
-        markup('<th style="{}">{}</th>', f"{_CELL};{_alignment(*frame.iloc[:, i])};white-space:nowrap", name)
-        for i, name in enumerate(frame.columns)
+        markup('<th style="{};{};white-space:nowrap">{}</th>', _CELL, alignment, name)
+        for alignment, name in zip(alignments, frame.columns, strict=True)
     )
-    line = "<tr>" + _CELL_TEMPLATE * frame.shape[1] + "</tr>"
-    body = joined(
-        markup(line, *chain.from_iterable(map(_style_and_text, row)))
-        for row in frame.head(rows).itertuples(index=False)
-    )
+    styled = [
+        [(f"{_CELL};{alignment};{_wrapping(text)}", text) for text in column_texts(column)]
+        for alignment, column in zip(alignments, columns, strict=True)
+    ]
+    line = _ROW_START + _CELL_TEMPLATE * len(columns) + "</tr>"
+    body = joined(markup(line, *chain.from_iterable(cells)) for cells in zip(*styled, strict=True))
     rest = markup("<p>… and {} more rows</p>", f"{len(frame) - rows:,}") if len(frame) > rows else ""
-    return markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>{}", head, body, rest)
+    return markup(_TABLE, _SCROLLING, head, body, rest)
 
 
 def scrolling(page: Markup) -> Markup:
-    """HTML that scrolls sideways where the page is too narrow for it."""
-    return markup('<div style="overflow-x:auto">{}</div>', page)
+    """HTML that scrolls sideways where the page is too narrow for it, with shadows where there is more."""
+    return markup('<div style="{}">{}</div>', _SCROLLING, page)
 
 
-def _style_and_text(value: Any) -> tuple[str, str]:
-    """The style and text of a table cell. Short values stay on one line, or narrow columns would break words; long
-    ones break anywhere."""
-    text = _value_text(value)
-    wrap = "white-space:nowrap" if len(text) <= _MAX_UNBROKEN and "\n" not in text else "white-space:pre-wrap"
-    return f"{_CELL};{_alignment(value)};{wrap}", text
+def _wrapping(text: str) -> str:
+    """The CSS of a cell's lines. Short texts stay on one line, or narrow columns would break words; long ones break
+    anywhere, in columns that a narrow page scrolls to instead of crushing them."""
+    is_short = len(text) <= _MAX_UNBROKEN and "\n" not in text
+    return "white-space:nowrap" if is_short else "white-space:pre-wrap;min-width:15em"
 
 
 def _alignment(*values: Any) -> str:
@@ -87,22 +107,20 @@ def _alignment(*values: Any) -> str:
 def html_page(
     title: str,
     counts: str,
-    summary: pd.DataFrame,
+    summary: Table,
     completions: pd.DataFrame,
-    figure: Figure,
+    figure: NotebookFigure,
     fingerprints: Mapping[str, Mapping[str, Any]],
 ) -> Markup:
     """The page: title and counts, a picture, the summary by setting, the completions, the fingerprints."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
-    source = base64.b64encode(picture.getvalue()).decode()
-    alt = "completion tokens and agreement of the answers, by setting"
+    picture = figure.dark().png_url(), figure.description, figure.shown_width, figure.png_url()
     records = joined(
         markup("<details><summary><code>{}</code></summary>{}</details>", name, _components_table(components))
         for name, components in fingerprints.items()
     )
-    tables = html_table(summary.reset_index()), html_table(completions)
-    return markup(_PAGE, title, _STYLE, title, counts, alt, source, *tables, records)
+    return markup(
+        _PAGE, title, _STYLE, title, counts, *picture, summary._repr_html_(), html_table(completions), records
+    )
 
 
 def _components_table(components: Mapping[str, Any]) -> Markup:
@@ -110,12 +128,6 @@ def _components_table(components: Mapping[str, Any]) -> Markup:
         "<table>{}</table>",
         joined(markup("<tr><td>{}</td><td>{}</td></tr>", *row) for row in components.items()),
     )
-
-
-def _value_text(value: Any) -> str:
-    if is_missing(value):
-        return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def three_digits(frame: pd.DataFrame) -> pd.DataFrame:

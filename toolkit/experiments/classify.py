@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.jsonable import data_value, is_missing
+from toolkit._internal.jsonable import data_value
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import encodable, limited_list
 from toolkit.analysis.calibration import Calibration, calibration
@@ -226,7 +227,9 @@ class Classification:
         return ", ".join([*parts, *([f"{failed} failed"] if failed else [])])
 
     def __repr__(self) -> str:
-        return f"Classification({self.sentence()})\n{self.frame().to_string(max_rows=20, max_colwidth=40)}"
+        from toolkit.display.tables import text_table
+
+        return f"Classification({self.sentence()})\n{text_table(self.frame(), 20, 40)}"
 
     def _repr_html_(self) -> Markup:
         return markup("<p>{}</p>{}", self.sentence(), html_table(self.frame(), rows=20))

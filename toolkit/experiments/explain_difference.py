@@ -161,7 +161,9 @@ class Explanation:
         return self.table.copy()
 
     def __repr__(self) -> str:
-        return f"{self.sentence()}\n{self.table.to_string()}"
+        from toolkit.display.tables import text_table
+
+        return f"{self.sentence()}\n{text_table(self.table, 60, 60)}"
 
     def _repr_html_(self) -> Markup:
         return markup("<div><p>{}</p>{}</div>", self.sentence(), html_table(self.table.reset_index()))

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from toolkit._internal.jsonable import data_value, is_missing
+from toolkit._internal.jsonable import data_value
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import limited_list, unknown
 from toolkit.core.sampling import FIELDS, Sampling

@@ -17,7 +17,6 @@ from toolkit._internal.validation import instance_of
 from toolkit.analysis.determinism.statistics import holm, mcnemar
 from toolkit.core.completion import Completion
 from toolkit.core.sampling import Sampling
-from toolkit.display.html import html_table
 from toolkit.display.markup import Markup, markup
 from toolkit.engines.base import Engine, as_engine
 from toolkit.engines.scoring import prefix_choice, to_score
@@ -148,10 +147,12 @@ class Price:
 
     def summary(self) -> pd.DataFrame:
         """A row for each arm: shares of valid and of correct answers, means of the rest."""
+        from toolkit.display.tables import Table
+
         frame = self.frame().astype({"correct": "Float64"})
         tokens = ["completion_tokens", "thinking_tokens", "prompt_tokens"]
         columns = ["valid", "correct", *tokens, "all_seconds", "removed_mass"]
-        return frame.groupby("arm", sort=False)[columns].mean().round(3)
+        return Table(frame.groupby("arm", sort=False)[columns].mean())
 
     def pairs(self) -> pd.DataFrame:
         """Every two arms, compared row by row: how many answers are valid (correct) in the first alone and in the
@@ -178,10 +179,10 @@ class Price:
         return table.assign(**{name: [float(f"{p:.4g}") for p in ps] for name, ps in corrected.items()})
 
     def __repr__(self) -> str:
-        return f"Price of {self.form}\n{self.summary().to_string()}"
+        return f"Price of {self.form}\n{self.summary()}"
 
     def _repr_html_(self) -> Markup:
-        return markup("<p>Price of {}</p>{}", self.form, html_table(self.summary().reset_index()))
+        return markup("<p>Price of {}</p>{}", self.form, self.summary()._repr_html_())
 
 
 def _instruction(schema: ResponseFormat) -> str:

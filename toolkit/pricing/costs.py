@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import plural
 from toolkit.display.html import html_table, scrolling
 from toolkit.display.markup import Markup, joined, markup

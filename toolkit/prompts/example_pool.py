@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import regex
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import short_repr
 from toolkit.prompts.template import written_value
 

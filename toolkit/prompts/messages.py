@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolkit._internal.jsonable import data_value, is_missing, library_value, to_plain
+from toolkit._internal.jsonable import data_value, library_value, to_plain
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import encodable, unknown
 from toolkit.prompts.images import image_part
@@ -148,8 +149,8 @@ def check_tool_calls(turns: Sequence[Message]) -> None:
             is_call = isinstance(function, Mapping) and {"name", "arguments"} <= function.keys()
             if not is_call and not (isinstance(call, Mapping) and "custom" in call):
                 raise ValueError(
-                    f"messages[{number}] has the tool call {short_repr(call)}, which must have a function with a name and "
-                    "arguments, as JSON text: {'id': '1', 'type': 'function', 'function': {'name': 'f', "
+                    f"messages[{number}] has the tool call {short_repr(call)}, which must have a function with a "
+                    "name and arguments, as JSON text: {'id': '1', 'type': 'function', 'function': {'name': 'f', "
                     "'arguments': '{}'}}"
                 )
 

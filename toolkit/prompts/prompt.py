@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit._internal.files import user_path, write_atomically
-from toolkit._internal.jsonable import is_missing, library_value, to_plain
+from toolkit._internal.jsonable import library_value, to_plain
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import named_fields_only, position
 from toolkit.display.markup import Markup

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from toolkit._internal.jsonable import column_values, data_value, is_missing
+from toolkit._internal.jsonable import column_values, data_value
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import limited_list
 from toolkit.prompts.messages import Message

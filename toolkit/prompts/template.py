@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from toolkit._internal.jsonable import data_value, holds_missing, is_missing
+from toolkit._internal.jsonable import data_value, holds_missing
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import short_repr, shortened
 from toolkit._internal.validation import encodable
 

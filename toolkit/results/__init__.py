@@ -9,6 +9,7 @@ __all__ = [
     "csv_table",
     "dtypes",
     "export",
+    "overview",
     "results",
     "standard_json",
     "table",

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.missing import is_missing
 from toolkit._internal.validation import unknown
 from toolkit.analysis.text_diff import words
 from toolkit.core.choice import Choice, Vocabulary
+from toolkit.results.overview import system_names
 from toolkit.store.rows import PLACE, Grade
 from toolkit.store.store import Store
 from toolkit.structured.verdict import verdict
@@ -190,6 +191,18 @@ class RowColumns:
             self._values[name] = column if isinstance(column, list) else column.tolist()
         value = self._values[name][i]
         return None if is_missing(value) else value
+
+    def display_value(self, name: str, value: Any) -> Any:
+        """A value of a column as displays show it: a system by its name, not its id."""
+        return self.system_names.get(value, value) if name == "system_fingerprint" else value
+
+    @cached_property
+    def system_names(self) -> Mapping[str, str]:
+        """Fingerprint id → the name of a system."""
+        if self.store is None:
+            return {}
+        ids = map(str, self.table["system_fingerprint"].unique())
+        return system_names({id: self.store.fingerprint(id) for id in ids})
 
     def tokens(self, rows: Collection[int]) -> Mapping[int, list[str]]:
         """Row → the texts of its tokens, for some rows (and others in the cache); without rows whose tokens are not

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import deprecated
 
-from toolkit._internal.text import MISSING, dollars, plural, short_value
+from toolkit._internal.text import MISSING, dollars, number_text, plural, seconds_text, short_value
 from toolkit._internal.validation import instance_of, position
 from toolkit.analysis.text_diff import Diff, Piece, brief, diff, marked, words
 from toolkit.core.completion import Usage
@@ -210,7 +210,9 @@ class Comparison(ComparisonGrid):
         matches = self.find()
         if self.values == "text":
             return f"Comparison({self._counts(matches)})\n{self._text_table(matches)}"
-        table = self.frame().iloc[:, :_STATIC_COLUMNS].to_string(max_rows=_PLAIN_ROWS, max_colwidth=60)
+        from toolkit.display.tables import text_table
+
+        table = text_table(self.frame().named().iloc[:, :_STATIC_COLUMNS], _PLAIN_ROWS, 60)
         return f"Comparison({self._counts(matches)})\n{table}"
 
     def _text_table(self, matches: RowMatches) -> str:
@@ -224,8 +226,8 @@ class Comparison(ComparisonGrid):
             values = self.row_values(row)
             cells = [self.cell(row, column, matches) for column in columns]
             texts = [self._plain_text(cell[0]) if cell else MISSING for cell in cells]
-            lines.append([*(short_value(values[name]) for name in axes), *texts])
-        names = [*axes, *(_label(self.column_values(column)) for column in columns)]
+            lines.append([*(self._value_text(name, values[name]) for name in axes), *texts])
+        names = [*axes, *(self._label(column) for column in columns)]
         table = pd.DataFrame(lines, columns=names).to_string(index=False, max_colwidth=60)
         return "\n".join([table, *self._omitted(matches, _PLAIN_ROWS)])
 
@@ -233,6 +235,13 @@ class Comparison(ComparisonGrid):
         if self.facts.failed[i]:
             return f"error: {self.facts.value('error', i)}"
         return self.facts.texts[i] + (" ✂" if self.facts.value("finish_reason", i) == "length" else "")
+
+    def _value_text(self, name: str, value: Any, limit: int = 80) -> str:
+        return short_value(self.facts.display_value(name, value), limit)
+
+    def _label(self, column: int) -> str:
+        values = self.column_values(column)
+        return ", ".join(f"{name} {self._value_text(name, value)}" for name, value in values.items()) or "all"
 
     def _row_axes(self) -> list[str]:
         """The axes of the rows, without the number of a row of data when its variables are there."""
@@ -247,7 +256,9 @@ class Comparison(ComparisonGrid):
     def _repr_html_(self) -> Markup:
         if self.values == "text":
             return self.html()
-        table = html_table(self.frame().reset_index(), rows=200)
+        from toolkit.display.tables import with_index_columns
+
+        table = html_table(with_index_columns(self.frame().named()), rows=200)
         return markup("<p>{}</p>{}", self._counts(self.find()), table)
 
     def html(self, escape: Callable[[str], Markup] = escape) -> Markup:
@@ -255,12 +266,12 @@ class Comparison(ComparisonGrid):
         60 rows and 8 columns. escape: converts a text to HTML."""
         matches, grades, axes = self.find(), self.facts.grades(), self._row_axes()
         columns = range(min(self.shape[1], _STATIC_COLUMNS))
-        names = [*axes, *(_label(self.column_values(column)) for column in columns)]
+        names = [*axes, *(self._label(column) for column in columns)]
         head = joined(markup('<th style="{};{}">{}</th>', _CELL, _wrap(name), escape(name)) for name in names)
         lines = []
         for row in matches.rows[:_STATIC_ROWS].tolist():
             values = self.row_values(row)
-            labels = [short_value(values[name], 300) for name in axes]
+            labels = [self._value_text(name, values[name], 300) for name in axes]
             cells = [self._cell_html(row, column, matches, grades, escape) for column in columns]
             axis_cells = [markup('<td style="{};{}">{}</td>', _CELL, _wrap(v), escape(v)) for v in labels]
             text_cells = [markup('<td style="{}">{}</td>', _CELL, cell) for cell in cells]
@@ -320,7 +331,7 @@ def summary(metadata: Mapping[str, Any]) -> str:
         {"length": "✂ length"}.get(metadata["finish_reason"], metadata["finish_reason"]),
     ]
     parts += [str(Usage(metadata["prompt_tokens"], metadata["completion_tokens"]))]
-    parts += [] if metadata["seconds"] is None else [f"{metadata['seconds']:.2f} s"]
+    parts += [] if metadata["seconds"] is None else [seconds_text(metadata["seconds"])]
     parts += [] if metadata["cost"] is None else [dollars(metadata["cost"])]
     return " · ".join(filter(None, parts))
 
@@ -330,10 +341,5 @@ def opinion(grade: Grade | None) -> str:
     if grade is None:
         return ""
     thumb = {1: "thumb up", -1: "thumb down", None: ""}[grade.thumb]
-    score = "" if grade.score is None else f"score {grade.score:g}"
+    score = "" if grade.score is None else f"score {number_text(grade.score)}"
     return " · ".join(filter(None, [thumb, score, short_value(grade.note, 300)]))
-
-
-def _label(values: Mapping[str, Any]) -> str:
-    """The label of a column."""
-    return ", ".join(f"{name} {short_value(value)}" for name, value in values.items()) or "all"

@@ -14,22 +14,25 @@ from toolkit.results.columns import Bools, Ints, RowColumns
 if TYPE_CHECKING:
     import pandas as pd
 
+    from toolkit.display.tables import Table
+
 _DETERMINED = ("row", "model", "system_fingerprint")
 """Axes that may determine others, as the number of a row of data determines its variables."""
 
 
 def side_by_side(
     table: pd.DataFrame, rows: list[str], columns: list[str], values: str, how: Any = "first"
-) -> pd.DataFrame:
+) -> Table:
     """The values of a column, by the values of some columns as rows and of others as columns."""
+    from toolkit.display.tables import Table
+
     # Not pivot_table, which drops rows whose key is missing: the seed of a greedy cell is.
     cells = table.groupby([*rows, *columns], dropna=False, sort=False)[values]
     if not callable(how) and not (isinstance(how, str) and callable(getattr(cells, how, None))):
         raise TypeError(
             f'how must be an aggregation of pandas, such as "first" or "mean", or a function, got {short_repr(how)}'
         )
-    frame: pd.DataFrame = cells.agg(how).unstack(columns)
-    return frame
+    return Table(cells.agg(how).unstack(columns))
 
 
 def other_axes(table: pd.DataFrame, axes: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -74,13 +77,15 @@ class ComparisonGrid:
         """The axes that rows and columns may have."""
         return [*self.facts.axes, *(n for n in (*self.rows, *self.columns) if n not in self.facts.axes)]
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> Table:
         """The grid as a table, with the first value of each cell. A text that was cut ends with ✂."""
         table = self.facts.table
         if self.values == "text":
             cut = table["finish_reason"] == "length"
             table = table.assign(text=table["text"].where(~cut, table["text"] + " ✂"))
-        return side_by_side(table, self.rows, self.columns, self.values)
+        grid = side_by_side(table, self.rows, self.columns, self.values)
+        grid.attrs["names"] = self.facts.system_names
+        return grid
 
     def row_values(self, row: int) -> dict[str, Any]:
         """Axis → value of a row."""

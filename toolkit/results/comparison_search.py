@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.text import MISSING, short_repr, short_value
+from toolkit._internal.text import MISSING, distinct_labels, short_repr, short_value
 from toolkit._internal.validation import instance_of
 from toolkit.results.columns import Bools, Doubles, Ints
 from toolkit.results.comparison_grid import ComparisonGrid
@@ -182,9 +181,3 @@ def search_spans(search: str, text: str) -> list[tuple[int, int]]:
         return [m.span() for m in compile_search(search).finditer(text, timeout=0.1) if m.end() > m.start()]
     except TimeoutError:
         return []
-
-
-def distinct_labels(names: Sequence[str]) -> list[str]:
-    """Labels without duplicates: equal ones, such as shortened texts, get their index."""
-    count = Counter(names)
-    return [f"{name} [{i}]" if count[name] > 1 else name for i, name in enumerate(names)]

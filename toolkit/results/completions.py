@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.missing import is_missing
 from toolkit.core.completion import Completion, Usage, sum_tokens
 from toolkit.pricing.machine_time import COMPLETION_KEY
 from toolkit.store.rows import choice_tokens

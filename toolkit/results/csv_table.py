@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit._internal.files import file_to_read, whole_file
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import is_valid_unicode
 from toolkit.results.dtypes import exact_column, repeated_column
 from toolkit.results.standard_json import dump_standard, load_standard

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit._internal.files import file_to_read, whole_file
-from toolkit._internal.jsonable import is_missing, library_value, to_plain
+from toolkit._internal.jsonable import library_value, to_plain
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import short_repr
 from toolkit.core.choice import ARRAYS, PROMPT, Choice, shaped
 from toolkit.core.completion import Completion, Usage, sum_tokens

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -14,6 +14,7 @@ from toolkit._internal.text import replace_lone_surrogates, short_repr
 from toolkit._internal.validation import instance_of, unknown
 from toolkit.analysis.determinism.repeats import FINGERPRINT
 from toolkit.analysis.determinism.report import Determinism, determinism
+from toolkit.analysis.determinism.statistics import interval
 from toolkit.analysis.sensitivity import sensitivity
 from toolkit.core.completion import Completion
 from toolkit.core.fingerprint import Fingerprint
@@ -36,6 +37,7 @@ from toolkit.results.export import (
     write_jsonl,
     write_parquet,
 )
+from toolkit.results.overview import overview, with_shown_names, with_system_names
 from toolkit.results.table import (
     AXES,
     GRADES,
@@ -48,13 +50,15 @@ from toolkit.results.table import (
     varies,
     with_grades,
 )
-from toolkit.results.worth import attempts, scores, with_verdicts, with_worth
+from toolkit.results.worth import Score, attempts, scores, with_correct, with_verdicts, with_worth
 from toolkit.store.store import Store, existing_store
 from toolkit.structured.response_format import response_format
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from toolkit.display.plots.figure import NotebookFigure
+    from toolkit.display.tables import Table
 
 
 class Results:
@@ -115,20 +119,16 @@ class Results:
         return Results(self._table.iloc[rows].reset_index(drop=True), self._store)
 
     def __repr__(self) -> str:
-        return (
-            f"Results({counts_text(self._table)})\n{self._overview().to_string(max_rows=20, max_colwidth=60)}"
-        )
+        from toolkit.display.tables import text_table
+
+        return f"Results({counts_text(self._table)})\n{text_table(self._overview, 20, 60)}"
 
     def _repr_html_(self) -> Markup:
-        return markup("<p>{}</p>{}", counts_text(self._table), html_table(self._overview(), rows=20))
+        return markup("<p>{}</p>{}", counts_text(self._table), html_table(self._overview, rows=20))
 
+    @property
     def _overview(self) -> pd.DataFrame:
-        """The most important columns: the axes, the text, its finish reason and its length."""
-        outcomes = ["text", "finish_reason", "completion_tokens"]
-        if self._table["error"].notna().any():
-            outcomes.append("error")
-        named = any(name.startswith("row.") for name in self.axes)
-        return self._table[[*(a for a in self.axes if not (named and a == "row")), *outcomes]]
+        return overview(self._table, self.axes, self.fingerprints)
 
     def _settings(self) -> list[str]:
         """The axes other than rows of data and repeated draws of a setting."""
@@ -182,12 +182,11 @@ class Results:
         columns: str | Sequence[str],
         values: str = "text",
         how: Any = "first",
-    ) -> pd.DataFrame:
+    ) -> Table:
         """A table with the values of some columns as rows and of others as columns. `how` aggregates the
         values of a cell: any pandas aggregation ("first", "mean", "nunique", …)."""
-        return side_by_side(
-            self._table, self._some_columns(rows), self._some_columns(columns), self._column(values), how
-        )
+        names = self._some_columns(rows), self._some_columns(columns), self._column(values)
+        return with_shown_names(side_by_side(self._table, *names, how), self.fingerprints)
 
     def compare(
         self,
@@ -214,21 +213,19 @@ class Results:
         row_columns = RowColumns(self._table, self._store, self.axes, cost)
         return Comparison(row_columns, row_axes, columns, self._column(values))
 
-    def summary(self, by: str | Sequence[str] | None = None) -> pd.DataFrame:
+    def summary(self, by: str | Sequence[str] | None = None) -> Table:
         """A row for each setting: completions; of those without an error distinct texts, mean tokens, and the share
         cut at max_tokens; failed, those with one.
 
         by: columns to group by; by default the axes without rows, seed, repeat and choice.
         """
-        return summary(self._table, self._settings() if by is None else self._columns(by))
+        names = self._settings() if by is None else self._columns(by)
+        return with_shown_names(summary(self._table, names), self.fingerprints)
 
-    def sensitivity(
-        self, over: str = "order_seed", score: Callable[[Mapping[str, Any]], float] | None = None
-    ) -> pd.DataFrame:
+    def sensitivity(self, over: str = "order_seed", score: Score | None = None) -> Table:
         """How much the answers depend on an axis that should not matter, by setting (see `sensitivity`).
 
-        score: from a row of `frame()` to a number, such as
-        `lambda row: row["text"].strip() == row["row.expected"]`.
+        score: from a row of `frame()` to a number: `lambda row: row["text"].strip() == row["row.expected"]`.
         """
         table = self._table[self._table["finish_reason"] != "error"]
         if not varies(table[self._column(over)]):
@@ -237,12 +234,12 @@ class Results:
             table = table.assign(score=scores(score, table))
         others = [name for name in self.axes if name != over and not name.startswith("row.")]
         by = [name for name in others if name not in DRAWS and name != "row"]
-        return sensitivity(table, over, by, others or ["sweep"]).round(4)
+        return with_shown_names(sensitivity(table, over, by, others or ["sweep"]), self.fingerprints)
 
     def determinism(
         self,
         by: str | Sequence[str] | None = None,
-        score: Callable[[Mapping[str, Any]], float] | None = None,
+        score: Score | None = None,
         parse: Callable[[str], Any] | None = None,
     ) -> Determinism:
         """Whether equal requests got equal answers: by request, setting and fingerprint, and between fingerprints;
@@ -284,7 +281,7 @@ class Results:
         by: str | Sequence[str] | None = None,
         price: str | ModelPrice | LocalPrice | None = None,
         at: str | ModelPrice | Sequence[str | ModelPrice] = (),
-        score: Callable[[Mapping[str, Any]], float] | None = None,
+        score: Score | None = None,
     ) -> Costs:
         """Tokens, time and money by setting, each completion counted once, though several rows may show it.
 
@@ -319,9 +316,14 @@ class Results:
             offers,
         )
 
-    def plot(self) -> Figure:
-        """Length of each completion and agreement of the answers, by setting (see `plot_sweep`)."""
-        return plot_sweep(self._table, self.axes)
+    def plot(self, score: Score | None = None) -> NotebookFigure:
+        """What the settings change, a line for each: scores, shares of labels, lengths, agreement (see `plot_sweep`).
+        In a dark notebook it is dark; `results.plot().dark()` gives that form.
+
+        score: from a row of `frame()` to a score, 0 to 1; by default whether the text equals the row's `expected`.
+        """
+        table, meaning = with_correct(with_worth(self._table, self._store, score))
+        return plot_sweep(with_system_names(table, self.fingerprints), self.axes, meaning, interval)
 
     def _column(self, name: str) -> str:
         if not isinstance(name, str):
@@ -377,11 +379,10 @@ class Results:
         return cls(read_csv(path), None)
 
     def to_html(self, path: str | Path, title: str = "Sweep") -> Path:
-        """A self-contained page: a plot, the summary, the table (a long one is cut, with a note), the
-        fingerprints. All model text is escaped."""
+        """A self-contained page: plot, summary, table (a long one is cut, with a note), fingerprints, all escaped."""
         records = {name: dict(f.components) for name, f in self.fingerprints.items()}
-        counts, summaries = counts_text(self._table), self.summary()
-        page = html_page(title, counts, summaries, self._overview(), self.plot(), records)
+        counts = counts_text(self._table)
+        page = html_page(title, counts, self.summary(), self._overview, self.plot(), records)
         with whole_file(path) as draft:
             draft.write_text(replace_lone_surrogates(page), encoding="utf-8")
         return Path(path)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.jsonable import data_value, is_missing
+from toolkit._internal.jsonable import data_value
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import is_valid_unicode, plural
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.sampling import FIELDS
@@ -25,6 +26,8 @@ from toolkit.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from toolkit.display.tables import Table
 
 
 LABELS = ("prompt", "case", "row", *FEW_SHOT_AXES, "response_format", "rung")
@@ -129,6 +132,9 @@ def _label_columns(
     cells = list(zip(sweeps, texts, strict=True))
     places = {cell: i for i, cell in enumerate(dict.fromkeys(cells))}
     labels = [_labels(load_standard(text), bodies[sweep]) for sweep, text in places]
+    if any(name in cell for cell in labels for name in FEW_SHOT_AXES):
+        prompts = [_prompt(load_standard(text), bodies[sweep]) for sweep, text in places]
+        labels = [cell | _few_shot(cell, prompt) for cell, prompt in zip(labels, prompts, strict=True)]
     rows = np.array([places[cell] for cell in cells], np.int64)
     names = dict.fromkeys(name for cell in labels for name in cell)
     return {
@@ -182,6 +188,23 @@ def _labels(labels: dict[str, Any], sweep: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(dropped := labels.get("dropped"), dict):
         labels["dropped"] = ", ".join(f"{n} {name}" for name, n in dropped.items())
     return {name: hashable(value) for name, value in labels.items()}
+
+
+def _prompt(labels: Mapping[str, Any], sweep: Mapping[str, Any]) -> Any:
+    """The prompt of a cell, as the store keeps it; None where it is not known."""
+    prompts, number = sweep.get("prompts") or [None], labels.get("prompt", 0)
+    is_scored = "label" in labels  # by `classify`, which keeps the template alone
+    return prompts[number] if isinstance(number, int) and not is_scored else None
+
+
+def _few_shot(labels: Mapping[str, Any], prompt: Any) -> dict[str, Any]:
+    """How many examples a cell's prompt has, and what selected them, where that is known: 0 and "none" without
+    examples, so that tables grouped by these axes keep the zero-shot baseline."""
+    examples = labels.get("examples", () if isinstance(prompt, (str, Mapping)) else None)
+    k = labels.get("k", None if examples is None else len(examples))
+    selector = prompt.get("selector") if isinstance(prompt, Mapping) else None
+    selector = "none" if k == 0 else labels.get("selector", selector)
+    return {name: value for name, value in (("k", k), ("selector", selector)) if value is not None}
 
 
 def _variable(name: str) -> str:
@@ -243,7 +266,7 @@ def _is_in(value: Any, numbers: range) -> bool:
     return is_number and int(value) in numbers
 
 
-def summary(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+def summary(table: pd.DataFrame, names: list[str]) -> Table:
     """A row for each combination of the values of some columns: see `Results.summary`."""
     reasons = table["finish_reason"]
     failed = reasons == "error"  # without a text, and of none or unknown tokens
@@ -251,6 +274,8 @@ def summary(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     cut = (reasons == "length").astype(np.float64).mask(failed)
     table = table.assign(**answers, cut=cut, failed=failed)
     groups = table.groupby(names, dropna=False) if names else table.groupby(lambda _: "all")
+    from toolkit.display.tables import Table
+
     rows = groups.agg(
         completions=("text", "size"),
         distinct=("text", "nunique"),
@@ -258,7 +283,7 @@ def summary(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
         cut_share=("cut", "mean"),
         failed=("failed", "sum"),
     )
-    return rows.astype({"mean_tokens": np.float64}).round(3)  # NaN where none is known
+    return Table(rows.astype({"mean_tokens": np.float64}))  # NaN where none is known
 
 
 def counts_text(table: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import finite_or_none
 from toolkit.pricing.machine_time import ATTEMPT_KEY, engine_completions
@@ -17,10 +18,13 @@ from toolkit.structured.verdict import parsed, verdict
 if TYPE_CHECKING:
     import pandas as pd
 
+Score = Callable[[Mapping[str, Any]], float]
+"""From a row of `Results.frame` to a score, 0 to 1."""
+EXPECTED = "row.expected"
+"""The column with the right answer to each row of data."""
 
-def with_worth(
-    table: pd.DataFrame, store: Store | None, score: Callable[[Mapping[str, Any]], float] | None
-) -> pd.DataFrame:
+
+def with_worth(table: pd.DataFrame, store: Store | None, score: Score | None) -> pd.DataFrame:
     """The table with columns own (1 if a run of its own sweep generated it, else 0) and, where known, valid and
     correct."""
     import pandas as pd
@@ -35,6 +39,20 @@ def with_worth(
         valid = [None if status in (None, "timeout") else status == "valid" for status in statuses]
         table = table.assign(valid=pd.Series(valid, dtype=object))
     return table if score is None else table.assign(correct=scores(score, table))
+
+
+def with_correct(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The table with a column correct, and what it means: the mean score, or by default whether the text equals the
+    row's `expected`, where one does; "" where neither is known."""
+    if "correct" in table:
+        return table, "mean score"
+    if EXPECTED not in table:
+        return table, ""
+    pairs = zip(table["text"], table[EXPECTED], strict=True)
+    equal = [np.nan if is_missing(e) else float(text.strip() == str(e).strip()) for text, e in pairs]
+    if not np.nansum(equal):
+        return table, ""
+    return table.assign(correct=equal), f"equal to {EXPECTED}"
 
 
 def attempts(table: pd.DataFrame, store: Store | None) -> tuple[pd.DataFrame, pd.DataFrame | None]:
@@ -68,7 +86,7 @@ def with_verdicts(table: pd.DataFrame, store: Store | None, override: ResponseFo
     return table.assign(**columns)
 
 
-def scores(score: Callable[[Mapping[str, Any]], float], table: pd.DataFrame) -> list[float]:
+def scores(score: Score, table: pd.DataFrame) -> list[float]:
     """The score of each row, from a function that gives a number or True or False; NaN for an error."""
     rows: list[Any] = _with_none(table).to_dict("records")
     if rows and not callable(score):
@@ -90,7 +108,7 @@ def _with_none(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _row_score(score: Callable[[Mapping[str, Any]], float], row: Mapping[str, Any]) -> float:
+def _row_score(score: Score, row: Mapping[str, Any]) -> float:
     if row["finish_reason"] == "error":
         return np.nan
     value: Any = score(row)

@@ -23,7 +23,10 @@ from toolkit.structured.patterns import matches
 from toolkit.structured.response_format import ResponseFormat, response_format
 from toolkit.structured.time_limit import TIME_LIMIT, OutOfTime, time_limit
 
-_APOLOGY = r"(?:(?:I['’]m|I am|We['’]re|we are)\s*+)?(?:very |really |so )?(?:sorry|afraid|unfortunately)\b[^.!?]{0,40}?"
+_APOLOGY = (
+    r"(?:(?:I['’]m|I am|We['’]re|we are)\s*+)?(?:very |really |so )?"
+    r"(?:sorry|afraid|unfortunately)\b[^.!?]{0,40}?"
+)
 _CANNOT = (
     r"\b(?:(?:I|we) (?:can(?:no|['’])t|can not|could not|am (?:unable|not able) to|won['’]t|will not|must decline)"
     r"|I['’]m (?:unable|not able) to)\s*+(?:to )?"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import MISSING
 from toolkit.analysis.text_diff import Piece
 from toolkit.core.completion import Completion

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.missing import is_missing
 from toolkit.display.markup import Markup
 from toolkit.display.plots.style import setting_labels
 from toolkit.pricing.costs import Costs

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.missing import is_missing
 from toolkit.analysis.determinism.repeats import FINGERPRINT
 from toolkit.analysis.determinism.report import Determinism
 from toolkit.analysis.fork import Fork

@@ -35,5 +35,4 @@ def plot_calibration(bins: pd.DataFrame, confidence: np.typing.NDArray[np.float6
     below.locator_params(axis="y", integer=True, nbins=4)
     for axis in (above, below):
         tidy(axis)
-        axis.set_axisbelow(True)
     return figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.display.plots.style import PALETTE, new_figure, tidy
+from toolkit.display.plots.style import FIXED, PALETTE, new_figure, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,9 +59,11 @@ def _plot_heat_map(axis: Any, matrix: Any, systems: Sequence[str]) -> None:
     axis.set_xticks(places, names, rotation=rotation, ha=ha, size=8)
     axis.set_yticks(places, names, size=8)
     for (y, x), value in np.ndenumerate(matrix):
-        text = "–" if np.isnan(value) else f"{value:.2f}"
+        if np.isnan(value):
+            axis.text(x, y, "–", ha="center", va="center", size=8)
+            continue
         ink = "white" if value < 0.55 else "black"
-        axis.text(x, y, text, ha="center", va="center", size=8, color=ink)
+        axis.text(x, y, f"{value:.2f}", ha="center", va="center", size=8, color=ink, gid=FIXED)
     axis.set_title("agreement of two runs (– : single runs)", size=10)
 
 

@@ -1,0 +1,77 @@
+"""A table of results as people look at it: what was asked first, names in place of ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from toolkit._internal.text import distinct_labels, short_value
+from toolkit.core.fingerprint import Fingerprint, leaves
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from toolkit.display.tables import Table
+
+_OUTCOMES = ("text", "finish_reason", "completion_tokens")
+_IDS = ("sweep", "system_fingerprint")
+_MAX_COMPONENTS = 2
+"""The most components of a fingerprint that name a system."""
+
+
+def overview(
+    table: pd.DataFrame, axes: Sequence[str], fingerprints: Mapping[str, Fingerprint]
+) -> pd.DataFrame:
+    """The most important columns: the axes, the text, its finish reason and its length; last the ids that no other
+    column stands for."""
+    named = with_system_names(table, fingerprints)
+    outcomes = [*_OUTCOMES, *(["error"] if table["error"].notna().any() else [])]
+    others = [name for name in axes if name not in _IDS]
+    ids = [name for name in _IDS if name in axes and not _is_told_by(named, name, others)]
+    has_variables = any(name.startswith("row.") for name in axes)
+    asked = [name for name in others if not (has_variables and name == "row")]
+    return named[[*asked, *outcomes, *ids]]
+
+
+def _is_told_by(table: pd.DataFrame, name: str, others: Sequence[str]) -> bool:
+    """Whether another column has a different value for each value of this one."""
+    number = table[name].nunique(dropna=False)
+    return any(
+        len(table[[name, other]].drop_duplicates()) == table[other].nunique(dropna=False) == number
+        for other in others
+    )
+
+
+def with_system_names(table: pd.DataFrame, fingerprints: Mapping[str, Fingerprint]) -> pd.DataFrame:
+    """The table with a name in place of each fingerprint's id."""
+    names = system_names(fingerprints)
+    return table.assign(system_fingerprint=table["system_fingerprint"].map(lambda id: names.get(id, id)))
+
+
+def with_shown_names(table: Table, fingerprints: Mapping[str, Fingerprint]) -> Table:
+    """The table, which holds ids and shows names."""
+    table.attrs["names"] = system_names(fingerprints)
+    return table
+
+
+def system_names(fingerprints: Mapping[str, Fingerprint]) -> dict[str, str]:
+    """Fingerprint id → a name: the model, where each has another one, or else the first components that differ, such
+    as `dtype float32`."""
+    records = {id: dict(leaves(fingerprint.components)) for id, fingerprint in fingerprints.items()}
+    models = [str(record.get("model")) for record in records.values()]
+    if len(set(models)) == len(models):
+        return dict(zip(records, models, strict=True))
+    differing = [
+        name
+        for name in dict.fromkeys(name for record in records.values() for name in record)
+        if len({repr(record.get(name)) for record in records.values()}) > 1
+    ]
+    names = [_name(record, differing) for record in records.values()]
+    return dict(zip(records, distinct_labels(names), strict=True))
+
+
+def _name(record: Mapping[str, Any], components: Sequence[str]) -> str:
+    return ", ".join(
+        f"{name} {short_value(record.get(name), 24)}" for name in islice(components, _MAX_COMPONENTS)
+    )
