@@ -152,6 +152,12 @@ def test_what_is_no_such_object(call, name, value):
             "cached_tokens must be a whole number, got nan",
         ),
         (lambda: tk.variants(env=[1, [{}]]), TypeError, "env must be a dict, got 1"),
+        (lambda: tk.connect("http://127.0.0.1:9/v1", model={"a": 1}), TypeError, "model must be a str, got"),
+        (
+            lambda: COMPARISON.over(range(10**12), ["max_tokens"]),
+            ValueError,
+            "rows has more than 10,000 items",
+        ),
         (lambda: PROMPT.example(2**70), IndexError, "place must be from 0 to -1, got"),
         (
             lambda: SCORED.choices[0].token_bytes(Decimal("sNaN")),
