@@ -107,6 +107,8 @@ def test_filter_by_value_and_by_list(results, where, rows):
         ({"max_tokens": 10**400}, 0),
         ({"seed": object()}, 0),
         ({"text": np.timedelta64(3, "D")}, 0),
+        ({"text": 2**70}, 0),
+        ({"row.x": [2**70, "a", 1.5, b"a", True]}, 1),
         ({"row.x": [np.str_("a"), np.timedelta64(3, "D"), {1}, Ellipsis, print, [1, object()]]}, 1),
         ({"max_tokens": np.int8(1)}, 3),
         ({"max_tokens": [np.array(1)]}, 3),

@@ -15,6 +15,7 @@ from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import Request
 from toolkit.core.sampling import Sampling
 from toolkit.engines.variant import Variant
+from toolkit.store.rows import Grade
 from toolkit.store.store import Store
 from toolkit.structured.tools import ToolCall
 
@@ -129,6 +130,34 @@ def test_what_is_no_such_object(call, name, value):
             ValueError,
             "fingerprints has more than 10,000,000 items",
         ),
+        (
+            lambda: RESULTS.of(STORE, sweep=[]),
+            TypeError,
+            r"sweep must be a str, got \[\]: the id of one, or None",
+        ),
+        (
+            lambda: Grade(thumb=Decimal("sNaN")),
+            ValueError,
+            r"thumb must be 1, -1 or None, got Decimal",
+        ),
+        (
+            lambda: tk.Usage(completion_tokens=Decimal("sNaN")),
+            ValueError,
+            "completion_tokens must be a whole number",
+        ),
+        (lambda: tk.Usage(2**70), ValueError, "prompt_tokens must be a whole number from 0 to"),
+        (
+            lambda: tk.Usage(cached_tokens=float("nan")),
+            ValueError,
+            "cached_tokens must be a whole number, got nan",
+        ),
+        (lambda: tk.variants(env=[1, [{}]]), TypeError, "env must be a dict, got 1"),
+        (lambda: tk.connect("http://127.0.0.1:9/v1", model={"a": 1}), TypeError, "model must be a str, got"),
+        (
+            lambda: COMPARISON.over(range(10**12), ["max_tokens"]),
+            ValueError,
+            "rows has more than 10,000 items",
+        ),
         (lambda: PROMPT.example(2**70), IndexError, "place must be from 0 to -1, got"),
         (
             lambda: SCORED.choices[0].token_bytes(Decimal("sNaN")),
@@ -202,6 +231,25 @@ def test_a_position(value, index):
 def test_a_position_out_of_range(value):
     with pytest.raises(IndexError, match=rf"^i must be from -3 to 2, got {int(value)}$"):
         position("i", value, 3)
+
+
+@pytest.mark.parametrize("token_id", [-1, 10**6, 2**70, -(2**70)])
+def test_an_id_that_is_not_in_the_vocabulary_has_no_bytes(token_id):
+    assert SCORED.choices[0].token_bytes(token_id) == b""
+
+
+def test_what_is_nested_too_deeply_is_shown_in_part():
+    value = []
+    for _ in range(5000):
+        value = [value]
+    assert repr(tk.Rendered((value,))) == "Rendered(messages=([[[[[[...]]]]]],))"
+    assert "***" in repr(tk.Variant(arguments={"dtype": value}))
+
+
+def test_numbers_of_tokens_are_whole():
+    usage = tk.Usage(np.int64(3), 4.0, None)
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (3, 4, None)
+    assert [type(n) for n in (usage.prompt_tokens, usage.completion_tokens)] == [int, int]
 
 
 @pytest.mark.parametrize("value", [3, -1, -3, 2**70])

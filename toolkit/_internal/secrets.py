@@ -25,11 +25,19 @@ def is_secret(name: object) -> bool:
 
 
 def hide_secrets(settings: Any) -> Any:
-    """Settings (mappings and lists, nested) to show: with `HIDDEN` in place of the secrets in them."""
+    """Settings (mappings and lists, nested) to show: with `HIDDEN` in place of the secrets in them; of those that are
+    nested too deeply nothing is shown."""
+    try:
+        return _hidden(settings)
+    except RecursionError:
+        return HIDDEN
+
+
+def _hidden(settings: Any) -> Any:
     if isinstance(settings, Mapping):
-        return {k: HIDDEN if _holds_secret(k, v) else hide_secrets(v) for k, v in settings.items()}
+        return {k: HIDDEN if _holds_secret(k, v) else _hidden(v) for k, v in settings.items()}
     if isinstance(settings, (list, tuple)):
-        return _same_sequence(settings, map(hide_secrets, settings))
+        return _same_sequence(settings, map(_hidden, settings))
     return _without_password(settings)
 
 

@@ -141,7 +141,7 @@ class Choice:
         return Token(token_id, _text(raw), raw, logprob, rank, top)
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes of a token ID; none for one past the vocabulary's end. Raises ValueError when the tokenizer's
+        """The bytes of a token ID; none for one that is not in the vocabulary. Raises ValueError when the tokenizer's
         vocabulary is not available, TypeError for what is no ID."""
         if self.vocabulary is None:
             raise ValueError(
@@ -152,7 +152,7 @@ class Choice:
             index = operator.index(token_id)
         except TypeError:
             raise TypeError(f"a token id must be a whole number, got {short_repr(token_id)}") from None
-        return vocabulary[index] if index < len(vocabulary) else b""
+        return vocabulary[index] if 0 <= index < len(vocabulary) else b""
 
 
 def _text(raw: bytes) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from toolkit._internal.text import seconds_text, short_repr
+from toolkit._internal.validation import Whole
 from toolkit.core.choice import Choice, Floats, Ints, Token
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.openai_format import chat_choice, text_choice
@@ -19,6 +20,8 @@ from toolkit.core.request import ResolvedRequest
 from toolkit.display.markup import Markup, joined, markup
 from toolkit.structured.tools import ToolCall
 from toolkit.structured.verdict import Verdict, parsed, verdict
+
+_COUNT = Whole(0, 2**63 - 1, "a number of tokens, or None where it is unknown")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,17 @@ class Usage:
     completion_tokens: int | None = 0
     cached_tokens: int | None = 0
     """Prompt tokens found in the engine's prefix cache; part of prompt_tokens."""
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
+            number = getattr(self, name)
+            if number is not None and type(number) is not int:
+                is_whole = (
+                    isinstance(number, float) and number.is_integer()
+                )  # as in a Parquet column with gaps
+                object.__setattr__(self, name, _COUNT(name, int(number) if is_whole else number))
+            elif number is not None:
+                _COUNT(name, number)
 
     @property
     def total_tokens(self) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from toolkit._internal.validation import Real, Whole
+from toolkit._internal.validation import Real, Whole, instance_of
 from toolkit.models import DEFAULT
 from toolkit.prompts import messages_html
 
@@ -73,8 +73,8 @@ def connect(
     What is stored belongs to a system: of `toolkit.serve`, to its own fingerprint and the model, at whatever address;
     of other servers, to the address and what the server reports.
 
-    Raises ValueError for a bad url, key or number. Later EngineError, at once, for a server that cannot be reached,
-    or that refuses the key or the model.
+    Raises ValueError for a bad url, key or number, TypeError for a model that is no text. Later EngineError, at once,
+    for a server that cannot be reached, or that refuses the key or the model.
 
     >>> engine = connect("http://localhost:8000/v1")  # doctest: +SKIP
     """
@@ -82,5 +82,7 @@ def connect(
 
     if concurrency is not None:
         Whole(1, None, "give the most requests open at once, or leave it out")("concurrency", concurrency)
+    if model is not None:
+        instance_of(str, "model", model, "its name at the server, or leave it out where there is one")
     Real(0, float("inf"), "give the seconds that one request may take", open_low=True)("timeout", timeout)
     return ServerEngine(url, model, api_key, concurrency, timeout)

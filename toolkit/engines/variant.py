@@ -137,7 +137,7 @@ def variants(
 
 def _setting_label(name: str, value: Any, number: int) -> str:
     """A setting in words; a secret by its number among the values of the axis."""
-    if name == "env":
+    if name == "env" and isinstance(value, Mapping):
         return ", ".join(_setting_label(key, text, number) for key, text in value.items()) or "no env"
     text = f"secret {number}" if is_secret(name) and isinstance(value, str) else hide_secrets(value)
     return f"{name}={text}"

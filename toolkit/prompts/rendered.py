@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from toolkit._internal.text import short_repr
 from toolkit.display.markup import Markup
 from toolkit.prompts.messages import Messages
 from toolkit.prompts.messages_html import caption, view
+
+_LONGEST = 1_000_000
+"""Characters of a field in the repr."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Rendered:
         present = {
             name: value for name, value in values.items() if name == "messages" or value not in (None, {})
         }
-        return f"Rendered({', '.join(f'{name}={value!r}' for name, value in present.items())})"
+        return f"Rendered({', '.join(f'{name}={short_repr(value, _LONGEST)}' for name, value in present.items())})"
 
     @property
     def notes(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit._internal.text import short_repr
-from toolkit._internal.validation import position
+from toolkit._internal.validation import limited_list, position
 from toolkit.results.columns import Bools, Ints, RowColumns
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class ComparisonGrid:
     def __init__(
         self, facts: RowColumns, rows: Sequence[str], columns: Sequence[str], values: str = "text"
     ) -> None:
+        rows = limited_list("rows", rows, 10_000)
         if both := [name for name in rows if name in columns]:
             raise ValueError(f"{', '.join(both)} cannot be rows and columns at once: leave it out of one")
         self.facts, self.rows, self.columns, self.values = facts, list(rows), list(columns), values

@@ -247,8 +247,8 @@ def equals(column: pd.Series[Any], value: Any) -> npt.NDArray[np.bool_]:
     values = list(_column_values(value if several else [value]))
     if (
         getattr(column.dtype, "storage", "python") != "python"
-    ):  # Arrow's texts hold no halves of surrogate pairs
-        values = [v for v in values if not isinstance(v, str) or is_valid_unicode(v)]
+    ):  # Arrow's: only texts, without halves of surrogate pairs
+        values = [v for v in values if is_missing(v) or (isinstance(v, str) and is_valid_unicode(v))]
     equal = column.isin([item for item in values if not is_missing(item)])
     return (equal | column.isna() if any(map(is_missing, values)) else equal).to_numpy(bool)
 

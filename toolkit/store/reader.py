@@ -107,6 +107,8 @@ class StoreReader(Database):
         """Column names, and a row for each choice, or error, of each cell of a sweep (None: of all) on the system of
         a fingerprint (None: any) or one that took part in a run with it; without those that `find_damage` has found,
         which are counted and named in a warning."""
+        if sweep is not None:
+            instance_of(str, "sweep", sweep, "the id of one, or None for all")
         system = None if fingerprint is None else dump_json(self.ids_of_system(fingerprint))
         names, rows = self.query(COMPLETED_ROWS, (system, sweep))
         rows = rows + self.query(FAILED_ROWS, (system, sweep))[1]

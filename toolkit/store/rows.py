@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from toolkit._internal.text import short_repr
-from toolkit._internal.validation import Real, encodable, named_fields_only
+from toolkit._internal.validation import Real, encodable, finite_or_none, named_fields_only
 from toolkit.core.choice import ARRAYS, PROMPT, Choice
 from toolkit.core.completion import Completion
 from toolkit.core.fingerprint import Fingerprint
@@ -60,7 +60,7 @@ class Grade:
 
     def __post_init__(self) -> None:
         if self.thumb is not None:
-            if isinstance(self.thumb, bool | np.bool_) or self.thumb not in (1, -1):
+            if finite_or_none(self.thumb) not in (1, -1):
                 raise ValueError(f"thumb must be 1, -1 or None, got {short_repr(self.thumb)}")
             object.__setattr__(self, "thumb", int(self.thumb))  # SQLite would store NumPy's integers as bytes
         if self.score is not None:
