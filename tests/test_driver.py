@@ -154,24 +154,24 @@ print(tk.load(**SMALL).chat("Hi", max_tokens=2).usage.completion_tokens)
 
 
 def test_engines_that_were_closed_leave_no_memory_behind(warm, tiny_folder):
-    """The first two may: the last one closed is kept, and libraries keep what they make once."""
+    """But for the first: libraries keep what they make once."""
     out, _ = run(
         f"""
 import ctypes, gc
-for _ in range(4):
+for _ in range(3):
     engine = tk.load({str(tiny_folder)!r}, kv_cache_memory_bytes=64 << 20)
     engine.chat("Hi", max_tokens=2)
     engine.close()
     gc.collect(), ctypes.CDLL(None).malloc_trim(0)
-    tokenizers = sum("tokenizers" in type(item).__module__ for item in gc.get_objects())
+    tokenizers = sum("tokenizers" in str(type(item).__module__) for item in gc.get_objects())
     resident = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE") >> 20
     print(tokenizers, resident)
 """,
         warm,
     )
-    (_, _), (number, before), (_, _), (again, after) = (map(int, line.split()) for line in out.splitlines())
+    _, (number, before), (again, after) = ([int(part) for part in line.split()] for line in out.splitlines())
     assert number == again > 0
-    assert after - before < 40  # MB for two engines; with the tokenizers that vLLM's caches kept it was 80
+    assert after - before < 20  # MB; with the tokenizers that vLLM's caches kept it was 40
 
 
 def test_a_model_loads_after_numba_was_imported(warm):
