@@ -17,6 +17,8 @@ from toolkit.structured.patterns import compiled
 from toolkit.structured.references import check_references
 
 _TOO_DEEP = "no valid JSON Schema: it is nested too deeply"
+_MAX_ITEMS = 10_000
+"""llguidance writes out as many: 100,000 are too many for it, and 10**9 take the memory of the whole process."""
 KINDS = ("text", "json_object", "json_schema", "choice", "regex", "grammar")
 
 
@@ -186,8 +188,8 @@ def _from_type(type_: type) -> ResponseFormat:
 
 
 def check_enforceable(form: ResponseFormat) -> None:
-    """Raises ValueError for a schema that constrains nothing, allows nothing or never ends: engines and servers fail
-    at it, each in its own way."""
+    """Raises ValueError for a schema that constrains nothing, allows nothing, never ends or counts too far: engines
+    and servers fail at it, each in its own way."""
     if form.kind != "json_schema":
         return
     if isinstance(form.schema, bool):
@@ -202,6 +204,13 @@ def check_enforceable(form: ResponseFormat) -> None:
         raise ValueError(
             f"response_format {str(form)!r} has NaN or Infinity in its schema, which are no JSON: use finite numbers"
         ) from None
+    for _, part in subschemas(form.schema):
+        for name in ("minItems", "maxItems"):
+            if part.get(name, 0) > _MAX_ITEMS:
+                raise ValueError(
+                    f"response_format {str(form)!r} has {name} {part[name]}, and a grammar holds at most "
+                    f"{_MAX_ITEMS:,} items: give a smaller number, or leave it out, since max_tokens ends the answer"
+                )
     try:
         check_references(form.schema)
     except ValueError as error:
