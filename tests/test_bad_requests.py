@@ -68,6 +68,11 @@ BAD = {
     "a schema that no grammar can hold": lambda: chat(
         response_format={"type": "array", "items": {"type": "string"}, "uniqueItems": True}
     ),
+    "a schema that counts too far": lambda: chat(response_format={"type": "array", "maxItems": 10**9}),
+    "a schema that never ends": lambda: chat(
+        response_format={"type": "array", "items": {"$ref": "#"}, "minItems": 1}
+    ),
+    "a value that is a special token's name": lambda: chat(response_format={"enum": ["<|im_end|>"]}),
     "a tool call without arguments": lambda: raw(
         {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [CALL]}
     ),

@@ -293,6 +293,7 @@ ENDING = {
     "null as a type": {"type": ["object", "null"], "properties": {"a": ROOT}, "required": ["a"]},
     "any type": {"properties": {"a": ROOT}, "required": ["a"]},
     "a list that may be empty": {"type": "array", "items": ROOT},
+    "a long list": {"type": "array", "items": {"type": "null"}, "minItems": 10_000, "maxItems": 10_000},
     "the first item alone": {"type": "array", "prefixItems": [{"type": "null"}, ROOT], "minItems": 1},
     "a value": {
         "type": "object", "properties": {"a": {"$ref": "#/$defs/e"}}, "required": ["a"], "$defs": {"e": {"enum": [1]}}
@@ -375,6 +376,19 @@ def test_recursion_that_ends_is_none_of_these(name):
         (
             {"$ref": "#/$defs/b", "$defs": {"a": {}}},
             "the reference '#/\\$defs/b' refers to nothing in the schema",
+        ),
+        (
+            {"type": "array", "maxItems": 10**9},
+            "'odd' has maxItems 1000000000, and a grammar holds at most 10,000",
+        ),
+        ({"type": "array", "minItems": 10_001}, "'odd' has minItems 10001, and a grammar holds"),
+        (
+            {"type": "object", "properties": {"a": {"items": {"maxItems": 10**6}}}},
+            "maxItems 1000000, and a grammar",
+        ),
+        (
+            {"$ref": "#/$defs/a", "$defs": {"a": {"maxItems": 1e9}}},
+            "has maxItems 1000000000.0, and a grammar",
         ),
         ({"allOf": [{"$ref": "#/allOf/7"}]}, "the reference '#/allOf/7' refers to nothing"),
         ({"items": {"$ref": "#/title/x"}, "title": "t"}, "the reference '#/title/x' refers to nothing"),

@@ -18,6 +18,8 @@ from toolkit.structured.patterns import check_anchors, compiled
 from toolkit.structured.references import check_references
 
 _TOO_DEEP = "no valid JSON Schema: it is nested too deeply"
+_MAX_ITEMS = 10_000
+"""llguidance writes out as many: 100,000 are too many for it, and 10**9 take the memory of the whole process."""
 KINDS = ("text", "json_object", "json_schema", "choice", "regex", "grammar")
 
 
@@ -200,8 +202,9 @@ def _patterns(form: ResponseFormat) -> Iterator[str]:
 
 
 def check_enforceable(form: ResponseFormat) -> None:
-    """Raises ValueError for a schema that constrains nothing, allows nothing or never ends: engines and servers fail
-    at it, each in its own way; and for a pattern with an anchor that means something else in a grammar."""
+    """Raises ValueError for a schema that constrains nothing, allows nothing, never ends or counts too far: engines
+    and servers fail at it, each in its own way; and for a pattern with an anchor that means something else in a
+    grammar."""
     for pattern in _patterns(form):
         check_anchors(pattern)
     if form.kind != "json_schema":
@@ -219,6 +222,13 @@ def check_enforceable(form: ResponseFormat) -> None:
             f"response_format {short_repr(str(form))} has NaN or Infinity in its schema, which are no JSON: use "
             "finite numbers"
         ) from None
+    for _, part in subschemas(form.schema):
+        for name in ("minItems", "maxItems"):
+            if part.get(name, 0) > _MAX_ITEMS:
+                raise ValueError(
+                    f"response_format {short_repr(str(form))} has {name} {part[name]}, and a grammar holds at most "
+                    f"{_MAX_ITEMS:,} items: give a smaller number, or leave it out, since max_tokens ends the answer"
+                )
     try:
         check_references(form.schema)
     except ValueError as error:

@@ -160,12 +160,18 @@ class VLLMEngine(Engine):
     def _grouped(self, requests: Iterable[Request]) -> Iterator[Grouped | Completion]:
         """Requests, each with the sampler features of its group, and the failures of those that cannot be sent."""
         source, size = iter(requests), None if isinstance(requests, Collection) else _BACKLOG
-        while chunk := list(islice(source, size)):
+        error: Exception | None = None
+        while error is None:
+            chunk, error = _take(source, size)
+            if not chunk:
+                break
             resolved, failures = self._resolve_requests(chunk)
             yield from failures
             for group in batches(resolved):
                 kind = frozenset[str]().union(*(features(request.sampling) for request in group))
                 yield from ((kind, request) for request in group)
+        if error is not None:
+            raise error
 
     def generate_in_one_step(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Requests that start in one and the same step, in this order, as far as the engine has slots: for
@@ -356,7 +362,7 @@ class VLLMEngine(Engine):
         return PreparedRequest(request, token_ids, position, group, images, len(prefix), ends_mid_character)
 
 
-def _take(source: Iterator[T], number: int) -> tuple[list[T], Exception | None]:
+def _take(source: Iterator[T], number: int | None) -> tuple[list[T], Exception | None]:
     """The next items of an iterator, and the error that ended it: what was taken before is not lost."""
     taken: list[T] = []
     try:
