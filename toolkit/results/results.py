@@ -40,6 +40,7 @@ from toolkit.results.table import (
     AXES,
     GRADES,
     OUTCOMES,
+    PARTS_OF_SECONDS,
     counts_text,
     equals,
     narrowed_table,
@@ -146,7 +147,7 @@ class Results:
         """The table: the axes first, then the outcomes, then what is the same in all rows. Whole numbers are Int64,
         True and False boolean, whether or not some are missing; a list is a tuple, a document its JSON text."""
         columns = list(self._table.columns)
-        first = [*self.axes, *OUTCOMES, *(name for name in GRADES if name in columns)]
+        first = [*self.axes, *OUTCOMES, *(name for name in GRADES if name in columns), *PARTS_OF_SECONDS]
         return narrowed_table(self._table[[*first, *(c for c in columns if c not in first)]])
 
     def filter(self, where: Callable[[pd.DataFrame], Any] | None = None, **equal: Any) -> Results:
