@@ -176,6 +176,7 @@ def test_the_decoding_rate_counts_the_tokens_after_the_first():
 def test_queued_first_token_and_decoding_time_are_kept_apart(store, made):
     answer = replace(made(steps=5), seconds=196.0, queued_seconds=194.0, first_token_seconds=195.0)
     assert (answer.decode_seconds, answer.tokens_per_second) == (1.0, 4.0)
+    assert "stop, 7 + 5 tokens, 196 s (194 s of it queued), fp_" in repr(answer)
     unknown = replace(made(messages="b"), seconds=1.0, queued_seconds=None, first_token_seconds=None)
     assert (unknown.decode_seconds, unknown.tokens_per_second) == (None, None)
     results = ran(store, "s", [({"case": "a"}, answer), ({"case": "b"}, unknown)])

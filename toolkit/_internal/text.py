@@ -67,6 +67,11 @@ def _decimals(value: float, most: int) -> int:
     return len(digits.rstrip("0"))
 
 
+def seconds_text(seconds: float) -> str:
+    """Such as 0.52 s, 196 s."""
+    return f"{seconds:.2f} s" if seconds < 99.995 else f"{short_number(round(seconds))} s"
+
+
 def percent(share: float) -> str:
     """An upper bound with two significant digits, rounded up so that it does not claim more than is known."""
     return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal(100 * share).normalize():f} %"

@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
+from toolkit._internal.text import seconds_text
 from toolkit.core.choice import Choice, Floats, Ints, Token
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.openai_format import chat_choice, text_choice
@@ -250,9 +251,15 @@ class Completion:
         return f"Completion({_display_text(self.choices[0])!r}, {self._summary()}{choices})"
 
     def _summary(self) -> str:
-        seconds = "" if self.seconds is None else f", {self.seconds:.2f} s"
+        seconds = "" if self.seconds is None else f", {self._seconds_text(self.seconds)}"
         status = f", {self.schema_verdict.status}" if self.schema_verdict else ""
         return f"{self.finish_reason}{status}, {self.usage}{seconds}, {self.system_fingerprint}"
+
+    def _seconds_text(self, seconds: float) -> str:
+        """The time, and of it the wait in a batch, where that is a tenth or more."""
+        queued = self.queued_seconds or 0.0
+        wait = f" ({seconds_text(queued)} of it queued)" if queued and queued >= seconds / 10 else ""
+        return seconds_text(seconds) + wait
 
     def _repr_html_(self) -> Markup:
         if self.error is not None:

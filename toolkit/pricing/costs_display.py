@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit._internal.jsonable import is_missing
-from toolkit._internal.text import MISSING, money_texts, plural, short_number
+from toolkit._internal.text import MISSING, money_texts, plural, short_number, short_value
 from toolkit.display.html import scrolling
 from toolkit.display.markup import Markup, joined, markup
-from toolkit.display.plots.style import setting_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
 
 _MAX_SIDE_BY_SIDE = 8
 """The most settings that are shown as columns."""
+_HEAD = 32
+"""The most characters of the name of a setting as the head of a column, and of a value in a sentence; longer ones are
+below the table."""
 _MAX_ROWS = 100
 """The most settings that are shown."""
 _MONEY = (
@@ -55,7 +57,7 @@ _IF_ANY = (
 """Columns that are shown where one of their values is neither 0 nor unknown."""
 _IF_SAVED = ("spent", "spent_tokens")
 """Columns that equal others unless something was found in the store."""
-_CELL = "padding:2px 8px;text-align:{};white-space:{}"
+_CELL = "padding:2px 8px;text-align:{};white-space:nowrap"
 
 
 def costs_sentences(costs: Costs) -> list[str]:
@@ -104,7 +106,7 @@ def _pareto_sentences(costs: Costs) -> list[str]:
     best = costs.table[front]
     names = "; ".join(
         f"{label}, {interval}"
-        for label, interval in zip(setting_labels(best), quality_texts(best, quality), strict=True)
+        for label, interval in zip(setting_names(best, _HEAD), quality_texts(best, quality), strict=True)
     )
     sentences = [f"No setting is both cheaper and better ({quality}) than: {names} (the Pareto front)."]
     if not front.all() and _is_unsure(costs.table, quality, front):
@@ -135,7 +137,7 @@ def _quality_text(mean: float, low: float, high: float, items: int) -> str:
 
 def costs_text(costs: Costs) -> str:
     """The numbers of each setting and of all, the sentences and the prices."""
-    heads, rows = _table(costs)
+    heads, rows, names = _table(costs)
     columns = list(zip(heads, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
 
@@ -146,14 +148,16 @@ def costs_text(costs: Costs) -> str:
         )
         return "  ".join([first, *numbers]).rstrip()
 
-    return "\n".join(["Costs", *map(line, (heads, *rows)), *costs.sentences(), _LEGEND, *costs.notes()])
+    numbered = [f"{i}: {name}" for i, name in enumerate(names, 1)]
+    lines = ["Costs", *map(line, (heads, *rows)), *numbered, *costs.sentences(), _LEGEND, *costs.notes()]
+    return "\n".join(lines)
 
 
 def costs_html(costs: Costs) -> Markup:
-    heads, rows = _table(costs)
-    sentences, notes = (
+    heads, rows, names = _table(costs)
+    sentences, numbered, notes = (
         joined(markup("<li>{}</li>", text) for text in texts)
-        for texts in (costs.sentences(), [_LEGEND, *costs.notes()])
+        for texts in (costs.sentences(), names, [_LEGEND, *costs.notes()])
     )
     table = markup(
         "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>",
@@ -161,29 +165,25 @@ def costs_html(costs: Costs) -> Markup:
         joined(markup("<tr>{}</tr>", _row("<td", row)) for row in rows),
     )
     return markup(
-        '<div style="overflow-wrap:anywhere"><ul>{}</ul>{}<ul>{}</ul></div>',
+        '<div style="overflow-wrap:anywhere"><ul>{}</ul>{}{}<ul>{}</ul></div>',
         sentences,
         scrolling(table),
+        markup('<ol style="white-space:pre-wrap">{}</ol>', numbered) if names else "",
         notes,
     )
 
 
 def _row(tag: str, cells: Sequence[str]) -> Markup:
-    """Cells of a row: the name on the left, numbers on the right. A long name of a setting is broken."""
+    """Cells of a row: the name on the left, numbers on the right."""
     template = '<th style="{}">{}</th>' if tag == "<th" else '<td style="{}">{}</td>'
     return joined(
-        markup(
-            template,
-            _CELL.format("right" if i else "left", "nowrap" if len(cell) <= 32 else "normal;min-width:12em"),
-            cell,
-        )
-        for i, cell in enumerate(cells)
+        markup(template, _CELL.format("right" if i else "left"), cell) for i, cell in enumerate(cells)
     )
 
 
-def _table(costs: Costs) -> tuple[list[str], list[list[str]]]:
+def _table(costs: Costs) -> tuple[list[str], list[list[str]], list[str]]:
     """Heads and rows of a table of texts: a column for each setting, which is easier to read, or a row for each where
-    they are many."""
+    they are many. Where a setting has a long name, they are numbered, and their names the third."""
     import pandas as pd
 
     both = pd.concat([costs.table.head(_MAX_ROWS).astype(object), costs.total.to_frame("all").T])
@@ -192,13 +192,16 @@ def _table(costs: Costs) -> tuple[list[str], list[list[str]]]:
     columns = [[_with_unit(name), *_column_texts(name, both[name].tolist())] for name in names]
     axes = ", ".join(str(name) for name in costs.table.index.names if name is not None)
     settings = setting_values(costs.table.index[:_MAX_ROWS])
-    heads = [axes, *(", ".join(map(value_text, values)) for values in settings), "all"]
+    short = [", ".join(map(value_text, values)) for values in settings]
+    are_long = any(len(name) > _HEAD or "\n" in name for name in short)
+    long_names = setting_names(costs.table.head(_MAX_ROWS)) if are_long else []
+    heads = [axes, *(map(str, range(1, 1 + len(long_names))) if are_long else short), "all"]
     if (more := len(costs.table) - _MAX_ROWS) > 0:
         heads[-1] = f"all, with {more:,} more"
     if len(heads) <= _MAX_SIDE_BY_SIDE + 2:
-        return heads, columns
+        return heads, columns, long_names
     rows = [list(cells) for cells in zip(heads, *columns, strict=True)]
-    return rows[0], rows[1:]
+    return rows[0], rows[1:], long_names
 
 
 def _has_any(values: pd.Series[Any]) -> bool:
@@ -213,6 +216,21 @@ def _column_texts(name: str, values: Sequence[Any]) -> list[str]:
 def setting_values(index: pd.Index[Any]) -> list[Any]:
     """The values of each setting; the value of a single axis may itself be a tuple."""
     return list(index) if index.nlevels > 1 else [(value,) for value in index]
+
+
+def setting_names(table: pd.DataFrame, limit: int | None = None) -> list[str]:
+    """The name of each setting of `Costs.table`, whole, or with at most so many characters of each value."""
+    names = [str(name) for name in table.index.names if name is not None]
+    if not names:
+        return [str(value) for value in table.index]
+    texts = (map(value_text, values) for values in setting_values(table.index))
+    return [
+        ", ".join(
+            f"{name} {text if limit is None else short_value(text, limit)}"
+            for name, text in zip(names, values, strict=True)
+        )
+        for values in texts
+    ]
 
 
 def value_text(value: Any) -> str:

@@ -120,6 +120,13 @@ def ordered(names: Iterable[str]) -> list[str]:
     return [*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *PARTS_OF_SECONDS, *PROMPT_COLUMNS, *_KEYS]
 
 
+def in_order_of_interest(table: pd.DataFrame, axes: Sequence[str]) -> list[str]:
+    """The columns of a table: the axes, the outcomes, then what is the same in all rows."""
+    columns = list(map(str, table.columns))
+    first = [*axes, *OUTCOMES, *(name for name in GRADES if name in columns), *PARTS_OF_SECONDS]
+    return [*first, *(name for name in columns if name not in first)]
+
+
 def _label_columns(
     sweeps: Sequence[str], texts: Sequence[str], bodies: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:

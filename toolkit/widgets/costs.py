@@ -7,9 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from toolkit.display.markup import Markup
-from toolkit.display.plots.style import setting_labels
 from toolkit.pricing.costs import Costs
-from toolkit.pricing.costs_display import setting_values, value_text
+from toolkit.pricing.costs_display import setting_names, setting_values, value_text
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price, model_prices
 from toolkit.widgets.base import View, assets, command, visible, visible_html
 
@@ -54,7 +53,7 @@ class CostsView(View):
                 "settings": [
                     [visible(value_text(value)) for value in values] for values in setting_values(table.index)
                 ],
-                "names": [visible(name) for name in setting_labels(table)],
+                "names": [visible(name) for name in setting_names(table)],
                 "columns": {name: table[name].tolist() for name in columns},
                 "total": {name: total[name] for name in columns},
                 "quality": costs.quality,

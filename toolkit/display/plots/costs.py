@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.text import short_number
 from toolkit.display.plots.style import PALETTE, new_figure, setting_labels, tidy
 from toolkit.display.plots.sweep import MAX_SETTINGS
 
@@ -64,6 +65,8 @@ def _plot_tokens(axis: Any, bars: pd.DataFrame, names: Sequence[str]) -> None:
 
 
 def _plot_front(axis: Any, table: pd.DataFrame, names: Sequence[str], quality: str, front: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     cost = "cost_per_completion"  # settings have different numbers of them
     for x, *interval in table[[cost, f"{quality}_low", f"{quality}_high"]].itertuples(index=False):
         axis.plot([x, x], interval, color=PALETTE[4], lw=1.2, zorder=2)
@@ -77,12 +80,13 @@ def _plot_front(axis: Any, table: pd.DataFrame, names: Sequence[str], quality: s
     counts = f", n = {items[0]}" if same else ""
     axis.set(
         xlabel="cost of a completion (US dollars)",
-        ylabel=f"share {quality} (95 % interval{counts})",
+        ylabel=f"share {quality}\n(95 % interval{counts})",
         ylim=(-0.03, 1.08),
-        xlim=(0, None),
+        xlim=(0, 1.05 * table[cost].max() or None),
     )
     axis.set_title("red: no other is cheaper and better", size="medium")
-    axis.ticklabel_format(axis="x", useMathText=True)
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.xaxis.set_major_formatter(lambda value, _: short_number(value))
     _name_points(axis, table[cost].to_numpy(np.float64), table[quality].to_numpy(np.float64), labels)
 
 

@@ -73,7 +73,7 @@ class CostTable {
       this.column("cached_tokens", "cached", "of the prompts' tokens those that the engine's prefix cache held"),
       this.column("completion_tokens", "generated", "tokens of the answers"),
       this.column("machine_seconds", "machine, s", "seconds of the machine, attributed by prompt and generated tokens"),
-      this.column("machine_share", "of the machine", "share of these seconds", (v) => percent(v)),
+      this.column("machine_share", "share of machine", "the share of these seconds", (v) => percent(v)),
       this.column("tokens_per_second", "decoding, tokens/s",
         "tokens a second of one sequence after its first token, in the batch that it ran in"),
       this.hasNonzero("queued_seconds") && this.column("queued_seconds", "queued, s",
@@ -93,7 +93,7 @@ class CostTable {
     const texts = lows.map((_, i) => interval(lows[i], highs[i], items[i]));
     return [
       this.column(name, name, "share of the answers", (v) => percent(v)),
-      { id: `${name} interval`, label: `95 % of ${name}`, values: texts, sum: interval(low, high, n), format: (v) => v,
+      { id: `${name} interval`, label: `${name}, 95 % interval`, values: texts, sum: interval(low, high, n), format: (v) => v,
         description: "95 % interval of the share, of n items: rows of data, or completions where there is one row" }];
   }
 
