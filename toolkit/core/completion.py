@@ -89,9 +89,6 @@ class Completion:
     latency only where the request was asked alone, or on a server under a load that is stated."""
     first_token_seconds: float | None = None
     """From the request's arrival to its first token: `queued_seconds`, and computing the prompt."""
-    queued_seconds: float | None = None
-    """From the request's arrival at the engine until it was first computed; None where it is not known, as on
-    servers."""
     prompt_token_ids: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
     """(P,) the token IDs of the prompt, chat template included; `Request.prefix` belongs to the choices instead."""
     position: int | None = None
@@ -105,6 +102,9 @@ class Completion:
     """How the request was made and sent: few-shot examples, what was left out, renamed roles."""
     fingerprint: Fingerprint | None = None
     """The record behind `system_fingerprint`; None where the engine does not add it."""
+    queued_seconds: float | None = None
+    """From the request's arrival at the engine until it was first computed; None where it is not known, as on
+    servers."""
 
     @classmethod
     def failed(

@@ -74,6 +74,7 @@ def _plot_front(axis: Any, table: pd.DataFrame, names: Sequence[str], quality: s
     best = table[front].sort_values(cost)
     axis.plot(best[cost], best[quality], drawstyle="steps-post", color=PALETTE[5], lw=1.2)
     axis.scatter(best[cost], best[quality], color=PALETTE[5], zorder=4)
+    highest = max(filter(np.isfinite, table[cost]), default=0)
     items = table[f"{quality}_items"].tolist()
     same = len(set(items)) == 1
     labels = names if same else [f"{name}, n = {n}" for name, n in zip(names, items, strict=True)]
@@ -82,7 +83,7 @@ def _plot_front(axis: Any, table: pd.DataFrame, names: Sequence[str], quality: s
         xlabel="cost of a completion (US dollars)",
         ylabel=f"share {quality}\n(95 % interval{counts})",
         ylim=(-0.03, 1.08),
-        xlim=(0, 1.05 * table[cost].max() or None),
+        xlim=(0, 1.05 * highest or None),
     )
     axis.set_title("red: no other is cheaper and better", size="medium")
     axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -95,7 +96,7 @@ def _name_points(
 ) -> None:
     """Writes the name of each point on the right of the picture, joined to its point: there names of any length and
     number do not cover points or each other."""
-    known = np.flatnonzero(~np.isnan(x) & ~np.isnan(y))
+    known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     order = known[np.lexsort((-x[known], y[known]))]
     low, high = axis.get_ylim()
     inches = axis.figure.get_size_inches()[1] - 1.2  # without its title and the names of its axes
