@@ -222,6 +222,7 @@ def made() -> Callable[..., Completion]:
             created=1_700_000_000.5,
             seconds=0.5,
             first_token_seconds=0.25,
+            queued_seconds=0.01,
             prompt_token_ids=np.array([1, 2, 3], np.int32),
             position=0,
             error=error,

@@ -1,16 +1,20 @@
+import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
+from matplotlib.text import Text
 
 import toolkit as tk
+from toolkit._internal.intervals import mean_share
+from toolkit._internal.text import money_texts, short_number
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Usage
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.pricing.costs import cost_per_row, priced
-from toolkit.pricing.machine_time import machine_seconds, per_completion
+from toolkit.pricing.machine_time import attributed, decoding_rate, machine_seconds, per_completion
 from toolkit.pricing.pareto import pareto
 from toolkit.pricing.prices import LocalPrice, ModelPrice, Tier, model_price
 from toolkit.store.rows import Cell, StoredCompletion
@@ -59,7 +63,9 @@ def test_a_completion_counts_once_however_many_rows_show_it():
     ]
     times = {
         "seconds": 1.0,
+        "queued_seconds": 0.05,
         "first_token_seconds": 0.1,
+        "decode_seconds": 0.9,
         "created": 5.0,
         "system_fingerprint": "fp",
         "repeat": 0,
@@ -67,18 +73,120 @@ def test_a_completion_counts_once_however_many_rows_show_it():
     found = per_completion(pd.DataFrame([{**row, **times} for row in rows])).set_index("request")
     assert found.loc["r", ["prompt_tokens", "cached_tokens", "completion_tokens"]].tolist() == [7, 2, 21]
     assert found.loc["q", ["prompt_tokens", "cached_tokens", "completion_tokens"]].tolist() == [3, 0, 5]
+    assert found["choices"].to_dict() == {"r": 2, "q": 1}
     assert len(found) == 2
 
 
-def test_what_ran_together_shares_the_time_by_its_tokens():
+def test_every_token_of_an_engine_has_the_same_share_of_its_time():
     # Two from 0 to 10 with 30 and 10 tokens; one alone from 20 to 23.
     found = machine_seconds(completions([(0, 10, 30), (0, 10, 10), (20, 23, 5)]))
-    assert found == pytest.approx([7.5, 2.5, 3])
+    assert found == pytest.approx(13 / 45 * np.array([30, 10, 5]))
 
 
-def test_prompt_tokens_that_were_not_cached_weigh_as_much_as_generated_ones():
+def test_who_computed_a_prompt_that_others_found_in_the_cache_does_not_pay_for_them():
     table = completions([(0, 6, 10), (0, 6, 10)]).assign(prompt_tokens=[50, 50], cached_tokens=[40, 0])
-    assert machine_seconds(table) == pytest.approx([6 * 20 / 80, 6 * 60 / 80])
+    assert machine_seconds(table) == pytest.approx([3, 3])
+
+
+scheduled = st.tuples(
+    st.integers(0, 2),
+    st.integers(0, 40),
+    st.integers(1, 10),
+    st.integers(1, 50),
+    st.integers(0, 50),
+    st.floats(0, 1),
+)
+
+
+@given(st.lists(scheduled, min_size=2, max_size=12), st.lists(scheduled, max_size=12))
+def test_the_order_of_settings_by_cost_does_not_depend_on_what_ran_beside_them(some, others):
+    """However others and they were batched, and whoever found a prompt in the cache: the costs of settings, of a
+    completion of each on average, are to each other as their tokens."""
+
+    def means(drawn):
+        setting, begin, length, prompt, generated, cached = map(np.array, zip(*drawn, strict=True))
+        table = completions(list(zip(begin, begin + length, generated, strict=True)))
+        table = table.assign(prompt_tokens=prompt, cached_tokens=np.floor(cached * prompt), watts=begin + 1.0)
+        costs = priced(attributed(table).reset_index(), LocalPrice(per_hour=2, per_kwh=1))[: len(some)]
+        groups = pd.Series(costs).groupby(setting[: len(some)])
+        return groups.mean() / costs.mean(), pd.Series(prompt + generated)[: len(some)].groupby(
+            setting[: len(some)]
+        )
+
+    alone, tokens = means(some)
+    beside, _ = means([*some, *others])
+    moved, _ = means([(s, 7 * i, length, *rest, 0.0) for i, (s, _, length, *rest, _) in enumerate(some)])
+    expected = tokens.mean() / np.mean([p + g for _, _, _, p, g, _ in some])
+    for ratios in (alone, beside, moved):
+        assert ratios.to_numpy() == pytest.approx(expected.to_numpy())
+
+
+def test_a_setting_costs_as_much_beside_another_as_alone_to_those_it_is_compared_with(store, made):
+    """Of notebook 04: temperature 0 ran first, computed the prompts and had a batch to itself."""
+
+    def timed(case, begin, seconds, cached, steps):
+        answer = made(messages=case, steps=steps)
+        return {"case": case}, replace(
+            answer,
+            created=begin + seconds,
+            seconds=seconds,
+            usage=replace(answer.usage, cached_tokens=cached),
+        )
+
+    run = [timed("cold", 0, 10, 0, 2), timed("warm", 10, 1, 7, 3), timed("beside", 10, 1, 7, 9)]
+    results = ran(store, "s", run)
+    price = LocalPrice(per_hour=3600)
+    table = results.costs("case", price, at=PRICE).table
+    assert table["cost"].sort_values().index.tolist() == table["at own"].sort_values().index.tolist()
+    assert table["cost"].to_dict() == pytest.approx(
+        {"cold": 11 * 9 / 35, "warm": 11 * 10 / 35, "beside": 11 * 16 / 35}
+    )
+    assert table["machine_share"].sum() == pytest.approx(1)
+    part = results.filter(case=["cold", "warm"]).costs("case", price).table
+    assert part["cost"].to_dict() == pytest.approx(table["cost"].drop("beside").to_dict())
+
+
+def test_a_failed_attempt_costs_by_its_tokens_at_the_rate_of_its_engine(store, made):
+    answer = made()  # 10 tokens in half a second
+    costs = ran(store, "s", [({}, answer)], failed=[answer]).costs(price=LocalPrice(per_hour=3600))
+    assert costs.total["spent_on_failures"] == pytest.approx(0.5 * 6 / 10)
+    refused = replace(made(messages="b", error="too long"), usage=Usage(0, 0))
+    with store._writing():
+        store._add_failure(
+            StoredCompletion(replace(refused, system_fingerprint=FINGERPRINT.id), 0, 1), "too long"
+        )
+    assert tk.results(store).costs(price=LocalPrice(per_hour=3600)).total[
+        "spent_on_failures"
+    ] == pytest.approx(0.3)
+
+
+def test_the_decoding_rate_counts_the_tokens_after_the_first():
+    table = pd.DataFrame(
+        {
+            "completion_tokens": [11, 1, 8, np.nan, 5],
+            "choices": [1, 1, 2, 1, 1],
+            "decode_seconds": [2.0, 0.0, 1.0, 9.0, np.nan],
+        }
+    )
+    assert decoding_rate(table) == pytest.approx((10 + 6) / 3)
+    assert np.isnan(decoding_rate(table[3:]))
+    assert np.isnan(decoding_rate(table[1:2]))  # one token has no rate
+
+
+def test_queued_first_token_and_decoding_time_are_kept_apart(store, made):
+    answer = replace(made(steps=5), seconds=196.0, queued_seconds=194.0, first_token_seconds=195.0)
+    assert (answer.decode_seconds, answer.tokens_per_second) == (1.0, 4.0)
+    assert "stop, 7 + 5 tokens, 196 s (194 s of it queued), fp_" in repr(answer)
+    unknown = replace(made(messages="b"), seconds=1.0, queued_seconds=None, first_token_seconds=None)
+    assert (unknown.decode_seconds, unknown.tokens_per_second) == (None, None)
+    results = ran(store, "s", [({"case": "a"}, answer), ({"case": "b"}, unknown)])
+    frame = results.frame()
+    assert frame["queued_seconds"].fillna(-1).tolist() == [194, -1]
+    assert frame["decode_seconds"].fillna(-1).tolist() == [1, -1]
+    table = results.costs("case").table
+    assert table["tokens_per_second"].fillna(-1).tolist() == [4, -1]
+    assert table["queued_seconds"].fillna(-1).tolist() == [194, -1]
+    assert "latency" not in repr(results.costs("case"))
 
 
 def test_engines_do_not_share_their_time_and_unknown_seconds_stay_unknown():
@@ -107,7 +215,7 @@ def test_the_shares_add_up_to_the_time_in_which_anything_ran(drawn, random):
 def test_prices_of_a_machine_and_of_a_provider():
     table = completions([(0, 3600, 1000), (7200, 9000, 500)]).assign(prompt_tokens=[100, 0])
     table = table.assign(machine_seconds=machine_seconds(table), watts=np.nan)
-    assert priced(table, LocalPrice(per_hour=2)) == pytest.approx([2, 1])
+    assert priced(table, LocalPrice(per_hour=2)) == pytest.approx([3 * 1100 / 1600, 3 * 500 / 1600])
     assert priced(table, ModelPrice("m", 1, 10)) == pytest.approx([(100 + 10_000) / 1e6, 5000 / 1e6])
 
 
@@ -321,7 +429,29 @@ def test_the_front_is_of_the_cost_of_a_completion(store, made):
     dots, front = (c.get_offsets().tolist() for c in axis.collections)
     assert dots == [[47, 0], [ONE, 1]]
     assert front == [[ONE, 1]]  # though all four of them cost more
-    assert [text.get_text() for text in axis.texts] == ["temperature 1"]
+    assert [text.get_text() for text in axis.texts] == ["temperature 0.0, n = 1", "temperature 1.0, n = 4"]
+    assert {tuple(line.get_ydata()) for line in axis.lines} >= {
+        tuple(found.table[["correct_low", "correct_high"]].loc[temperature]) for temperature in (0, 1)
+    }
+
+
+def test_the_names_of_points_do_not_cover_each_other(store, made):
+    """Ten settings of the same cost and quality, and long names."""
+    answers = [
+        ({"case": f"{i} " + "a long name of a setting " * 2}, made(messages=f"{i}")) for i in range(10)
+    ]
+    found = ran(store, "s", answers).costs("case", PRICE, score=said("Paris."))
+    figure = found.plot()
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in figure.axes[1].texts]  # without the line to its point
+    assert len(boxes) == 10
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    width, height = figure.canvas.get_width_height()
+    assert min(min(box.x0, box.y0) for box in boxes) >= 0
+    assert max(box.x1 for box in boxes) <= width
+    assert max(box.y1 for box in boxes) <= height
+    tokens = figure.axes[0].patches
+    assert {bar.get_width() for bar in tokens} == {7, 3}  # of a completion
 
 
 def test_other_prices_of_each_setting_by_hand(store, made):
@@ -382,7 +512,8 @@ def test_says_what_was_spent_saved_and_lost(store, made):
         "3 completions of 21 prompt tokens (6 of them cached by the engine) and 9 generated.",
         "Asked by these runs: 20 tokens, US$ 74. Found in the store, and not asked again: 10 tokens, US$ 37.",
         "Lost: 1 completion cut at max_tokens or the window, 1 failed attempt (US$ 15).",
-        "No setting is both cheaper and better (correct) than: all (the Pareto front).",
+        "No setting is both cheaper and better (correct) than: all, 33.3 % (6.1 to 79.2 %, n = 3) (the Pareto "
+        "front).",
     ]
     assert results.costs().sentences()[1:] == [
         "Asked by these runs: 20 tokens. Found in the store, and not asked again: 10 tokens.",
@@ -410,3 +541,129 @@ def test_a_completions_cost_is_shared_by_its_choices(store, made):
     for (request, _), rows in results._table[known].assign(cost=each[known]).groupby(["request", "sweep"]):
         expected = [both / 2] * 4 if request == two.request.key else [ONE]
         assert rows["cost"].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"), (1, "1"), (0.5, "0.5"), (0.428571, "0.4286"), (1036, "1,036"), (9999.6, "10k"), (12345, "12.34k"),
+        (123_456, "123.5k"), (1_234_567, "1.235M"), (0.0000926, "0.0000926"), (-3.14159, "-3.142"), (999.96, "1,000"),
+        (None, "–"), (np.nan, "–"), (np.inf, "∞"),
+    ],
+)  # fmt: skip
+def test_numbers_have_four_significant_digits(value, text):
+    assert short_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([0.000926, 0.001733, 0.00431592], ["0.000926", "0.001733", "0.004316"]),
+        ([201, 94, 74, 369], ["201", "94", "74", "369"]),
+        ([0.5, 1], ["0.5", "1.0"]),
+        ([1.5, 0, None, np.nan, np.inf], ["1.5", "0", "–", "–", "∞"]),
+        ([201.5, 0.0009], ["201.5", "<0.1"]),
+        ([12345.6, 3], ["12.35k", "3"]),
+        ([], []),
+    ],
+)
+def test_money_has_one_format_in_a_column(values, texts):
+    assert money_texts(values) == texts
+
+
+def significant(text):
+    """The numbers in a text, with the number of their significant digits."""
+    for number in re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?", text):
+        whole, _, decimals = number.replace(",", "").partition(".")
+        digits = (whole + decimals).lstrip("0") if decimals else whole.rstrip("0").lstrip("0")
+        yield number, len(digits)
+
+
+@pytest.mark.parametrize("settings", [3, 12])
+def test_no_display_has_words_of_pandas_or_long_numbers(store, made, settings):
+    draw = np.random.default_rng(1)
+    answers = []
+    for i in range(settings):
+        answer = made(
+            f"{draw.random() < 0.5}", messages=f"{i}" * 5, steps=int(draw.integers(1, 90)), temperature=i / 9
+        )
+        answer = replace(answer, seconds=float(draw.uniform(1, 2000)), queued_seconds=None if i else 1 / 3)
+        labels = {"case": f"c{i}"} if i else {}
+        answers.append(
+            (
+                labels,
+                replace(answer, usage=Usage(int(draw.integers(1, 10**6)), answer.usage.completion_tokens)),
+            )
+        )
+    costs = ran(store, "s", answers).costs(
+        ["case"], LocalPrice(per_hour=1.23456), at=["gpt-4o"], score=said("True")
+    )
+    table = "\n".join(repr(costs).split("\n")[: -len(costs.notes())])
+    html = re.sub("<[^>]*>", " ", costs._repr_html_().split("<ul>")[1])
+    for shown in (table, html):
+        assert not re.search(
+            r"\bnan\b|<NA>|NaT|None", shown.replace("case nan", "")
+        )  # names: `setting_labels`
+        assert [n for n, digits in significant(shown) if digits > 4] == []
+    assert "–" in table
+
+
+def coverage(items, repeats, alike, runs=1500):
+    """How often the interval holds the chance of a right answer, which is from 0.1 to 0.9. alike: all answers to an
+    item are equal."""
+    draw, held = np.random.default_rng(items), 0
+    for _ in range(runs):
+        chance = draw.uniform(0.1, 0.9)
+        scores = draw.random((items, 1 if alike else repeats)) < chance
+        scores = np.broadcast_to(scores, (items, repeats))
+        _, (low, high), n = mean_share(scores.ravel(), np.repeat(np.arange(items), repeats))
+        assert n == items
+        held += low <= chance <= high
+    return held / runs
+
+
+@pytest.mark.parametrize("items", [5, 10, 50, 200])
+def test_the_interval_of_a_quality_holds_the_mean(items):
+    """With equal answers to an item as often as it says; with different ones more often, since it counts items."""
+    assert coverage(items, 3, alike=True) == pytest.approx(0.95, abs=0.02)
+    assert coverage(items, 3, alike=False) > 0.96
+
+
+def test_the_interval_of_a_quality_by_hand():
+    # Wilson's interval of 8 in 10: 0.490 to 0.943 (Agresti and Coull 1998 have it for 8 of 10).
+    mean, (low, high), items = mean_share([1] * 8 + [0] * 2, range(10))
+    assert (mean, items) == (0.8, 10)
+    assert (low, high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    twice = mean_share([1] * 16 + [0] * 4, [*range(8), *range(8), 8, 8, 9, 9])
+    assert twice == (0.8, pytest.approx((low, high)), 10)
+    assert mean_share([1.0, np.nan], ["a", "b"])[1] == pytest.approx((0.2065, 1), abs=1e-4)
+    for scores in ([], [np.nan], [2.0, 0.5]):
+        assert np.isnan(mean_share(scores, range(len(scores)))[1]).all()
+
+
+def test_the_items_of_an_interval_are_the_rows_of_data(store, made):
+    rows = [{"word": word} for word in "abc"]
+    answers = [
+        ({"row": r, "case": "x"}, made("yes", messages=f"{r}", temperature=1, seed=s))
+        for r in range(3)
+        for s in range(4)
+    ]
+    table = ran(store, "s", answers, rows).costs("case", score=said("yes")).table
+    assert table["correct_items"].tolist() == [3]
+    assert table["correct_low"].tolist() == pytest.approx([0.4385], abs=1e-4)  # 3 of 3, not 12 of 12
+    each = tk.results(store).costs("row.word", score=said("yes")).table
+    assert each["correct_items"].tolist() == [4, 4, 4]  # of one row: its completions
+
+
+def test_a_front_among_few_items_is_said_to_be_unsure(store, made):
+    few = [
+        ({"case": c}, made(t, messages=f"{c}{i}", steps=n))
+        for c, t, n in (("x", "yes", 1), ("y", "no", 2))
+        for i in range(2)
+    ]
+    *_, front, unsure = ran(store, "s", few).costs("case", PRICE, score=said("yes")).sentences()
+    assert front.endswith("than: case x, 100 % (34.2 to 100 %, n = 2) (the Pareto front).")
+    assert (
+        unsure
+        == "The 95 % intervals of correct overlap: with other items the settings may come in another order."
+    )

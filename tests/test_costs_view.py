@@ -110,7 +110,7 @@ def test_what_it_cost_and_what_it_would(page, results, theme):
     mount(page, view(results, at=["gpt-4o", "gpt-4o-mini"]), theme)
     assert table(page, "case") == ["high", "low", "middle", "all"]
     assert table(page, "tokens") == ["39", "22", "20", "81"]
-    assert table(page, "cost, $") == ["201.00", "94.00", "74.00", "369.00"]
+    assert table(page, "cost, $") == ["201", "94", "74", "369"]  # one format, at most four digits
     assert table(page, "correct") == ["0.0 %", "100.0 %", "50.0 %", "42.9 %"]
     assert table(page, "cut") == ["1", "0", "0", "1"]
     assert table(page, "gpt-4o, $")[-1] == "0.0004425"
@@ -172,7 +172,7 @@ def test_a_price_of_ones_own_moves_table_and_chart_at_once(page, results):
     assert list(totals(page)) == ["as paid"]  # not without that of the output
     page.locator("[data-price=output]").fill("1000000")
     settle(page, "own price", "130")
-    assert table(page, "own price, $") == ["60.00", "36.00", "34.00", "130.00"]
+    assert table(page, "own price, $") == ["60", "36", "34", "130"]
     page.locator("[data-price=cached]").fill("1000000")
     settle(page, "own price", "116")
     assert page.get_by_label("that the engine had cached").is_checked()
@@ -197,7 +197,7 @@ def test_a_price_of_ones_own_moves_table_and_chart_at_once(page, results):
     page.locator(".tk-error").get_by_text("US dollars").wait_for()
     page.locator("[data-price=output]").fill("1e6")
     page.locator(".tk-error:empty").wait_for(state="attached")
-    assert totals(page)["own price"] == "130.00"
+    assert totals(page)["own price"] == "130"
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -214,7 +214,7 @@ def test_what_needs_no_kernel_goes_on_without_one(page, results, cached):
     for name, price in (("own price", own), ("this machine", LocalPrice(1234567))):
         each, total = widget.costs.at(price, cached)
         shown = [float(cell.replace(",", "")) for cell in table(page, f"{name}, $")]
-        assert shown == pytest.approx([*each, total], abs=0.006)
+        assert shown == pytest.approx([*each, total], rel=6e-4)  # four digits
     page.get_by_text("Add a model").click()
     page.get_by_text("The kernel does not answer").wait_for()
     unharmed(page)
@@ -247,7 +247,7 @@ def test_what_failures_cost_is_in_the_cost_of_a_completion(page, db, made):
     told = page.locator(".tk-chart .tk-mark").get_attribute("aria-label")
     assert f": {1000 * costs.total['cost_per_completion']:g} US dollars" in told
     assert costs.total["cost_per_completion"] > costs.total["cost"] / 2
-    assert table(page, "a correct one, $")[-1] == f"{costs.total['cost_per_correct']:.2f}"
+    assert table(page, "a correct one, $")[-1] == f"{costs.total['cost_per_correct']:g}"
 
 
 def test_the_price_of_the_chart_stays_when_another_is_left_out(page, results):
@@ -264,9 +264,9 @@ def test_the_hour_of_this_machine(page, results):
     mount(page, view(results, LocalPrice(per_hour=3600)))
     hour = page.locator("[data-price=hour]")
     assert hour.input_value() == "3600"
-    assert totals(page) == {"as paid": "0.500"}
+    assert totals(page) == {"as paid": "0.5"}
     hour.fill("7200")
-    settle(page, "this machine", "1.000")
+    settle(page, "this machine", "1.0")
     assert page.locator(".tk-cost-totals").inner_text().count("× 2.00") == 1
     page.get_by_role("checkbox", name="This machine").uncheck()
     page.locator(".tk-cost-totals tr").nth(1).wait_for(state="detached")
@@ -408,7 +408,7 @@ def test_tokens_that_a_server_does_not_report_are_shown_as_unknown(page, db, mad
     mount(page, view(ran(Store(db), "s", [({"case": "a"}, known), ({"case": "b"}, unknown)])))
     assert table(page, "tokens") == ["11", "–", "–"]
     assert table(page, "generated") == ["4", "–", "–"]
-    assert table(page, "cost, $") == ["47.00", "–", "–"]
+    assert table(page, "cost, $") == ["47", "–", "–"]
     assert "the tokens of 1 are unknown" in page.locator(".tk-cost-said").inner_text()
     page.locator("[data-price=input]").fill("1")
     page.locator("[data-price=output]").fill("1")

@@ -149,6 +149,7 @@ def test_a_file_that_a_spreadsheet_has_saved_again(tmp_path, quoting):
         )
     again = read_csv(path)
     assert again["seconds"].tolist() == [0.5, 0.5]
+    assert again[["queued_seconds", "decode_seconds"]].isna().all(axis=None)  # which it did not write
     assert again["text"].tolist() == ["=1", "b, c"]
     if quoting == csv.QUOTE_MINIMAL:  # else all cells are texts
         assert again["row.x"].tolist() == [1, 2]

@@ -382,8 +382,25 @@ def test_times_and_cache_are_reported(engine):
     first = engine.chat(long, max_tokens=2)
     second = engine.chat(long, max_tokens=2)
     assert 0 < first.first_token_seconds <= first.seconds
+    assert 0 <= first.queued_seconds < first.first_token_seconds
+    assert first.tokens_per_second == pytest.approx(1 / first.decode_seconds)
     assert second.usage.cached_tokens >= 256
     assert second.usage.prompt_tokens == first.usage.prompt_tokens
+
+
+def test_waiting_in_a_batch_is_kept_apart_from_computing(tiny, db):
+    rows = [{"text": f"{i} " + "a long story of many words, " * 30} for i in range(100)]
+    results = tk.sweep("{text}", rows, tk.grid(temperature=0, max_tokens=3, ignore_eos=True)).run(tiny, db)
+    frame = results.frame()
+    assert (frame["queued_seconds"] <= frame["first_token_seconds"]).all()
+    assert np.allclose(frame["first_token_seconds"] + frame["decode_seconds"], frame["seconds"])
+    assert frame["queued_seconds"].max() > frame["queued_seconds"].min() >= 0
+    rates = [c.tokens_per_second for c in results]
+    assert results.costs().total["tokens_per_second"] == pytest.approx(2 / np.mean(2 / np.array(rates)))
+    several = tiny.chat("Hi", n=3, temperature=1, max_tokens=4, ignore_eos=True)
+    assert several.tokens_per_second == pytest.approx(9 / several.decode_seconds)
+    *_, last = tiny.stream("Hi", max_tokens=2)
+    assert 0 <= last.completion.queued_seconds < last.completion.first_token_seconds
 
 
 def test_echoed_prompt_and_its_logprobs_equal_transformers(engine, reference):

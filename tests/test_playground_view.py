@@ -139,7 +139,7 @@ def test_a_message_is_asked_and_answered(page, play, idle):
         f"finish_reason{c.finish_reason}",
         f"usage{c.usage.prompt_tokens} + {c.usage.completion_tokens} tokens",
         f"seconds{c.seconds:.2f}",
-        f"tokens/s{c.usage.completion_tokens / c.seconds:.1f}",
+        f"tokens/s{c.tokens_per_second:.1f}",
         f"cost${c.usage.total_tokens}.00",
         "seed4",
         idle.fingerprint.id,
@@ -861,7 +861,7 @@ def test_without_a_browser(engine, by_hand):
         "system: Be brief.",
         "user: What is the capital of France?",
         "answer: The capital is Paris.",
-        "[finish_reason stop, usage 7 + 3 tokens, seconds 0.50, tokens/s 6.0, seed 3, fingerprint fp_0000000000]",
+        "[finish_reason stop, usage 7 + 3 tokens, seconds 0.50, tokens/s 8.0, seed 3, fingerprint fp_0000000000]",
     ]
     for told in ("Be brief.", "The capital is Paris.", "7 + 3 tokens", "fp_0000000000"):
         assert told in widget.html()

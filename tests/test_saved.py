@@ -43,6 +43,8 @@ def test_a_store_of_every_format_opens_with_all_that_is_in_it(tmp_path, version)
         assert all(t.bytes == t.text.encode() for c in results for t in c.tokens if t.bytes.isascii())
         frame = results.frame()
         assert set(frame["row.country"].dropna()) == {"France", "Japan"}
+        assert frame["queued_seconds"].isna().all()  # which is not known, and not 0
+        assert frame["decode_seconds"].min() > 0
         (fingerprint,) = results.fingerprints.values()
         assert fingerprint.components["model"] == "SmolLM2-135M-Instruct"
     if version >= 3:

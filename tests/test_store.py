@@ -43,6 +43,7 @@ def test_a_completion_comes_back_as_it_went_in(filled):
         "created",
         "seconds",
         "first_token_seconds",
+        "queued_seconds",
         "position",
     ):
         assert getattr(again, name) == getattr(completion, name), name
@@ -127,7 +128,7 @@ def _newer(path):
     [
         (_text, "is not a store"),
         (_foreign, "is an SQLite file of something else"),
-        (_newer, r"written by a newer toolkit \(format 99, this one knows 7\): update toolkit"),
+        (_newer, r"written by a newer toolkit \(format 99, this one knows 8\): update toolkit"),
         (lambda path: path.mkdir(), "is a folder: name a file in it"),
         (lambda path: path.parent.joinpath("file").write_text("x"), None),
     ],
@@ -243,11 +244,12 @@ ADDED = {
         ("cells", "first"),
     ),
     6: (("runs", "owner"), ("runs", "heartbeat")),
+    7: (("completions", "queued_seconds"),),
 }
 """Columns that came after each format, and are in all later ones."""
 
 
-@pytest.mark.parametrize("version", range(1, 7))
+@pytest.mark.parametrize("version", range(1, 8))
 def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
     import dataclasses
 
@@ -270,7 +272,9 @@ def test_a_file_of_an_older_format_is_brought_up_to_date(db, made, version):
     )
     for _ in range(2):
         with Store(db) as store:
-            assert store.completion(made().request.key, FINGERPRINT.id, 0).notes == {}
+            older = store.completion(made().request.key, FINGERPRINT.id, 0)
+            assert older.notes == {}
+            assert older.queued_seconds is None  # it is not known, and not 0
             assert store.query("SELECT * FROM took")[1] == [(1, FINGERPRINT.id)]
             store.add([StoredCompletion(new, 0, 1)])
             again = store.completion(new.request.key, FINGERPRINT.id, 0)

@@ -231,7 +231,7 @@ def test_reading_leaves_a_store_of_any_format_as_it_is(tmp_path, version):
     assert tk.results(path).frame()["grade.thumb"].count() == 1
     assert len(tk.results(path).frame()) == len(frame)
     with sqlite3.connect(path) as bare:
-        assert bare.execute("PRAGMA user_version").fetchone() == (7,)
+        assert bare.execute("PRAGMA user_version").fetchone() == (8,)
 
 
 def test_what_writes_brings_an_old_store_up_to_date(tmp_path, made):
@@ -321,8 +321,8 @@ def _sql(statement):
         (lambda path: path.write_text("text " * 1000), "is not a store .*: give the store another path"),
         (_of_something_else, "is an SQLite file of something else: give the store another path"),
         (
-            _sql("PRAGMA user_version = 8"),
-            r"written by a newer toolkit \(format 8, this one knows 7\): update toolkit",
+            _sql("PRAGMA user_version = 9"),
+            r"written by a newer toolkit \(format 9, this one knows 8\): update toolkit",
         ),
         (lambda path: (path.unlink(), path.mkdir()), "is a folder: name a file in it"),
         (lambda path: path.write_bytes(path.read_bytes()[:100] + b"\xff" * 5000), "is (damaged|not a store)"),

@@ -122,6 +122,7 @@ def completions(draw: st.DrawFn, request: ResolvedRequest, system: Fingerprint) 
         created=created,
         seconds=0.1 if timed else None,
         first_token_seconds=0.05 if timed else None,
+        queued_seconds=draw(st.sampled_from([None, 0.0, 0.01])) if timed else None,
         prompt_token_ids=np.arange(0 if prompt is None else len(prompt.token_ids), dtype=np.int32),
         position=draw(st.sampled_from([0, 3, None])),
         prompt=prompt,

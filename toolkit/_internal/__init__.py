@@ -4,6 +4,7 @@ __all__ = [
     "files",
     "hashing",
     "interrupts",
+    "intervals",
     "jsonable",
     "missing",
     "notes",

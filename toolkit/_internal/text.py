@@ -32,6 +32,49 @@ def dollars(amount: float) -> str:
     return f"{sign}${size:,.{digits}f}"
 
 
+def short_number(value: float | None) -> str:
+    """A number with at most four significant digits: 0.4286, 1,036, 12.35k, 0.0000926; – where it is not known."""
+    if value is None or math.isnan(value):
+        return MISSING
+    if not math.isfinite(value) or not value:
+        return {math.inf: "∞", -math.inf: "−∞"}.get(value, "0")
+    power = math.floor(math.log10(abs(value)))
+    rounded = round(value, 3 - power)
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(rounded) >= max(size, 10_000):
+            return f"{rounded / size:.4g}{unit}"
+    return _fixed(rounded, _decimals(rounded, 3 - power))
+
+
+def money_texts(values: Sequence[float | None]) -> list[str]:
+    """Numbers of a column in one format: with as many decimals as the largest has in four significant digits, or
+    fewer where none needs them. One that would read as 0 is less than the smallest that can be written: <0.01."""
+    known = [v for v in values if v is not None and math.isfinite(v)]
+    largest = max(map(abs, known), default=0.0)
+    if not 0 < largest < 9999.5:
+        return list(map(short_number, values))
+    most = 3 - math.floor(math.log10(largest))
+    decimals = max(_decimals(round(v, most), most) for v in known)
+    smallest = 10.0**-decimals
+
+    def text(value: float | None) -> str:
+        if value is None or not math.isfinite(value) or not value:
+            return short_number(value)
+        return _fixed(value, decimals) if abs(value) >= smallest / 2 else f"<{_fixed(smallest, decimals)}"
+
+    return list(map(text, values))
+
+
+def _fixed(value: float, decimals: int) -> str:
+    return f"{value:,.{decimals}f}"
+
+
+def _decimals(value: float, most: int) -> int:
+    """How many decimals a number needs, at most so many."""
+    digits = f"{abs(value):.{max(most, 0)}f}".partition(".")[2]
+    return len(digits.rstrip("0"))
+
+
 def percent(share: float) -> str:
     """An upper bound with two significant digits, rounded up so that it does not claim more than is known."""
     return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal(100 * share).normalize():f} %"

@@ -99,9 +99,10 @@ class Completion:
     created: float
     """Unix time in seconds at which the completion was finished."""
     seconds: float | None = None
-    """From the request's arrival at the engine to its last token, including the wait in the batch."""
+    """From the request's arrival at the engine to its last token, with the wait for a place in the batch. It is a
+    latency only where the request was asked alone, or on a server under a load that is stated."""
     first_token_seconds: float | None = None
-    """From the request's arrival to its first token."""
+    """From the request's arrival to its first token: `queued_seconds`, and computing the prompt."""
     prompt_token_ids: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
     """(P,) the token IDs of the prompt, chat template included; `Request.prefix` belongs to the choices instead."""
     position: int | None = None
@@ -115,6 +116,9 @@ class Completion:
     """How the request was made and sent: few-shot examples, what was left out, renamed roles."""
     fingerprint: Fingerprint | None = None
     """The record behind `system_fingerprint`; None where the engine does not add it."""
+    queued_seconds: float | None = None
+    """From the request's arrival at the engine until it was first computed; None where it is not known, as on
+    servers."""
 
     @classmethod
     def failed(
@@ -210,6 +214,22 @@ class Completion:
         outcome = self.schema_verdict
         return outcome.reason if outcome is not None and outcome.status == "refused" else None
 
+    @property
+    def decode_seconds(self) -> float | None:
+        """From the first token to the last, together with all that ran in the batch; None where it is not known."""
+        if self.seconds is None or self.first_token_seconds is None:
+            return None
+        return self.seconds - self.first_token_seconds
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The decoding rate: the tokens that each choice has after its first, by `decode_seconds`; None where it is
+        not known, and for a single token."""
+        seconds, tokens = self.decode_seconds, self.usage.completion_tokens
+        if not seconds or tokens is None or tokens <= len(self.choices):
+            return None
+        return (tokens - len(self.choices)) / seconds
+
     def to_openai(self) -> dict[str, Any]:
         """The response as OpenAI's API gives it: chat.completion for messages, text_completion for a prompt.
 
@@ -245,10 +265,16 @@ class Completion:
         return f"Completion({_display_text(self.choices[0])!r}, {self._summary()}{choices})"
 
     def _summary(self) -> str:
-        seconds = "" if self.seconds is None else f", {seconds_text(self.seconds)}"
+        seconds = "" if self.seconds is None else f", {self._seconds_text(self.seconds)}"
         status = f", {self.schema_verdict.status}" if self.schema_verdict else ""
         system = f"{self.model}, fingerprint {self.system_fingerprint}"
         return f"{self.finish_reason}{status}, {self.usage}{seconds}, {system}"
+
+    def _seconds_text(self, seconds: float) -> str:
+        """The time, and of it the wait in a batch, where that is a tenth or more."""
+        queued = self.queued_seconds or 0.0
+        wait = f" ({seconds_text(queued)} of it queued)" if queued and queued >= seconds / 10 else ""
+        return seconds_text(seconds) + wait
 
     def _repr_html_(self) -> Markup:
         if self.error is not None:

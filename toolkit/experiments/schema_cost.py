@@ -133,8 +133,8 @@ class Price:
 
     def frame(self) -> pd.DataFrame:
         """A row for each arm and row: verdict ("error" where there is no answer), valid, correct, tokens and seconds
-        (waiting in the batch included; of the answer, and in all with the thinking), removed_mass (mean over the
-        tokens), error."""
+        (in its batch, without the wait for it where that is known; of the answer, and in all with the thinking),
+        removed_mass (mean over the tokens), error."""
         import pandas as pd
 
         first = ["arm", "row", "text", "verdict", "valid", "correct"]
@@ -255,7 +255,7 @@ def _measured(
         "correct": _correct_if_unreadable(row, correct) if is_correct is None else is_correct,
         "completion_tokens": completion.usage.completion_tokens,
         "prompt_tokens": completion.usage.prompt_tokens,
-        "seconds": completion.seconds,
+        "seconds": _seconds(completion),
         "error": completion.error,
     }
 
@@ -263,7 +263,12 @@ def _measured(
 def _thinking_usage(completion: Completion | None) -> dict[str, Any]:
     if completion is None:
         return {"thinking_tokens": 0, "thinking_seconds": 0.0}
-    return {"thinking_tokens": completion.usage.completion_tokens, "thinking_seconds": completion.seconds}
+    return {"thinking_tokens": completion.usage.completion_tokens, "thinking_seconds": _seconds(completion)}
+
+
+def _seconds(completion: Completion) -> float | None:
+    """Without the wait in the batch, where that is known."""
+    return None if completion.seconds is None else completion.seconds - (completion.queued_seconds or 0.0)
 
 
 def _correct_if_unreadable(row: Mapping[str, Any], correct: Any) -> bool | None:

@@ -1,3 +1,3 @@
 """Prices, costs, budgets, energy."""
 
-__all__ = ["budget", "costs", "energy", "machine_time", "pareto", "prices"]
+__all__ = ["budget", "costs", "costs_display", "energy", "machine_time", "pareto", "prices"]

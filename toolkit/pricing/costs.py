@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.missing import is_missing
-from toolkit._internal.text import plural
-from toolkit.display.html import html_table, scrolling
-from toolkit.display.markup import Markup, joined, markup
+from toolkit._internal.intervals import mean_share
+from toolkit.display.markup import Markup
 from toolkit.display.plots.costs import plot_costs
-from toolkit.display.plots.style import setting_labels
+from toolkit.pricing.costs_display import costs_html, costs_sentences, costs_text
 from toolkit.pricing.machine_time import (
     ATTEMPT_KEY,
     COMPLETION_KEY,
     Doubles,
+    attributed,
+    decoding_rate,
     engine_completions,
-    machine_seconds,
+    failure_seconds,
     per_completion,
 )
 from toolkit.pricing.pareto import pareto
@@ -36,16 +35,15 @@ if TYPE_CHECKING:
 
 _QUALITIES = ("valid", "correct")
 """Columns of a table with the quality of an answer, 0 to 1."""
-_MAX_SIDE_BY_SIDE = 8
-"""The most settings that are shown as columns."""
+_ITEM = "\0item"
+"""Column with the number of the row of data that an answer is to."""
 
 
 def cost_per_row(table: pd.DataFrame, store: Store | None, price: ModelPrice | LocalPrice) -> Doubles:
     """(R,) US dollars of each row of a results table: the cost of its completion, divided by its choices; NaN for an
     error. Raises ValueError for a price of energy where the watts are not known."""
-    once = _completions_of(table, _with_machine_seconds(engine_completions(table, store))).set_index(
-        COMPLETION_KEY
-    )
+    timed = attributed(engine_completions(table, store))
+    once = _completions_of(table, timed).set_index(COMPLETION_KEY)
     failed = (table["finish_reason"] == "error").to_numpy()
     choices = (
         table[~failed]
@@ -81,7 +79,9 @@ def costs(
     attempts, by sweep and completion, with their tokens, and lost ones; None when not known."""
     import pandas as pd
 
-    timed = _with_machine_seconds(ran)
+    timed = attributed(ran)
+    failures = None if failures is None else failure_seconds(failures, timed)
+    table = table.assign(**{_ITEM: _items(table)})
     offers = _offer_columns(at)
 
     def cost_row(part: pd.DataFrame, once: pd.DataFrame) -> dict[str, Any]:
@@ -96,6 +96,8 @@ def costs(
     if "lost_attempts" in total and failures is not None:
         of_no_row = failures[(failures["pending"] > 0) & failures["sweep"].isin(table["sweep"])]
         total["lost_attempts"] += int(of_no_row["lost"].sum())
+    for row in (*rows.values(), total):
+        row["machine_share"] = _quotient(row["machine_seconds"], total["machine_seconds"])
     frame = pd.DataFrame([total, *rows.values()])[1:]  # a table without rows has all columns too
     frame.index = (
         pd.MultiIndex.from_tuples(rows, names=by)
@@ -132,25 +134,50 @@ def _cost_row(
     )
     failed = None if failures is None else _failures_of(failures, part)
     tokens = (once["prompt_tokens"] + once["completion_tokens"]).to_numpy(np.float64)
-    seconds = once["machine_seconds"].sum(min_count=1)
-    columns: dict[str, Any] = {
-        "completions": len(once),
+    columns: dict[str, Any] = {"completions": len(once), **_qualities(done)}
+    if price is not None:
+        money = _money(once, generated, failed, price)
+        paid = money["cost"] + np.nan_to_num(money["spent_on_failures"])
+        columns |= {**_cost_per(paid, len(once), done), **money}
+    return {
+        **columns,
+        **{name: float(priced(once, offer).sum()) for name, offer in at.items()},
         **{name: _total(once[name]) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")},
         "spent_tokens": float((tokens * generated).sum()),
         "saved_tokens": float((tokens * (1 - generated)).sum()),
-        "machine_seconds": seconds,
-        "first_token_seconds": once["first_token_seconds"].astype(float).median(),
-        "tokens_per_second": _total(once["completion_tokens"]) / seconds if seconds else np.nan,
+        "machine_seconds": once["machine_seconds"].sum(min_count=1),
+        "machine_share": np.nan,  # when the total is known
+        "queued_seconds": once["queued_seconds"].median(),
+        "first_token_seconds": once["first_token_seconds"].median(),
+        "tokens_per_second": decoding_rate(once),
         "cut": len(done[done["finish_reason"] == "length"].drop_duplicates(COMPLETION_KEY)),
         "failed_attempts": np.nan if failed is None else int(failed["attempts"].sum()),
         **_lost(failures, failed),
         **_kwh(once, price),
     }
-    if price is not None:
-        columns |= _money(once, generated, failed, price)
-        columns |= _cost_per(columns["cost"] + np.nan_to_num(columns["spent_on_failures"]), len(once), done)
-    columns |= {name: float(done[name].astype(float).mean()) for name in _QUALITIES if name in part}
-    return {**columns, **{name: float(priced(once, offer).sum()) for name, offer in at.items()}}
+
+
+def _items(table: pd.DataFrame) -> pd.Series[int]:
+    """The number of the row of data of each row of a table."""
+    names = [name for name in map(str, table) if name.startswith("row.")] or ["row"]
+    return table.groupby(names, dropna=False, sort=False).ngroup()
+
+
+def _qualities(done: pd.DataFrame) -> dict[str, Any]:
+    """Of each quality its mean, the 95 % interval, and the number of items that it is of: rows of data, or
+    completions where all answers are to one row or to none."""
+    by = [_ITEM] if done[_ITEM].nunique() > 1 else COMPLETION_KEY
+    items = done.groupby(by, dropna=False, sort=False).ngroup()
+    columns: dict[str, Any] = {}
+    for name in reversed(_QUALITIES):
+        if name in done:
+            mean, (low, high), n = mean_share(done[name].astype(float), items)
+            columns |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_items": n}
+    return columns
+
+
+def _quotient(part: float, whole: float) -> float:
+    return part / whole if whole else np.nan
 
 
 def _total(counts: pd.Series[float]) -> float:
@@ -164,11 +191,6 @@ def _lost(failures: pd.DataFrame | None, failed: pd.DataFrame | None) -> dict[st
     if failures is None or failed is None or not failures["lost"].any():
         return {}
     return {"lost_attempts": int(failed["lost"].sum())}
-
-
-def _with_machine_seconds(ran: pd.DataFrame) -> pd.DataFrame:
-    """All completions that ran, indexed by `COMPLETION_KEY`, with the machine's seconds of each."""
-    return ran.assign(machine_seconds=machine_seconds(ran)).set_index(COMPLETION_KEY)
 
 
 def _completions_of(part: pd.DataFrame, timed: pd.DataFrame) -> pd.DataFrame:
@@ -271,8 +293,8 @@ class Costs:
         return self.table.copy()
 
     def plot(self) -> Figure:
-        """Tokens by setting, and where there is a price and a quality, the quality against the cost of a completion
-        with the Pareto front (see `plot_costs`)."""
+        """Tokens by setting, and where there is a price and a quality, the quality with its 95 % interval against the
+        cost of a completion, with the Pareto front (see `plot_costs`)."""
         front = self.front()
         return plot_costs(self.table, None if front is None else self.quality, front)
 
@@ -284,117 +306,11 @@ class Costs:
         ]
 
     def sentences(self) -> list[str]:
-        """What was spent, saved and lost, and the Pareto front, in words."""
-        total = self.total
-        sentences = [f"{plural(total['completions'], 'completion')}{self._tokens_text()}."]
-        if not is_missing(total["spent_tokens"]):
-            spent, saved = (
-                f"{total[f'{name}_tokens']:,.0f} tokens"
-                + (f", {_dollars(total[name])}" if name in total else "")
-                for name in ("spent", "saved")
-            )
-            sentences.append(
-                f"Asked by these runs: {spent}. Found in the store, and not asked again: {saved}."
-            )
-        lost = [f"{plural(total['cut'], 'completion')} cut at max_tokens or the window"]
-        if not is_missing(total["failed_attempts"]):
-            number, paid = total["failed_attempts"], total.get("spent_on_failures")
-            lost.append(
-                plural(number, "failed attempt")
-                + (f" ({_dollars(paid)})" if number and paid is not None else "")
-            )
-        return [
-            *sentences,
-            f"Lost: {', '.join(lost)}.",
-            *self._unknown_sentences(),
-            *self._pareto_sentences(),
-        ]
-
-    def _unknown_sentences(self) -> list[str]:
-        lost = plural(self.total.get("lost_attempts", 0), "request")
-        sentence = (
-            f"Not known, and in no sum: what {lost} at most had spent when a run was killed or interrupted."
-        )
-        return [sentence] if self.total.get("lost_attempts") else []
-
-    def _tokens_text(self) -> str:
-        """The tokens of all completions; of how many the server does not report them."""
-        total = self.total
-        unknown = int(self.together[["prompt_tokens", "completion_tokens"]].isna().any(axis=1).sum())
-        if unknown:
-            return f"; the tokens of {unknown:,} are unknown, and so are all sums with them"
-        cached = total["cached_tokens"]
-        of_them = "" if is_missing(cached) else f" ({cached:,} of them cached by the engine)"
-        return f" of {total['prompt_tokens']:,} prompt tokens{of_them} and {total['completion_tokens']:,} generated"
-
-    def _pareto_sentences(self) -> list[str]:
-        front = self.front()
-        if front is None or not front.any():
-            return []
-        names = "; ".join(setting_labels(self.table[front]))
-        return [f"No setting is both cheaper and better ({self.quality}) than: {names} (the Pareto front)."]
+        """What was spent, saved and lost, and the Pareto front with its intervals, in words."""
+        return costs_sentences(self)
 
     def __repr__(self) -> str:
-        rows = self.table.to_string(max_rows=20)
-        return "\n".join(
-            ["Costs", rows, "all: " + _numbers_text(self.total), *self.sentences()[1:], *self.notes()]
-        )
+        return costs_text(self)
 
     def _repr_html_(self) -> Markup:
-        import pandas as pd
-
-        table = pd.concat([self.table.astype(object), self.total.to_frame("all").T])
-        table = table.rename(columns=_with_unit).map(_rounded)
-        several = self.table.index.nlevels > 1
-        names = [", ".join(map(str, v)) if several and v != "all" else str(v) for v in table.index]
-        axes = ", ".join(str(name) for name in self.table.index.names if name is not None)
-        if len(table) <= _MAX_SIDE_BY_SIDE:  # a column for each setting is easier to read
-            table = table.T.set_axis(names, axis=1).reset_index(names=axes)
-        else:
-            table = table.set_axis(names, axis=0).reset_index(names=axes)
-        sentences, notes = (
-            joined(markup("<li>{}</li>", text) for text in texts)
-            for texts in (self.sentences(), self.notes())
-        )
-        return markup(
-            '<div style="overflow-wrap:anywhere"><ul>{}</ul>{}<ul>{}</ul></div>',
-            sentences,
-            scrolling(html_table(table)),
-            notes,
-        )
-
-
-_UNITS = {"machine_seconds": "s", "first_token_seconds": "s, median", "valid": "share", "correct": "share"}
-_MONEY = (
-    "cost",
-    "spent",
-    "saved",
-    "spent_on_failures",
-    "cost_per_completion",
-    "cost_per_valid",
-    "cost_per_correct",
-)
-
-
-def _dollars(amount: float) -> str:
-    return "cost unknown" if is_missing(amount) else f"US$ {amount:.4g}"
-
-
-def _with_unit(name: str) -> str:
-    """A column's name, with its unit where the name does not tell it."""
-    unit = "US$" if name in _MONEY or name.startswith("at ") else _UNITS.get(name)
-    return f"{name} ({unit})" if unit else name
-
-
-def _rounded(value: Any) -> Any:
-    """A fraction to four significant digits, a whole number in full."""
-    if not isinstance(value, float) or not math.isfinite(value):
-        return value
-    return int(value) if value == int(value) else float(f"{value:.4g}")
-
-
-def _numbers_text(total: pd.Series[Any]) -> str:
-    numbers = {name: value for name, value in total.items() if isinstance(value, (int, float))}
-    return ", ".join(
-        f"{name} {'unknown' if math.isnan(n) else format(n, 'g')}" for name, n in numbers.items()
-    )
+        return costs_html(self)

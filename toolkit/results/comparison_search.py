@@ -16,7 +16,14 @@ from toolkit._internal.validation import instance_of
 from toolkit.results.columns import Bools, Doubles, Ints
 from toolkit.results.comparison_grid import ComparisonGrid
 
-MEASURED = ("completion_tokens", "prompt_tokens", "seconds", "first_token_seconds")
+MEASURED = (
+    "completion_tokens",
+    "prompt_tokens",
+    "seconds",
+    "first_token_seconds",
+    "queued_seconds",
+    "decode_seconds",
+)
 _SEARCH_SECONDS = 2.0
 """The most seconds that a search may take over all texts."""
 _MAX_GROUPS = 12

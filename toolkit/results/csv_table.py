@@ -24,7 +24,7 @@ from toolkit._internal.missing import is_missing
 from toolkit._internal.text import is_valid_unicode
 from toolkit.results.dtypes import exact_column, repeated_column
 from toolkit.results.standard_json import dump_standard, load_standard
-from toolkit.results.table import DTYPES, OUTCOMES, hashable, ordered
+from toolkit.results.table import DTYPES, OUTCOMES, PARTS_OF_SECONDS, hashable, ordered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,8 +103,10 @@ def read_csv(path: str | Path) -> pd.DataFrame:
             "and read what Results.to_csv wrote"
         )
     columns = {name: _column(name, *column) for name, *column in zip(names, cells, quoted, strict=True)}
-    order = [name for name in ordered(names) if name in columns]
-    return pd.DataFrame({name: columns[name] for name in dict.fromkeys((*order, *names))})
+    unknown = pd.Series(np.nan, range(len(cells[0])), np.float64)  # earlier versions did not write them
+    columns |= {name: unknown for name in PARTS_OF_SECONDS if name not in columns}
+    order = [name for name in ordered(columns) if name in columns]
+    return pd.DataFrame({name: columns[name] for name in dict.fromkeys((*order, *columns))})
 
 
 def _parsed(path: str | Path) -> tuple[list[str], list[pa.Array], npt.NDArray[np.bool_]]:

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 _COPIED = (
     "sweep", "system_fingerprint", "repeat", "choice", "text", "finish_reason", "error", "stop_reason",
-    "prompt_tokens", "completion_tokens", "cached_tokens", "seconds", "first_token_seconds", "run", "position",
-    "created",
+    "prompt_tokens", "completion_tokens", "cached_tokens", "seconds", "queued_seconds", "first_token_seconds", "run",
+    "position", "created",
 )  # fmt: skip
 """Columns of a results table that a record copies."""
 _REQUIRED = (
-    *(name for name in _COPIED if name != "run"), *ARRAYS, "prompt_token_ids", "id", "labels", "input", "sampling",
-    "fingerprint",
+    *(name for name in _COPIED if name not in ("run", "queued_seconds")), *ARRAYS, "prompt_token_ids", "id", "labels",
+    "input", "sampling", "fingerprint",
 )  # fmt: skip
 """Fields that a record of any version has."""
 _TEXTS = (
@@ -55,6 +55,7 @@ _COUNTS = (
     "cached_tokens",
     "position",
     "seconds",
+    "queued_seconds",
     "first_token_seconds",
 )
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -240,6 +241,7 @@ def _completion(
         created=record["created"],
         seconds=record["seconds"],
         first_token_seconds=record["first_token_seconds"],
+        queued_seconds=record.get("queued_seconds"),
         prompt_token_ids=np.array(record["prompt_token_ids"], np.int32),
         position=record["position"],
         error=record["error"],
@@ -330,7 +332,7 @@ def _checked(record: Any, place: str) -> dict[str, Any]:
             "Results.to_parquet or Results.to_jsonl wrote"
         )
     for name, types in _TYPES.items():
-        if not isinstance(record[name], types):
+        if not isinstance(record.get(name), types):
             kinds = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
             raise ValueError(f"{place} is damaged: {name} must be {kinds}, got {short_repr(record[name])}")
     if (record["error"] is None) == (record["finish_reason"] == "error"):

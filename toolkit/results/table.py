@@ -38,6 +38,8 @@ OUTCOMES = (
     "seconds", "first_token_seconds",
 )  # fmt: skip
 """Columns with the outcome. `seconds` is the time from arrival to the last token, with waiting in the batch."""
+PARTS_OF_SECONDS = ("queued_seconds", "decode_seconds")
+"""Columns with parts of `seconds`: before a request was first computed, and from its first token to its last."""
 PROMPT_COLUMNS = ("examples", "dropped")
 """Columns on the rendered prompt: ids of its few-shot examples in order, and what did not fit."""
 GRADES = ("grade.thumb", "grade.score", "grade.note")
@@ -57,7 +59,7 @@ _COLUMNS_BY_DTYPE = {
     "int64": ("repeat", "choice"),
     "float64": (
         "temperature", "top_p", "frequency_penalty", "presence_penalty", "min_p", "repetition_penalty", "seconds",
-        "first_token_seconds", "created", "grade.score",
+        "queued_seconds", "decode_seconds", "first_token_seconds", "created", "grade.score",
     ),
     "boolean": ("logprobs", "ignore_eos", "include_stop_str_in_output", "skip_special_tokens"),
     "object": (
@@ -106,10 +108,11 @@ def make_table(columns: Mapping[str, Sequence[Any]], store: Store) -> pd.DataFra
         "model": exact_column([models[name] for name in columns["system_fingerprint"]], "str"),
         **{
             name: exact_column(columns[name], DTYPES[name])
-            for name in (*AXES, *OUTCOMES, *_KEYS)
+            for name in (*AXES, *OUTCOMES, *PARTS_OF_SECONDS, *_KEYS)
             if name in columns
         },
     }
+    joined["decode_seconds"] = joined["seconds"] - joined["first_token_seconds"]
     missing = [None] * len(columns["request"])
     return pd.DataFrame(
         {
@@ -122,7 +125,14 @@ def make_table(columns: Mapping[str, Sequence[Any]], store: Store) -> pd.DataFra
 def ordered(names: Iterable[str]) -> list[str]:
     """All columns of a table, those of rows of data among `names`, in their order."""
     variables = [name for name in names if name.startswith("row.")]
-    return [*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *PROMPT_COLUMNS, *_KEYS]
+    return [*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *PARTS_OF_SECONDS, *PROMPT_COLUMNS, *_KEYS]
+
+
+def in_order_of_interest(table: pd.DataFrame, axes: Sequence[str]) -> list[str]:
+    """The columns of a table: the axes, the outcomes, then what is the same in all rows."""
+    columns = list(map(str, table.columns))
+    first = [*axes, *OUTCOMES, *(name for name in GRADES if name in columns), *PARTS_OF_SECONDS]
+    return [*first, *(name for name in columns if name not in first)]
 
 
 def _label_columns(

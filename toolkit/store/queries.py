@@ -5,7 +5,7 @@ from __future__ import annotations
 COMPLETION_COLUMNS = (
     "request, fingerprint, repeat, choice, id, run, position, created, seconds, first_token_seconds, "
     "prompt_tokens, completion_tokens, cached_tokens, finish_reason, stop_reason, text, prompt, notes, "
-    "tool_calls"
+    "tool_calls, queued_seconds"
 )
 SAME_RUN_FINGERPRINTS = (
     "(SELECT b.fingerprint FROM took a JOIN took b ON a.run = b.run WHERE a.fingerprint IN ({}))"
@@ -34,7 +34,8 @@ WHERE number IN (SELECT max(number) FROM grades GROUP BY request, fingerprint, r
 COMPLETED_ROWS = f"""
 SELECT cells.sweep, cells.position AS cell, cells.labels, x.request, x.fingerprint AS system_fingerprint,
        x.repeat, x.choice, x.text, x.finish_reason, NULL AS error, x.stop_reason, x.prompt_tokens,
-       x.completion_tokens, x.cached_tokens, x.seconds, x.first_token_seconds, x.run, x.position, x.created
+       x.completion_tokens, x.cached_tokens, x.seconds, x.queued_seconds, x.first_token_seconds, x.run, x.position,
+       x.created
 FROM completions x JOIN cells ON cells.request = x.request
   AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
 WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {BELONGS_TO.format("x")}) AND x.choice >= 0
@@ -43,7 +44,7 @@ WHERE (?2 IS NULL OR cells.sweep = ?2) AND (?1 IS NULL OR {BELONGS_TO.format("x"
 # not recorded.
 FAILED_ROWS = f"""
 SELECT cells.sweep, cells.position, cells.labels, x.request, x.fingerprint, x.repeat, 0, '', 'error', x.error,
-       NULL, x.prompt_tokens, x.completion_tokens, iif(x.prompt_tokens = 0, 0, NULL), NULL, NULL, x.run, NULL,
+       NULL, x.prompt_tokens, x.completion_tokens, iif(x.prompt_tokens = 0, 0, NULL), NULL, NULL, NULL, x.run, NULL,
        max(x.created)
 FROM failures x JOIN cells ON cells.request = x.request
   AND x.repeat >= cells.first AND x.repeat < cells.first + cells.repeats
@@ -56,8 +57,7 @@ GROUP BY cells.sweep, cells.position, x.request, x.fingerprint, x.repeat
 FAILED_ATTEMPTS = """
 SELECT r.sweep, x.request, x.fingerprint AS system_fingerprint, x.repeat, count(*) AS attempts,
        iif(count(x.prompt_tokens) = count(*), sum(x.prompt_tokens), NULL) AS prompt_tokens,
-       iif(count(x.completion_tokens) = count(*), sum(x.completion_tokens), NULL) AS completion_tokens,
-       total(x.seconds) AS machine_seconds, sum(x.seconds * r.joules / r.seconds) / sum(x.seconds) AS watts
+       iif(count(x.completion_tokens) = count(*), sum(x.completion_tokens), NULL) AS completion_tokens
 FROM failures x JOIN runs r ON r.id = x.run
 GROUP BY r.sweep, x.request, x.fingerprint, x.repeat
 """

@@ -255,6 +255,7 @@ class StoreReader(Database):
             created=first["created"],
             seconds=first["seconds"],
             first_token_seconds=first["first_token_seconds"],
+            queued_seconds=first["queued_seconds"],
             prompt_token_ids=np.frombuffer(first["prompt_token_ids"] or b"", np.int32),
             position=first["position"],
         )

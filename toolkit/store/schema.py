@@ -23,7 +23,7 @@ from toolkit.store.queries import COMPLETION_COLUMNS
 
 APPLICATION_ID = 0x746B6974
 """SQLite's application_id of our files: "tkit"."""
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 """SQLite's user_version: the format written here."""
 RUNNING = 1000
 """Added to user_version while a run writes: what it stores is beside the file, in its write-ahead log. It is in the
@@ -41,9 +41,10 @@ _COMPLETIONS = """CREATE TABLE {name} (
     seconds REAL, first_token_seconds REAL,
     prompt_tokens INTEGER, completion_tokens INTEGER, cached_tokens INTEGER,
     finish_reason TEXT NOT NULL, stop_reason TEXT, text TEXT NOT NULL, prompt TEXT, notes TEXT,
-    tool_calls TEXT,
+    tool_calls TEXT,{more}
     UNIQUE (request, fingerprint, repeat, choice))"""
-"""Numbers of tokens are NULL where a server does not report them."""
+"""Numbers of tokens are NULL where a server does not report them, and times where they are not known."""
+_COLUMNS_7 = COMPLETION_COLUMNS.removesuffix(", queued_seconds")  # those of format 7
 _RUN_FINGERPRINTS = """CREATE TABLE took (
     run INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID"""
 _LEASES = """CREATE TABLE leases (
@@ -87,13 +88,13 @@ MIGRATIONS = {
         (("runs", "owner", "TEXT"), ("runs", "heartbeat", "REAL")),
         (_LEASES,),
         (  # numbers of tokens may be unknown; SQLite can drop a NOT NULL only with its table
-            _COMPLETIONS.format(name="completions_7"),
-            f"INSERT INTO completions_7 (number, {COMPLETION_COLUMNS}) "
-            f"SELECT number, {COMPLETION_COLUMNS} FROM completions",
+            _COMPLETIONS.format(name="completions_7", more=""),
+            f"INSERT INTO completions_7 (number, {_COLUMNS_7}) SELECT number, {_COLUMNS_7} FROM completions",
             "DROP TABLE completions",
             "ALTER TABLE completions_7 RENAME TO completions",
         ),
     ),
+    7: Migration((("completions", "queued_seconds", "REAL"),)),
 }
 """Older format → what the next one has more."""
 
@@ -131,7 +132,7 @@ CREATE TABLE runs (
     seconds REAL, joules REAL, owner TEXT, heartbeat REAL);
 {_RUN_FINGERPRINTS};
 {_LEASES};
-{_COMPLETIONS.format(name="completions")};
+{_COMPLETIONS.format(name="completions", more=" queued_seconds REAL,")};
 CREATE TABLE arrays (
     completion INTEGER PRIMARY KEY,
     token_ids BLOB NOT NULL, logprobs BLOB, ranks BLOB, top_ids BLOB, top_logprobs BLOB);

@@ -164,6 +164,7 @@ class Store(RunStore):
                 choice.finish_reason, dump_json(choice.stop_reason), choice.text, prompt,
                 dump_json(c.notes) if c.notes else None,
                 dump_json([dataclasses.asdict(call) for call in choice.tool_calls]) if choice.tool_calls else None,
+                c.queued_seconds,
             )  # fmt: skip
             marks = ", ".join("?" * len(row))
             cursor = self._db.execute(

@@ -224,6 +224,8 @@ class CompareView(View):
                     "repeat",
                     "choice",
                     "first_token_seconds",
+                    "queued_seconds",
+                    "decode_seconds",
                     "request",
                 )
             ],

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from toolkit._internal.text import MISSING, plural
+from toolkit._internal.text import MISSING, plural, seconds_text, short_number
 from toolkit.analysis.logprobs import Logprobs
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
@@ -190,12 +190,18 @@ def _facts(completion: Completion) -> list[tuple[str, str]]:
     settings = {
         n: v for n, v in sampling.given().items() if n not in _SHOWN_ELSEWHERE and neutral.get(n) != v
     }
-    first = completion.first_token_seconds
+    times = {
+        "seconds": completion.seconds,
+        "queued": completion.queued_seconds,
+        "first token after": completion.first_token_seconds,
+        "decoding": completion.decode_seconds,
+    }
+    rate = completion.tokens_per_second
     facts = {
         "model": completion.model,
         "tokens": f"{prompt}{cached} + {generated}",
-        "seconds": completion.seconds and f"{completion.seconds:.2f}",
-        "first token after": first and f"{first:.2f} s",
+        **{name: seconds and seconds_text(seconds) for name, seconds in times.items()},
+        "decoding rate": rate and f"{short_number(rate)} tokens/s",
         "seed": sampling.seed,
         "sampling": ", ".join(f"{n} {v}" for n, v in settings.items()),
         "fingerprint": completion.system_fingerprint,

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from toolkit._internal.missing import is_missing
 from toolkit.display.markup import Markup
-from toolkit.display.plots.style import setting_labels
 from toolkit.pricing.costs import Costs
+from toolkit.pricing.costs_display import setting_names, setting_values, value_text
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price, model_prices
 from toolkit.widgets.base import View, assets, command, visible, visible_html
 
@@ -20,11 +19,12 @@ if TYPE_CHECKING:
 _PAGE = 12
 """Models on a page of the picker."""
 _MAX_NAME = 80
-"""Characters of a setting's value that are shown."""
+"""Characters of the name of an axis or of a model that are shown."""
 COUNTS = (
     "completions", "prompt_tokens", "cached_tokens", "completion_tokens", "cut", "failed_attempts", "machine_seconds",
-    "tokens_per_second", "cost", "saved", "valid", "correct", "cost_per_completion", "cost_per_valid",
-    "cost_per_correct",
+    "machine_share", "tokens_per_second", "queued_seconds", "cost", "saved", "cost_per_completion",
+    *(name + part for name in ("valid", "correct") for part in ("", "_low", "_high", "_items")),
+    "cost_per_valid", "cost_per_correct",
 )  # fmt: skip
 """Columns of `Costs.table` that are sent to the frontend, where the table has them."""
 
@@ -32,7 +32,7 @@ COUNTS = (
 class CostsView(View):
     """The tokens, seconds and cost of each setting, as a sortable table and as a chart against quality with the
     Pareto front; and the same at other prices: of models in the price list, your own price, or a price per hour of
-    this machine. The last two need no kernel: they are computed from the token counts in the content.
+    this machine, both computed in the browser.
 
     >>> tk.widgets.CostsView(results.costs(price="gpt-4o"))  # doctest: +SKIP
     """
@@ -51,9 +51,9 @@ class CostsView(View):
             {
                 "axes": [visible(str(name), _MAX_NAME) for name in table.index.names if name is not None],
                 "settings": [
-                    [visible(_value_text(v), _MAX_NAME) for v in values] for values in _values(table.index)
+                    [visible(value_text(value)) for value in values] for values in setting_values(table.index)
                 ],
-                "names": [visible(name) for name in setting_labels(table)],
+                "names": [visible(name) for name in setting_names(table)],
                 "columns": {name: table[name].tolist() for name in columns},
                 "total": {name: total[name] for name in columns},
                 "quality": costs.quality,
@@ -104,14 +104,3 @@ class CostsView(View):
 @cache
 def _all_prices() -> pd.DataFrame:
     return model_prices()
-
-
-def _values(index: pd.Index[Any]) -> list[Any]:
-    """The values of each setting; the value of a single axis may itself be a tuple."""
-    return list(index) if index.nlevels > 1 else [(value,) for value in index]
-
-
-def _value_text(value: Any) -> str:
-    if is_missing(value):
-        return "–"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -100,9 +100,8 @@ def _completion_facts(c: Completion, price: ModelPrice | LocalPrice | None) -> l
         to_first = c.first_token_seconds
         first = "" if to_first is None else f"; the first token after {to_first:.2f} s"
         rows.append(("seconds", f"{c.seconds:.2f}", f"from the request to its last token{first}"))
-        if usage.completion_tokens is not None:
-            rate = f"{usage.completion_tokens / c.seconds:.1f}"
-            rows.append(("tokens/s", rate, "tokens of the answer in these seconds"))
+        if (rate := c.tokens_per_second) is not None:
+            rows.append(("tokens/s", f"{rate:.1f}", "tokens after the first, by the seconds since it"))
     if (cost := cost_text(c, price)) is not None:
         rows.append(("cost", cost, f"at {price}"))
     return rows

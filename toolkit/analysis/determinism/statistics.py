@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.intervals import wilson
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -54,15 +56,8 @@ def bound(events: int, trials: int) -> float:
 def interval(events: Any, trials: Any) -> Doubles:
     """(2, …) low and high ends of the 95 % confidence intervals of the shares events / trials (Wilson 1927,
     doi:10.1080/01621459.1927.10502953); NaN without trials."""
-    z = 1.959963984540054
     n = np.where(np.asarray(trials) > 0, trials, np.nan)
-    p = events / n
-    half = z * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
-    middle = p + z**2 / (2 * n)
-    low, high = np.clip(np.stack([middle - half, middle + half]) / (1 + z**2 / n), 0, 1)
-    # Rounding must not exclude the share itself, where it is 0 or 1.
-    result: Doubles = np.stack([np.where(p == 0, 0.0, low), np.where(p == 1, 1.0, high)])
-    return result
+    return wilson(events / n, n)
 
 
 def interval_of_mean(values: npt.ArrayLike, seed: int = 0) -> tuple[float, float]:

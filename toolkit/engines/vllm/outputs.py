@@ -50,7 +50,6 @@ class OutputReader:
         choices = tuple(self._with_tool_calls(request, choice, notes) for choice in parsed)
         mode = request.logprobs_mode(self._logprobs_mode)
         tokens = sum(len(c.token_ids) - c.prefix_tokens for c in choices)
-        stats = output.metrics
         return Completion(
             request=request,
             choices=tuple(replace(c, logprobs_mode=mode) for c in choices),
@@ -60,8 +59,7 @@ class OutputReader:
             fingerprint=self._fingerprint,
             id=uuid.uuid4().hex,
             created=time.time(),
-            seconds=stats and stats.first_token_latency + stats.last_token_ts - stats.first_token_ts,
-            first_token_seconds=stats and stats.first_token_latency,
+            **_times(output.metrics),
             prompt_token_ids=np.array(
                 prepared.token_ids[: len(prepared.token_ids) - prepared.prefix_length], np.int32
             ),
@@ -203,6 +201,18 @@ class OutputReader:
             usage=usage,
             position=position,
         )
+
+
+def _times(stats: Any) -> dict[str, float | None]:
+    """The times of a request, by vLLM's RequestStateStats, whose `_ts` are by the clock of the engine's process. A
+    time that vLLM has not set is 0 there."""
+    if stats is None or not stats.first_token_ts:
+        return {}
+    return {
+        "seconds": stats.first_token_latency + stats.last_token_ts - stats.first_token_ts,
+        "first_token_seconds": stats.first_token_latency,
+        "queued_seconds": stats.scheduled_ts - stats.queued_ts if stats.scheduled_ts else None,
+    }
 
 
 def _choice_arrays(flat: Any, steps: int) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 // A line or scatter chart that follows the theme.
-//   series: [{ name, points: [[x, y, description], …], line: bool, mark: number }]; a point's description is its tooltip
+//   series: [{ name, points: [[x, y, description, { tag, low, high }], …], line: bool, mark: number }]; a point's
+//   description is its tooltip, its tag is written beside it, and from low to high is its interval
 function chart({ series, x, y, width = 520, height = 240, log = false, zero = true }) {
-  const frame = { left: 58, right: width - 14, top: 10, bottom: height - 40 };
   const lines = series.map((s, i) => ({ ...s, mark: s.mark ?? i, points: s.points.filter(hasBothValues) }));
   const points = lines.flatMap((s) => s.points);
+  const tagged = points.filter((p) => p[3]?.tag), longest = Math.max(0, ...tagged.map((p) => p[3].tag.length));
+  const frame = { left: 58, right: width - 14 - (longest && 14 + 6.2 * longest), top: 10, bottom: height - 40 };
   const label = `${y} over ${x}`;
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "tk-chart", role: "img", "aria-label": label });
   if (!points.length) {
@@ -12,12 +14,13 @@ function chart({ series, x, y, width = 520, height = 240, log = false, zero = tr
   }
   const scales = {
     x: scale(points.map((p) => p[0]), frame.left, frame.right, log, zero),
-    y: scale(points.map((p) => p[1]), frame.bottom, frame.top, false, zero),
+    y: scale(points.flatMap((p) => [p[1], p[3]?.low, p[3]?.high]).filter((v) => !isNothing(v)), frame.bottom, frame.top, false, zero),
   };
   picture.append(
     ...axes(scales, frame),
     svg("text", { x: (frame.left + frame.right) / 2, y: height - 6, "text-anchor": "middle" }, x),
     svg("text", { transform: `translate(13 ${(frame.bottom + frame.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, y),
+    ...intervals(points, scales), ...tags(tagged, scales, frame),
     ...lines.flatMap((s) => plotted(s, scales)));
   return h("figure", { class: "tk-figure" }, picture, series.length > 1 ? legend(lines) : null);
 }
@@ -58,6 +61,27 @@ function plotted({ name, points, line, mark }, scales) {
     const properties = { d: shape(mark, ...place(p)), tabindex: 0, role: "img", "aria-label": label };
     return svg("path", { class: `tk-mark tk-hue-${mark % 6}`, ...properties }, svg("title", {}, label));
   });
+}
+
+function intervals(points, scales) {
+  const known = points.filter((p) => !isNothing(p[3]?.low) && !isNothing(p[3]?.high));
+  return known.map(([x, , , { low, high }]) => {
+    const at = scales.x.place(x);
+    return svg("line", { class: "tk-interval", x1: at, x2: at, y1: scales.y.place(low), y2: scales.y.place(high) });
+  });
+}
+
+// The tags of points on the right of the chart, where none covers another, each joined to its point.
+function tags(points, scales, { right, top, bottom }) {
+  const placed = points.map((p) => [scales.x.place(p[0]), scales.y.place(p[1]), p[3].tag])
+    .sort((a, b) => a[1] - b[1] || b[0] - a[0]);
+  const gap = Math.min(13, (bottom - top) / placed.length);
+  const heights = [];
+  placed.forEach(([, y], i) => heights.push(i ? Math.max(y, heights[i - 1] + gap) : y));
+  for (let i = heights.length - 1, end = bottom; i >= 0; end = heights[i] - gap, i--) heights[i] = Math.min(heights[i], end);
+  return placed.flatMap(([x, y, tag], i) => [
+    svg("path", { class: "tk-leader", d: `M${x} ${y}L${right + 8} ${heights[i]}` }),
+    svg("text", { x: right + 11, y: heights[i] + 4, class: "tk-tag" }, tag)]);
 }
 
 function legend(series) {

@@ -19,6 +19,8 @@ export default widget(({ root, content, request, signal }) => {
 });
 
 const SETTINGS_PER_PAGE = 25;
+// The most settings, and characters of a name, that are written into the chart.
+const MAX_NAMED = 10, MAX_NAME = 28;
 // Tokens are null where a server does not report them; a sum with null is null.
 const sumOf = (a, b) => (a === null || b === null ? null : a + b);
 const TOKEN_PARTS = {
@@ -50,36 +52,49 @@ class CostTable {
     return this.has(name) && this.columns[name].some((v) => v);
   }
 
-  column(id, label, description, format = wholeNumber) {
+  column(id, label, description, format = shortNumber) {
     return { id, label, description, values: this.columns[id], sum: this.total[id], format };
   }
 
   priceColumn(id, label, description, values, sum) {
-    const digits = decimalPlaces([...values, sum]);
-    return { id, label, description, values, sum, format: (v) => money(v, digits) };
+    return { id, label, description, values, sum, format: moneyFormat([...values, sum]) };
   }
 
   // The columns: { id, label, description, values, sum, format(value), axis: whether it is one of the axes, bar: whether
   // its values have a bar of tokens }.
   allColumns() {
-    const decimal = (v) => (v === null ? "–" : v.toFixed(1));
     return [
       ...this.axisColumns(),
       this.column("completions", "completions", "each counted once"),
       this.tokensColumn(),
-      ...["correct", "valid"].filter((name) => this.has(name))
-        .map((name) => this.column(name, name, "share of the answers", (v) => percent(v))),
+      ...["correct", "valid"].filter((name) => this.has(name)).flatMap((name) => this.shareColumns(name)),
       ...this.costColumns(),
       this.column("prompt_tokens", "prompt", "tokens of the prompts"),
       this.column("cached_tokens", "cached", "of the prompts' tokens those that the engine's prefix cache held"),
       this.column("completion_tokens", "generated", "tokens of the answers"),
-      this.column("machine_seconds", "seconds", "of the machine, shared by what ran at once", decimal),
-      this.column("tokens_per_second", "tokens/s", "generated tokens for each second of the machine", decimal),
+      this.column("machine_seconds", "machine, s", "seconds of the machine, attributed by prompt and generated tokens"),
+      this.column("machine_share", "share of machine", "the share of these seconds", (v) => percent(v)),
+      this.column("tokens_per_second", "decoding, tokens/s",
+        "tokens a second of one sequence after its first token, in the batch that it ran in"),
+      this.hasNonzero("queued_seconds") && this.column("queued_seconds", "queued, s",
+        "median seconds from a request's arrival until it was first computed"),
       this.hasNonzero("cut") && this.column("cut", "cut", "completions that reached max_tokens or the window"),
       this.hasNonzero("failed_attempts") && this.column("failed_attempts", "failed", "attempts that gave nothing"),
       this.hasNonzero("saved") && this.priceColumn("saved", "saved, $",
         "US dollars that were not paid again: found in the store", this.columns.saved, this.total.saved),
     ].filter(Boolean);
+  }
+
+  // A share of the answers, and its interval.
+  shareColumns(name) {
+    const interval = (low, high, n) => (low === null ? "–" : `${percent(low)} to ${percent(high)}, n ${shortNumber(n)}`);
+    const [lows, highs, items] = ["low", "high", "items"].map((part) => this.columns[`${name}_${part}`]);
+    const [low, high, n] = ["low", "high", "items"].map((part) => this.total[`${name}_${part}`]);
+    const texts = lows.map((_, i) => interval(lows[i], highs[i], items[i]));
+    return [
+      this.column(name, name, "share of the answers", (v) => percent(v)),
+      { id: `${name} interval`, label: `${name}, 95 % interval`, values: texts, sum: interval(low, high, n), format: (v) => v,
+        description: "95 % interval of the share, of n items: rows of data, or completions where there is one row" }];
   }
 
   axisColumns() {
@@ -93,7 +108,7 @@ class CostTable {
       id: "tokens", label: "tokens", description: "all of them: prompt and generated",
       values: prompt.map((n, i) => sumOf(n, generated[i])),
       sum: sumOf(this.total.prompt_tokens, this.total.completion_tokens),
-      bar: true, format: wholeNumber,
+      bar: true, format: shortNumber,
     };
   }
 
@@ -210,7 +225,7 @@ class CostFigure {
       h("h4", {}, `${price ? "Cost" : "Prompt tokens"} against ${vertical}`),
       ...(prices.length > 1 ? [this.priceSelect(prices, price)] : []),
       chart({ series: this.series(x, y, front), x: x.label, y: y.label }),
-      ...this.frontText(x, y, front));
+      ...this.numberedNames(), ...this.frontText(x, y, front));
   }
 
   // Each axis: its label, the value of a setting, and the name and format of the value in a point's tooltip.
@@ -221,19 +236,42 @@ class CostFigure {
     const x = price
       ? { label: "US dollars for 1,000 completions", value: (i) => (price.each[i] === null ? null : 1000 * price.each[i]) }
       : { label: "prompt tokens of a completion", value: perCompletion(columns.prompt_tokens) };
-    const share = { label: `share ${quality}`, name: quality, value: (i) => columns[quality][i], format: (v) => percent(v) };
+    const share = { label: `share ${quality}${this.intervalText()}`, name: quality, value: (i) => columns[quality][i], format: (v) => percent(v) };
     if (quality) return { x, y: share };
     const y = price ? { label: "tokens of a completion", value: perCompletion(tokens) }
       : { label: "generated tokens of a completion", value: perCompletion(columns.completion_tokens) };
     return { x, y };
   }
 
+  // What the interval of the quality is of, where it is known.
+  intervalText() {
+    const items = (this.columns[`${this.quality}_items`] ?? []).filter((n) => n);
+    const [least, most] = [Math.min(...items), Math.max(...items)];
+    return items.length ? ` (95 % interval, n = ${least === most ? least : `${least} to ${most}`})` : "";
+  }
+
+  // A few short names stand beside their points; else numbers do, and the names are listed below.
+  get hasNumbers() {
+    return this.names.length > MAX_NAMED || this.names.some((name) => name.length > MAX_NAME);
+  }
+
+  tag(i) {
+    return this.hasNumbers ? `${i + 1}` : this.names[i];
+  }
+
+  numberedNames() {
+    if (!this.hasNumbers) return [];
+    return [h("ol", { class: "tk-cost-names" }, this.names.map((name) => h("li", {}, name)))];
+  }
+
   // The points of a chart; with a Pareto front, in two series.
   series(x, y, front) {
     const short = (v) => (v === null ? "–" : +v.toPrecision(3));
+    const [lows, highs] = ["low", "high"].map((end) => this.columns[`${this.quality}_${end}`] ?? []);
     const text = ({ label, name = label, value, format = short }, i) => `${format(value(i))} ${name}`;
     const points = (isIncluded) => this.settings.map((_, i) => i).filter(isIncluded)
-      .map((i) => [x.value(i), y.value(i), `${this.names[i]}: ${text(x, i)}, ${text(y, i)}`]);
+      .map((i) => [x.value(i), y.value(i), `${this.names[i]}: ${text(x, i)}, ${text(y, i)}`,
+        { tag: this.tag(i), low: lows[i] ?? null, high: highs[i] ?? null }]);
     if (!front) return [{ name: "", mark: 0, points: points(() => true) }];
     const beaten = "beaten: another is no dearer and better, or as good and cheaper";
     return [

@@ -2,18 +2,36 @@
 //   price: { id, name, description, cost: of each setting, each: of a completion of each setting, total, key }
 
 const sameKey = (a, b) => a[0] === b[0] && a[1] === b[1];
-const wholeNumber = (value) => (value === null ? "–" : Math.round(value).toLocaleString("en"));
 
-// Decimal places of a column of costs: as many as its smallest value needs.
-function decimalPlaces(values) {
-  const least = Math.min(...values.filter((v) => v).map(Math.abs));
-  return Number.isFinite(least) ? Math.min(9, Math.max(2, 2 - Math.floor(Math.log10(least)))) : 2;
+// A number with at most four significant digits, and numbers of a column in one format, as toolkit._internal.text writes
+// them: short_number, money_texts.
+function shortNumber(value) {
+  if (value === null || value === undefined) return "–";
+  if (!value) return "0";
+  const rounded = +value.toPrecision(4), size = Math.abs(rounded);
+  for (const [unit, name] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]])
+    if (size >= Math.max(unit, 1e4)) return `${+(rounded / unit).toPrecision(4)}${name}`;
+  return fixed(rounded, neededDecimals(rounded, 3 - Math.floor(Math.log10(size))));
 }
 
-function money(value, digits) {
-  if (value === null || value === undefined) return "–";
-  if (value === 0) return "0";
-  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+// The format of a column: a function of a value.
+function moneyFormat(values) {
+  const known = values.filter((v) => v !== null && v !== undefined), largest = Math.max(0, ...known.map(Math.abs));
+  if (!(largest > 0 && largest < 9999.5)) return shortNumber;
+  const most = 3 - Math.floor(Math.log10(largest));
+  const decimals = Math.max(...known.map((v) => neededDecimals(v, most))), least = 10 ** -decimals;
+  return (v) => {
+    if (!v) return shortNumber(v);
+    return Math.abs(v) >= least / 2 ? fixed(v, decimals) : `<${fixed(least, decimals)}`;
+  };
+}
+
+const fixed = (value, decimals) =>
+  value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+
+function neededDecimals(value, most) {
+  const digits = Math.abs(value).toFixed(Math.min(20, Math.max(0, most))).split(".")[1] ?? "";
+  return digits.replace(/0+$/, "").length;
 }
 
 // Buttons of a page before and after; content is between them.
@@ -37,7 +55,7 @@ class OwnPrices {
     this.hour.value = content.per_hour;
     this.machine = h("input", { type: "checkbox", onchange });
     this.countCached = h("input", { type: "checkbox", onchange });
-    const cached = `prompt tokens that the engine had cached (${wholeNumber(content.total.cached_tokens)})`;
+    const cached = `prompt tokens that the engine had cached (${shortNumber(content.total.cached_tokens)})`;
     this.elements = [
       h("div", { class: "tk-bar tk-cost-own" }, h("b", {}, "A price of your own"), field("input", this.input),
         field("output", this.output), field("cached", this.cachedInput),
@@ -134,7 +152,7 @@ class ModelPicker {
 
   pager({ models, total, page, size }) {
     const last = Math.max(0, Math.ceil(total / size) - 1), first = page * size;
-    const range = total ? `${first + 1} to ${first + models.length} of ${wholeNumber(total)} models` : "no such model";
+    const range = total ? `${first + 1} to ${first + models.length} of ${shortNumber(total)} models` : "no such model";
     const pager = pageButtons(
       { disabled: !page, "data-turn": -1, onclick: () => this.list(page - 1, -1) }, range,
       { disabled: page === last, "data-turn": 1, onclick: () => this.list(page + 1, 1) });
@@ -186,7 +204,7 @@ class OtherPrices {
     this.chips = h("div", { class: "tk-bar tk-cost-chips" });
     this.status = h("div", { class: "tk-error", role: "status" });
     const note = "With the same numbers of tokens: another model's tokenizer would count otherwise, and its answers have "
-      + "other lengths. The price list needs a kernel; a price of your own and this machine's hour do not.";
+      + "other lengths.";
     this.box = h("section", { class: "tk-cost-if", "aria-label": "what if" },
       h("h4", {}, "What if it had been asked elsewhere?"), h("p", { class: "tk-faint" }, note),
       this.totals, this.chips, this.picker.box, this.own.elements, this.status);
@@ -252,14 +270,14 @@ class OtherPrices {
     const prices = this.prices(), totals = prices.map((price) => price.total);
     const none = "No price yet: choose a model, or give one of your own.";
     if (!prices.length) return this.totals.replaceChildren(h("p", { class: "tk-faint" }, none));
-    const digits = decimalPlaces(totals), highest = Math.max(...totals.map((total) => total ?? 0)) || 1;
+    const format = moneyFormat(totals), highest = Math.max(...totals.map((total) => total ?? 0)) || 1;
     const paid = prices[0].id === "paid" ? prices[0].total : null;
     const row = ({ id, name, description, total }) => {
       const ratio = id === "paid" || !paid || total === null ? "" : `× ${(total / paid).toPrecision(3)}`;
       const width = `${(100 * (total ?? 0)) / highest}%`;
       return h("tr", { title: description },
         h("th", { scope: "row" }, h("span", {}, name), h("small", {}, description)),
-        h("td", { class: "tk-number" }, money(total, digits)), h("td", { class: "tk-number" }, ratio),
+        h("td", { class: "tk-number" }, format(total)), h("td", { class: "tk-number" }, ratio),
         h("td", { class: "tk-cost-wide" }, h("span", { class: "tk-cost-bar", "aria-hidden": "true" },
           h("span", { class: "tk-cost-prompt", style: { width } }))));
     };
