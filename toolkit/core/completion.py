@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
+from toolkit._internal.text import seconds_text
 from toolkit.core.choice import Choice, Floats, Ints, Token
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.openai_format import chat_choice, text_choice
