@@ -65,7 +65,7 @@ class NotebookFigure(Figure):
     @property
     def shown_width(self) -> int:
         """Pixels of a page."""
-        return round(self.get_size_inches()[0] * _SHOWN_DPI)
+        return round(float(self.get_size_inches()[0]) * _SHOWN_DPI)
 
     def png_url(self) -> str:
         """A picture, as a URL that holds it."""
