@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from toolkit.display.plots.figure import NotebookFigure
-    from toolkit.display.tables import Table
 
 
 _MAX_ROWS = 1000
@@ -107,7 +106,7 @@ def _alignment(*values: Any) -> str:
 def html_page(
     title: str,
     counts: str,
-    summary: Table,
+    summary: Markup,
     completions: pd.DataFrame,
     figure: NotebookFigure,
     fingerprints: Mapping[str, Mapping[str, Any]],
@@ -118,9 +117,7 @@ def html_page(
         markup("<details><summary><code>{}</code></summary>{}</details>", name, _components_table(components))
         for name, components in fingerprints.items()
     )
-    return markup(
-        _PAGE, title, _STYLE, title, counts, *picture, summary._repr_html_(), html_table(completions), records
-    )
+    return markup(_PAGE, title, _STYLE, title, counts, *picture, summary, html_table(completions), records)
 
 
 def _components_table(components: Mapping[str, Any]) -> Markup:

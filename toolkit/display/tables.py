@@ -27,7 +27,7 @@ class Table(pd.DataFrame):
     def __repr__(self) -> str:
         return text_table(self.named(), _ROWS, _WIDTH)
 
-    def _repr_html_(self) -> Markup:  # type: ignore[override]  # pandas-stubs lacks it
+    def _repr_html_(self) -> Markup:
         return html_table(with_index_columns(self.named()))
 
     def named(self) -> pd.DataFrame:

@@ -379,8 +379,8 @@ class Results:
     def to_html(self, path: str | Path, title: str = "Sweep") -> Path:
         """A self-contained page: plot, summary, table (a long one is cut, with a note), fingerprints, all escaped."""
         records = {name: dict(f.components) for name, f in self.fingerprints.items()}
-        counts = counts_text(self._table)
-        page = html_page(title, counts, self.summary(), self._overview, self.plot(), records)
+        counts, by_setting = counts_text(self._table), self.summary()._repr_html_()
+        page = html_page(title, counts, by_setting, self._overview, self.plot(), records)
         with whole_file(path) as draft:
             draft.write_text(replace_lone_surrogates(page), encoding="utf-8")
         return Path(path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.display.plots.style import FIXED, PALETTE, new_figure, tidy
+from toolkit.display.plots.style import PALETTE, new_figure, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +52,8 @@ def plot_determinism(
 
 
 def _plot_heat_map(axis: Any, matrix: Any, systems: Sequence[str]) -> None:
+    from toolkit.display.plots.figure import FIXED  # imported here, since it imports matplotlib
+
     axis.imshow(matrix, vmin=0, vmax=1, cmap="cividis")
     places = range(len(systems))
     names = [name if len(name) <= 26 else name[:25] + "…" for name in systems]

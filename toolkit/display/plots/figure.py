@@ -13,8 +13,9 @@ from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 
 from toolkit.display.markup import Markup, markup
-from toolkit.display.plots.style import FIXED
 
+FIXED = "fixed colour"
+"""The gid of artists that are drawn over a colour, and so have the same one in light and dark themes."""
 _COLOURS = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
 _WHITE, _BLACK = 0.93, 0.07
 """The grey levels, 0 to 1, that stand for black and for white in the dark theme."""
@@ -65,7 +66,7 @@ class NotebookFigure(Figure):
     @property
     def shown_width(self) -> int:
         """Pixels of a page."""
-        return round(self.get_size_inches()[0] * _SHOWN_DPI)
+        return round(float(self.get_size_inches()[0]) * _SHOWN_DPI)
 
     def png_url(self) -> str:
         """A picture, as a URL that holds it."""

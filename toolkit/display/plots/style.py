@@ -19,8 +19,6 @@ PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 DRAWS = ("seed", "repeat", "choice", "row")
 """Axes along which the completions of one setting vary; they are plotted as dots, not as settings."""
 
-FIXED = "fixed colour"
-"""The gid of artists that are drawn over a colour, and so have the same one in light and dark themes."""
 _VALUE_LENGTH, _LINE_LENGTH = 32, 44
 """The most characters of a value in a label, and of a line of a label."""
 
