@@ -34,13 +34,14 @@ _APIS = (
     (
         "OpenAI",
         "https://api.openai.com/v1",
-        r"(openai/)?(gpt-[345]|chatgpt|o[1-9](-|$)|codex-|davinci|babbage|text-(davinci|embedding))",
+        r"(openai/|)(gpt-[345]|chatgpt|o[1-9](-|$)|codex-|davinci|babbage|text-(davinci|embedding))",
     ),
-    ("Anthropic", "https://api.anthropic.com/v1/", r"(anthropic/)?claude"),
-    ("Google", "https://generativelanguage.googleapis.com/v1beta/openai/", r"(google/|models/)?gemini"),
-    ("xAI", "https://api.x.ai/v1", r"(x-ai/)?grok-[2-9]"),
+    ("Anthropic", "https://api.anthropic.com/v1/", r"(anthropic/|)claude"),
+    ("Google", "https://generativelanguage.googleapis.com/v1beta/openai/", r"(google/|)gemini"),
+    ("xAI", "https://api.x.ai/v1", r"(x-ai/|)grok-[2-9]"),
 )
-"""Who, the address of the API, and a pattern of the names of its models, none of which is on the hub."""
+"""Who, the address of the API, and a pattern of the names of its models, none of which is on the hub: first of the
+prefix that other sellers of the model put before its name."""
 _REQUIRED_FILES = ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja")
 
 
@@ -82,15 +83,15 @@ def local(model: str) -> str:
 
 
 def _check_on_hub(model: str) -> None:
-    """Raises ModelError unless the Hugging Face hub, or its local cache, has the model. A name that no model of the hub
-    has is refused without asking it."""
+    """Raises ModelError unless the Hugging Face hub, or its local cache, has the model. The hub is not asked for what
+    is certainly not there."""
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
     try:
         is_cached = isinstance(try_to_load_from_cache(model, "config.json"), str)
-        if not is_cached and (reason := _refusal(model)):
-            raise ModelError(f"unknown model {model!r}: {reason}")
+        if not is_cached:
+            _check_name(model)
         try:
             HfApi().model_info(model, timeout=_HUB_SECONDS)  # a download would try for half a minute
         except RepositoryNotFoundError:
@@ -105,37 +106,42 @@ def _check_on_hub(model: str) -> None:
     except ModelError:
         raise
     except Exception as error:  # the hub, the network or the name: in each case it cannot be fetched
-        reason = str(error).strip().splitlines()[0]
+        reason = f"the Hugging Face hub does not give it ({str(error).strip().splitlines()[0]})"
+        raise _unknown_model(model, reason) from error
+
+
+def _check_name(model: str) -> None:
+    """Raises ModelError for a name that no model of the hub has."""
+    if re.match("https?://", model):
         raise ModelError(
-            f"unknown model {model!r}: it is no local folder, and the Hugging Face hub does not give it "
-            f"({reason}). {_advice(model)}"
-        ) from error
-
-
-def _refusal(model: str) -> str:
-    """Why no model of the hub has a name; empty where one may."""
-    for api, url, names in _APIS:
-        if re.match(names, model):
-            return (
-                f"{api} keeps its weights, and answers by an API: toolkit.connect({url!r}, model={model!r}). "
-                f"{_advice(model)}"
+            f"{model!r} is the address of a server: toolkit.connect({model!r}) makes an engine on it"
+        )
+    for maker, url, names in _APIS:
+        if match := re.match(names, model):
+            raise ModelError(
+                f"unknown model {model!r}: {maker} does not give its weights away. "
+                f"toolkit.connect({url!r}, model={model[match.end(1) :]!r}) makes an engine on {maker}'s API; the "
+                f"nearest model on this machine is {_nearest_model(model)!r}"
             )
-    if "/" in model or model in _WITHOUT_OWNER:
-        return ""
-    return f"it is no local folder, and a hub id has an owner, as in 'Qwen/Qwen3-0.6B'. {_advice(model)}"
+    if "/" not in model and model not in _WITHOUT_OWNER:
+        raise _unknown_model(model, "an id of the Hugging Face hub has an owner, as in 'Qwen/Qwen3-0.6B'")
 
 
-def _advice(model: str) -> str:
-    """What to give in place of an unknown model: the nearest of those that are on this machine, first."""
+def _unknown_model(model: str, reason: str) -> ModelError:
+    return ModelError(
+        f"unknown model {model!r}: it is no local folder, and {reason}. The nearest model on this machine is "
+        f"{_nearest_model(model)!r}; or give the path of a folder with config.json, a hub id such as "
+        "'Qwen/Qwen3-0.6B', or toolkit.connect(url, model=…) for a model of a server"
+    )
+
+
+def _nearest_model(model: str) -> str:
+    """The name that is most like a name, of the default model and those in the Hugging Face cache."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folders = Path(HF_HUB_CACHE).glob("models--*--*")
     here = {name.casefold(): name for name in (DEFAULT, *(f.name[8:].replace("--", "/") for f in folders))}
-    (near,) = nearest(model.casefold(), here, 1)
-    return (
-        f"The nearest on this machine is {here[near]!r}; or give the path of a folder with config.json, a hub id such "
-        "as 'Qwen/Qwen3-0.6B', or toolkit.connect(url, model=…) for a model of a server"
-    )
+    return here[nearest(model.casefold(), here, 1)[0]]
 
 
 def _default_folder() -> Path:

@@ -126,7 +126,8 @@ class Whole:
 def instance_of(kind: type[T], name: str, value: object, fix: str) -> T:
     """The value unchanged. Raises TypeError for another type."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}: {fix}")
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, got {value!r}: {fix}")
     return value
 
 

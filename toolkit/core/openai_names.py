@@ -71,4 +71,3 @@ def standard_names(options: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None:
             renamed[name] = value
     return renamed
-

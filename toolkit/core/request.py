@@ -124,7 +124,7 @@ class Request:
         rendered = turns if isinstance(turns, Rendered) else Rendered(messages(turns))
         return cls(
             messages=rendered.messages,
-            sampling=Sampling(**sampling),
+            sampling=Sampling(**sampling),  # type: ignore[arg-type, misc]  # which it makes tuples of
             response_format=response_format,
             tools=tools,  # type: ignore[arg-type]  # __post_init__ makes tools of functions
             tool_choice=tool_choice,

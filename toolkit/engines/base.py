@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -19,6 +20,7 @@ from toolkit.engines import branching, scoring
 from toolkit.errors import EngineError, NotTold, RequestError
 from toolkit.prompts.messages import Message
 from toolkit.prompts.prompt import Rendered
+from toolkit.store.store import Store
 from toolkit.tokenizers.huggingface import Tokenizer
 
 
@@ -175,7 +177,7 @@ class Engine(ABC):
 
         Raises ValueError or TypeError for bad options, RequestError when the request fails.
         """
-        settings = Sampling(**sampling)
+        settings = Sampling(**sampling)  # type: ignore[arg-type, misc]  # which it makes tuples of
         return self._generate_one(
             Request(
                 prompt=prompt,  # type: ignore[arg-type]  # ids become a tuple there
@@ -264,8 +266,24 @@ def request_errors() -> Iterator[None]:
 
 def as_engine(value: Any) -> Engine:
     """The engine unchanged. Raises TypeError for anything else."""
-    fix = "toolkit.load() makes one, toolkit.connect(url) one on a server"
-    return instance_of(Engine, "engine", value, fix)  # type: ignore[type-abstract]
+    return instance_of(Engine, "engine", value, _engine_hint(value))  # type: ignore[type-abstract]
+
+
+def _engine_hint(value: Any) -> str:
+    """What to write for an engine, by what was given in its place."""
+    makers = "toolkit.load() makes one, toolkit.connect(url) one on a server"
+    is_file_name = isinstance(value, str) and value.endswith((".db", ".sqlite", ".sqlite3"))
+    if is_file_name or isinstance(value, (Path, Store)):
+        name = value.path if isinstance(value, Store) else str(value)
+        return f"{makers}; the store comes after it, as in sweep.run(engine, store={name!r})"
+    if not isinstance(value, str):
+        return makers
+    of_this = (
+        "connect({!r}) on this server"
+        if value.startswith(("http://", "https://"))
+        else "load({!r}) of this model"
+    )
+    return f"{makers}; toolkit.{of_this.format(value)}"
 
 
 def reported_window(engine: Engine) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_origin
 
 from toolkit._internal.jsonable import data_value, is_missing
 from toolkit._internal.validation import unknown
@@ -52,8 +52,10 @@ def _values(name: str, values: Any) -> list[Any]:
     """One axis as a list of validated values; a single value is an axis of length one."""
     if name not in AXES:
         raise TypeError(unknown("axis", name, AXES, HINTS))
-    # A selector or a response format may be a dict, and a conversation is a list that is one prompt.
-    single = isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable)
+    # A selector or a response format may be a dict, an Enum and a Literal are iterable types, and a conversation is a
+    # list that is one prompt.
+    single = isinstance(values, (str, bytes, Mapping, type)) or not isinstance(values, Iterable)
+    single = single or get_origin(values) is not None
     single = single or (name == "prompt" and _is_conversation(values))
     # NumPy's array of a column has its values in their own type, where iteration makes them Python's.
     axis_values = [values] if single else list(values.to_numpy() if hasattr(values, "to_numpy") else values)

@@ -165,6 +165,10 @@ class Sweep:
 
         >>> sweep.run_across(tk.variants(dtype=["float32", "bfloat16"])).determinism()  # doctest: +SKIP
         """
+        if isinstance(variants, (str, Path, Variant, Engine, Fingerprint)):
+            raise TypeError(
+                f"variants must be a list, as toolkit.variants(dtype=[…]) makes it, or of engines, got {variants!r}"
+            )
         opened_store = open_store(store)
         runs = run_on_variants(self, [Variant.of(variant) for variant in variants], opened_store.path)
         return Results.of(opened_store).on(runs)

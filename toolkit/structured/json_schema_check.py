@@ -49,6 +49,13 @@ def violations(value: Any, expected_format: ResponseFormat) -> tuple[Violation, 
     return failures or _type_violations(value, expected_format)
 
 
+def load_libraries() -> None:
+    """Loads what the checks need, which may take a second: no text's limit counts it."""
+    import pydantic  # noqa: F401
+
+    format_checker()
+
+
 def _errors(value: Any, expected_format: ResponseFormat) -> Iterator[Any]:
     schema = '{"type": "object"}' if expected_format.kind == "json_object" else expected_format.value
     errors: Iterator[Any] = _validator(schema).iter_errors(value)
@@ -167,7 +174,7 @@ def _type_violations(value: Any, expected_format: ResponseFormat) -> tuple[Viola
     """The errors of the type's validators for a value that its schema allows."""
     from pydantic import ValidationError
 
-    if expected_format.type is None:
+    if expected_format.type is None or expected_format.members:
         return ()
     type_name = expected_format.name
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.display.markup import Markup, markup
-from toolkit.structured.json_schema_check import Violation, quoted, type_adapter, violations
+from toolkit.structured.json_schema_check import Violation, load_libraries, quoted, type_adapter, violations
 from toolkit.structured.json_text import (
     JSON_BEGINNING,
     OPEN_FENCE,
@@ -81,6 +81,8 @@ def verdict(text: str, form: Any, finish_reason: str = "stop") -> Verdict:
         raise TypeError(f"text must be text, got {text!r}: what a model wrote, such as completion.text")
     truncated = finish_reason == "length"
     check = _json_verdict if expected_format.is_json else _text_verdict
+    if expected_format.is_json:
+        load_libraries()
     try:
         with time_limit():
             return check(text, expected_format, truncated)
@@ -149,4 +151,7 @@ def parsed(found: Verdict, form: ResponseFormat) -> Any:
     """The value of a valid verdict, as an instance of the format's type if it has one; else None."""
     if not found.valid or form.type is None:
         return found.value if found.valid else None
+    if form.members:
+        is_flag = isinstance(found.value, bool)  # True equals 1
+        return next(m for v, m in form.members if v == found.value and isinstance(v, bool) == is_flag)
     return type_adapter(form.type).validate_json(json.dumps(found.value))

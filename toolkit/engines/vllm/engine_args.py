@@ -106,8 +106,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def _unknown_argument(name: str) -> str:
-    fields = [field for field in nearest(name, FIELDS, 1) if suggestion(name, FIELDS)]
-    sampling = f"{fields[0]} is a sampling option, engine.chat(…, {fields[0]}=…); " if fields else ""
+    (best,) = nearest(name, {*FIELDS, *engine_arguments()}, 1)
+    sampling = f"{best} is a sampling option, engine.chat(…, {best}=…); " if best in FIELDS else ""
     first, *others = map(repr, nearest(name, engine_arguments()))
     question = f"did you mean {', '.join([first, *others[:-1]])} or {others[-1]}?"
     return f"unknown engine argument {name!r}: {sampling}{question}"
