@@ -83,7 +83,7 @@ class Conversation:
         prefix = [{"role": "system", "content": before}] if isinstance(before, str) and before else before
         self.before: Messages = messages(list(prefix)) if prefix else ()
         self.strategy = strategy
-        self.sampling = Sampling(**sampling)
+        self.sampling = Sampling(**sampling)  # type: ignore[arg-type, misc]  # which it makes tuples of
         self._exchanges: tuple[Exchange, ...] = ()
 
     @property

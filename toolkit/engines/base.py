@@ -278,12 +278,9 @@ def _engine_hint(value: Any) -> str:
         return f"{makers}; the store comes after it, as in sweep.run(engine, store={name!r})"
     if not isinstance(value, str):
         return makers
-    of_this = (
-        "connect({!r}) on this server"
-        if value.startswith(("http://", "https://"))
-        else "load({!r}) of this model"
-    )
-    return f"{makers}; toolkit.{of_this.format(value)}"
+    if value.startswith(("http://", "https://")):
+        return f"{makers}; toolkit.connect({value!r}) on this server"
+    return f"{makers}; toolkit.load({value!r}) of this model"
 
 
 def reported_window(engine: Engine) -> int | None:
