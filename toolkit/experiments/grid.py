@@ -9,7 +9,7 @@ from toolkit._internal.jsonable import data_value, is_missing
 from toolkit._internal.validation import unknown
 from toolkit.core.openai_names import HINTS, standard_names
 from toolkit.core.sampling import FIELDS, Sampling
-from toolkit.prompts.messages import is_message
+from toolkit.prompts.named_prompts import is_conversation, named_prompts
 from toolkit.prompts.selectors import FEW_SHOT_AXES
 from toolkit.structured.response_format import response_format
 
@@ -52,11 +52,13 @@ def _values(name: str, values: Any) -> list[Any]:
     """One axis as a list of validated values; a single value is an axis of length one."""
     if name not in AXES:
         raise TypeError(unknown("axis", name, AXES, HINTS))
+    if name == "prompt" and isinstance(values, Mapping):
+        return list(named_prompts(values))
     # A selector or a response format may be a dict, an Enum and a Literal are iterable types, and a conversation is a
     # list that is one prompt.
     single = isinstance(values, (str, bytes, Mapping, type)) or not isinstance(values, Iterable)
     single = single or get_origin(values) is not None
-    single = single or (name == "prompt" and _is_conversation(values))
+    single = single or (name == "prompt" and is_conversation(values))
     # NumPy's array of a column has its values in their own type, where iteration makes them Python's.
     axis_values = [values] if single else list(values.to_numpy() if hasattr(values, "to_numpy") else values)
     if not axis_values:
@@ -82,12 +84,12 @@ def _data_or_object(value: Any) -> Any:
         return value
 
 
-def _is_conversation(values: Any) -> bool:
-    return isinstance(values, (list, tuple)) and bool(values) and is_message(values[0])
-
-
 def grid(**axes: Any) -> Cells:
-    """Every combination of the values of the axes, the last one fastest.
+    """Every combination of the values of the axes, the last one fastest. Axes: the fields of `Sampling`,
+    response_format, prompt (a list, or a dict of names, by which tables show them), and k, selector and order_seed of
+    its examples.
+
+    A model is no axis of a grid, since a sweep runs on one engine: see `Sweep.run_across`.
 
     >>> len(grid(temperature=[0, 0.7, 1.2], seed=range(5)))
     15

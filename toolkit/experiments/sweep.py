@@ -23,7 +23,8 @@ from toolkit.experiments.unsendable import render_row
 from toolkit.experiments.workload import Workload
 from toolkit.pricing.budget import Budget
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
-from toolkit.prompts.messages import Message, messages, plain_text
+from toolkit.prompts.messages import messages, plain_text
+from toolkit.prompts.named_prompts import NamedPrompt, Promptlike, named_prompts, unnamed
 from toolkit.prompts.prompt import Prompt, Rendered
 from toolkit.prompts.rows import as_data
 from toolkit.prompts.selectors import FEW_SHOT_AXES
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-Promptlike = str | Prompt | Rendered | Sequence[Message]
 FewShotAxes = tuple[tuple[str, Any], ...]
 """The few-shot axes of a setting: (axis, value), for axes that it has."""
 
@@ -159,7 +159,8 @@ class Sweep:
     ) -> Results:
         """Runs this sweep on several engines, one after another, each in a process of its own (see
         `toolkit.variants`), into one store, and returns its results on all of them. An engine stands for its variant.
-        What is stored is not asked again, as in `run`; after an interrupt, run it again to resume.
+        What is stored is not asked again, as in `run`; after an interrupt, run it again to resume. Several models are
+        compared in this way: the column `model` is then an axis of the results.
 
         Raises TypeError for anything that is not a variant, and what `run` raises.
 
@@ -198,15 +199,16 @@ def _run_sweep(engine: Engine, sweep: Sweep, store: str) -> SweepRun:
 
 
 def sweep(
-    prompt: Promptlike | None,
+    prompt: Promptlike | Mapping[str, Promptlike] | None,
     rows: Iterable[Mapping[str, Any]] | pd.DataFrame | Cells | None = None,
     cells: Cells | None = None,
     repeats: int = 1,
 ) -> Sweep:
     """A sweep of a prompt over rows of data and settings; `rows` may be left out: `sweep(prompt, cells)`.
 
-    prompt: text, messages, a `Prompt`, or a rendered one; with rows, `{name}` in text is a variable. None when the
-    prompts are an axis of `cells`. rows: dicts, or a DataFrame. repeats: completions of each request.
+    prompt: text, messages, a `Prompt`, or a rendered one; with rows, `{name}` in text is a variable. Several go by
+    name, {"short": …, "long": …}, which tables show in their place, and which changes no request; or they are an axis
+    of `cells`, and prompt is None. rows: dicts, or a DataFrame. repeats: completions of each request.
     The examples of a `Prompt` may vary too: axes `k`, `selector` and `order_seed`.
 
     Raises ValueError, which names row and column, for a variable that is not there or whose value is missing, for a
@@ -226,7 +228,12 @@ def sweep(
     cell_prompts = {identities[id(c["prompt"])]: c["prompt"] for c in cells if "prompt" in c}
     if (prompt is None) == (not cell_prompts):
         raise ValueError("give the prompt either as the first argument or as an axis `prompt` of the cells")
-    return Sweep(tuple(cell_prompts.values()) if prompt is None else (prompt,), as_rows(rows), cells, repeats)
+    prompts = cell_prompts.values() if prompt is None else _prompts(prompt)
+    return Sweep(tuple(prompts), as_rows(rows), cells, repeats)
+
+
+def _prompts(prompt: Promptlike | Mapping[str, Promptlike]) -> Sequence[Promptlike]:
+    return named_prompts(prompt) if isinstance(prompt, Mapping) else [prompt]
 
 
 def as_rows(data: Any) -> tuple[Mapping[str, Any], ...]:
@@ -287,6 +294,7 @@ def _effective_labels(labels: dict[str, Any], rendered: Rendered) -> dict[str, A
 def _render(prompt: Promptlike) -> Rendered:
     """The prompt of a sweep without rows. Nothing is filled in, so braces in a text are just braces; what looks like
     a variable is refused, since its rows may have been forgotten."""
+    prompt = unnamed(prompt)
     if isinstance(prompt, Rendered):
         return prompt
     if isinstance(prompt, Prompt):
@@ -301,6 +309,7 @@ def _render(prompt: Promptlike) -> Rendered:
 
 
 def _render_row(prompt: Promptlike, row: Mapping[str, Any]) -> Rendered:
+    prompt = unnamed(prompt)
     if isinstance(prompt, Rendered):
         return prompt
     if isinstance(prompt, Prompt):
@@ -329,6 +338,8 @@ def _template(text: str) -> Template:
 
 def _storable_prompt(prompt: Promptlike) -> Any:
     """A prompt as the store keeps it."""
+    if isinstance(prompt, NamedPrompt):
+        return {"name": prompt.name, "prompt": _storable_prompt(prompt.prompt)}
     if isinstance(prompt, Prompt):
         # A selector that holds a function is stored by its name: the examples it chose are in each cell.
         return {**replace(prompt, selector="first").to_dict(), "selector": str(prompt.selector)}
@@ -346,6 +357,8 @@ def _identities(cells: Cells) -> dict[int, str]:
 def _identity(prompt: Promptlike) -> str:
     if isinstance(prompt, Rendered):
         return digest([prompt.messages, prompt.notes])
+    if isinstance(prompt, NamedPrompt):
+        return digest([prompt.name, _identity(prompt.prompt)])
     # Two functions may have the same name.
     embed = id(getattr(prompt.selector, "embed", None)) if isinstance(prompt, Prompt) else 0
     return digest([_storable_prompt(prompt), embed])

@@ -7,6 +7,7 @@ __all__ = [
     "images",
     "messages",
     "messages_html",
+    "named_prompts",
     "prompt",
     "prompt_files",
     "rows",

@@ -2,6 +2,7 @@
 
 __all__ = [
     "columns",
+    "combine",
     "comparison",
     "comparison_grid",
     "comparison_search",
@@ -11,6 +12,7 @@ __all__ = [
     "export",
     "results",
     "standard_json",
+    "stored",
     "table",
     "worth",
 ]
