@@ -51,18 +51,22 @@ class ChatOptions(ParseOptions, total=False):
     response_format: Any
 
 
-def spelled_out(options: type) -> Callable[[F], F]:
-    """Decorator: the signature of a function with **options lists them by name, as the TypedDict `options` has them,
-    so that notebooks complete and show them. Calling it is as before."""
+def spelled_out(options: type | Mapping[str, str]) -> Callable[[F], F]:
+    """Decorator: the signature of a function with **options lists them by name, as a TypedDict has them, or as name →
+    annotation, so that notebooks complete and show them. Calling it is as before."""
+    annotations = options if isinstance(options, Mapping) else options.__annotations__
 
     def decorate(function: F) -> F:
         parameters = list(inspect.signature(function).parameters.values())
         names = {parameter.name for parameter in parameters}
         named = [
             inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation.__forward_arg__
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=getattr(annotation, "__forward_arg__", annotation),
             )
-            for name, annotation in options.__annotations__.items()
+            for name, annotation in annotations.items()
             if name not in names
         ]
         function.__signature__ = inspect.Signature([*parameters[:-1], *named])  # type: ignore[attr-defined]

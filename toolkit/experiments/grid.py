@@ -8,6 +8,7 @@ from typing import Any, get_origin
 from toolkit._internal.jsonable import data_value, is_missing
 from toolkit._internal.validation import unknown
 from toolkit.core.openai_names import HINTS, standard_names
+from toolkit.core.options import spelled_out
 from toolkit.core.sampling import FIELDS, Sampling
 from toolkit.prompts.named_prompts import is_conversation, named_prompts
 from toolkit.prompts.selectors import FEW_SHOT_AXES
@@ -84,6 +85,7 @@ def _data_or_object(value: Any) -> Any:
         return value
 
 
+@spelled_out(dict.fromkeys(AXES, "Any"))
 def grid(**axes: Any) -> Cells:
     """Every combination of the values of the axes, the last one fastest. Axes: the fields of `Sampling`,
     response_format, prompt (a list, or a dict of names, by which tables show them), and k, selector and order_seed of
@@ -100,6 +102,7 @@ def grid(**axes: Any) -> Cells:
     return cells
 
 
+@spelled_out(dict.fromkeys(AXES, "Any"))
 def zipped(**axes: Any) -> Cells:
     """The first values of all axes together, then the second ones, …; a single value goes with each.
 
