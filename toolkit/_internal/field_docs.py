@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import textwrap
 from typing import Any, TypeVar
 
@@ -56,7 +57,7 @@ def field_docs(cls: type) -> dict[str, str]:
         except (OSError, TypeError, SyntaxError, ValueError):
             continue
         body = getattr(definition, "body", [])
-        for statement, below in zip(body, body[1:], strict=False):
+        for statement, below in itertools.pairwise(body):
             if isinstance(statement, ast.AnnAssign) and isinstance(below, ast.Expr):
                 value = getattr(below.value, "value", None)
                 if isinstance(value, str) and isinstance(statement.target, ast.Name):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.validation import Whole, unknown
 from toolkit.analysis.determinism.statistics import interval
 from toolkit.display.html import html_table
@@ -68,6 +69,7 @@ def calibration(
     return Calibration(p, y.astype(bool), numbers, bins, equal)
 
 
+@documented
 @dataclass(frozen=True, eq=False, repr=False)
 class Calibration:
     """Confidence against correctness over n items. Made by `calibration`.

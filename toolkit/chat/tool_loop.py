@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from toolkit._internal.field_docs import documented
 from toolkit.core.completion import Completion, Usage
 from toolkit.core.options import SamplingOptions, spelled_out
 from toolkit.display.markup import Markup
@@ -29,12 +30,15 @@ class ToolStep:
     """(call, its result as text, whether it succeeded), in the order of the calls."""
 
 
+@documented
 @dataclass(frozen=True)
 class ToolRun:
     """All steps of a run. Made by `run_tools`."""
 
     before: Messages
+    """The messages that the run began with."""
     steps: tuple[ToolStep, ...]
+    """Each completion, with the results of its calls."""
     finished: bool
     """The model ended with an answer in words; False when the limit of turns or tokens was reached first."""
     error: str | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.hashing import digest
 from toolkit._internal.validation import instance_of
 from toolkit.display.markup import Markup, joined, markup
@@ -69,6 +70,7 @@ _HASH_DIGITS = 8
 """Digits of a hash that sentences contain."""
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
     """A record of named components that may change an output. Equal components give an equal ID.

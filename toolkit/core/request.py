@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Unpack
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.hashing import digest
 from toolkit._internal.validation import encodable, instance_of
 from toolkit.core.options import SamplingOptions, spelled_out
@@ -23,6 +24,7 @@ _ID_BITS = 128
 model has, its engine knows."""
 
 
+@documented
 @dataclass(frozen=True)
 class Request:
     """The input of an engine: a conversation (`messages`) or a text to continue (`prompt`), and how to sample.
@@ -34,6 +36,7 @@ class Request:
     prompt: str | tuple[int, ...] | None = None
     """Text or token IDs to continue, without a chat template, for a legacy completion."""
     sampling: Sampling = field(default_factory=Sampling)
+    """How the next token is chosen, and what is reported about it."""
     suffix: str | None = None
     """Text that follows the generated text (fill in the middle); only with a prompt that is text."""
     echo: bool = False

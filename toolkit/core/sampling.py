@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.jsonable import data_value
 from toolkit._internal.validation import Real, Whole, encodable, instance_of, named_fields_only
 from toolkit.core.openai_names import HINTS, standard_names
@@ -101,6 +102,7 @@ _RANDOM_ONLY = ("seed", "top_p", "top_k", "min_p")
 """Fields without effect at temperature 0, where the most likely token is always taken."""
 
 
+@documented
 @named_fields_only("sampling option", standard_names, HINTS)
 @dataclass(frozen=True, kw_only=True)
 class Sampling:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.secrets import hide_secrets, is_secret
 from toolkit._internal.validation import Whole
 from toolkit.core.fingerprint import Fingerprint
@@ -17,12 +18,14 @@ from toolkit.engines.vllm.hardware import device
 from toolkit.models import DEFAULT
 
 
+@documented
 @dataclass(frozen=True)
 class Variant:
     """Arguments of `toolkit.load`, and what must be set before vLLM is loaded: its engine runs in a process of its
     own. The repr hides tokens, passwords and keys."""
 
     model: str = DEFAULT
+    """The default model, a local folder, or a Hugging Face id."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Engine arguments of vLLM."""
     threads: int | None = None

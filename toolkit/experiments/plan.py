@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.files import user_path
 from toolkit._internal.hashing import digest
 from toolkit._internal.text import shortened
@@ -50,6 +51,7 @@ def plan(workload: Workload, engine: Engine, store: Store | str | Path = STORE) 
         return _plan(workload, engine, opened_store)
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Plan:
     """Requests on an engine: which of them are stored, and which are missing. Made by `Sweep.plan`."""
@@ -57,9 +59,11 @@ class Plan:
     sweep: str
     """The id of the sweep: equal for equal requests, labels and repeats."""
     fingerprint: Fingerprint
+    """The record of the engine."""
     requests: tuple[ResolvedRequest, ...]
     """One for each cell, after collapsing."""
     cells: tuple[Cell, ...]
+    """The cells of the sweep: a request, its repeats and its labels."""
     combinations: int
     """The number of cells before those that cannot differ were collapsed into one."""
     missing: tuple[tuple[ResolvedRequest, int], ...]

@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.hashing import digest
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
@@ -43,15 +44,19 @@ FewShotAxes = tuple[tuple[str, Any], ...]
 """The few-shot axes of a setting: (axis, value), for axes that it has."""
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """Every prompt with every row and every setting, each `repeats` times. Made by `sweep`."""
 
     prompts: tuple[Promptlike, ...]
+    """The prompts, in the order of their numbers."""
     rows: tuple[Mapping[str, Any], ...]
     """The data that fills the prompt's variables; empty when the prompt has none."""
     cells: Cells
+    """The settings."""
     repeats: int
+    """Completions of each request."""
 
     def __post_init__(self) -> None:
         if isinstance(self.repeats, bool) or not isinstance(self.repeats, int) or self.repeats < 1:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.files import user_path, write_atomically
 from toolkit._internal.jsonable import is_missing, library_value, to_plain
 from toolkit._internal.validation import named_fields_only
@@ -16,7 +17,7 @@ from toolkit.display.markup import Markup
 from toolkit.prompts.context_window import TokenCounter, fit
 from toolkit.prompts.example_pool import Item, Pool, row_id
 from toolkit.prompts.messages import Message, Messages, copy_messages, fold_system, messages
-from toolkit.prompts.messages_html import caption, view
+from toolkit.prompts.messages_html import caption, note_text, view
 from toolkit.prompts.prompt_files import file_text, read_mapping, with_files_read
 from toolkit.prompts.rows import (
     BlankValue,
@@ -34,16 +35,19 @@ from toolkit.prompts.template import RowError, Template, gaps_message, lacking_m
 LAYOUTS = ("turns", "flat")
 _DEFAULT_TEMPLATES = {"answer": "{answer}", "block": "{question}\n{answer}", "document": "[{number}] {text}"}
 """Default templates; in Jinja2 the braces are doubled."""
-_RENDERING_FIELDS = ("template", "system", "developer", "examples", "answer", "layout", "block", "document",
-                     "syntax")  # fmt: skip
+_RENDERING_FIELDS = frozenset(
+    "template system developer examples answer layout block document syntax".split()
+)
 """Fields that the rendered examples depend on."""
 
 
+@documented
 @dataclass(frozen=True)
 class Rendered:
     """A prompt filled with a row: the messages, the examples in them, and what was left out."""
 
     messages: Messages
+    """The conversation that is sent."""
     examples: tuple[Any, ...] | None = None
     """Ids (or positions in the pool) of the few-shot examples, in the order of the prompt; None without a pool."""
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -61,14 +65,11 @@ class Rendered:
         return {name: value for name, value in notes.items() if value is not None}
 
     def _repr_html_(self) -> Markup:
-        notes = "".join(f"; {name}: {_note_text(value)}" for name, value in self.notes.items())
+        notes = "".join(f"; {name}: {note_text(value)}" for name, value in self.notes.items())
         return view(self.messages, caption(self.messages) + notes)
 
 
-def _note_text(value: Any) -> str:
-    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-
-
+@documented
 @named_fields_only("prompt field")
 @dataclass(frozen=True)
 class Prompt:
@@ -84,7 +85,9 @@ class Prompt:
     template: str
     """The user message."""
     system: str | None = None
+    """The system message; a template too."""
     developer: str | None = None
+    """The developer message; a template too."""
     examples: Sequence[Mapping[str, Any]] = ()
     """The pool of few-shot examples: dicts with the template's variables, and those of `answer`."""
     answer: str | None = None

@@ -354,8 +354,6 @@ class Results:
         names = map(str, self._table["system_fingerprint"].unique())
         return {} if self._store is None else {name: self._store.fingerprint(name) for name in names}
 
-    # In and out
-
     def to_parquet(self, path: str | Path) -> Path:
         """Everything, arrays included, as one Parquet file."""
         return write_parquet(self._records(), path)

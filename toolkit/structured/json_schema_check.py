@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+from toolkit._internal.field_docs import documented
 from toolkit.structured.formats import format_checker
 from toolkit.structured.json_schema import pointer, subschemas
 from toolkit.structured.patterns import matches
@@ -20,6 +21,7 @@ _MAX_VIOLATIONS = 100
 """The most violations that a verdict lists."""
 
 
+@documented
 @dataclass(frozen=True)
 class Violation:
     """One place where an answer violates its schema."""
@@ -33,6 +35,7 @@ class Violation:
     found: Any
     """The answer's value at this place."""
     message: str
+    """What is wrong there, in words."""
 
 
 def violations(value: Any, expected_format: ResponseFormat) -> tuple[Violation, ...]:

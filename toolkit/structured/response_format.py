@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from typing_extensions import is_typeddict
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.validation import unknown
 from toolkit.structured.json_schema import make_strict, pointer, subschemas
 from toolkit.structured.patterns import compiled
@@ -20,6 +21,7 @@ from toolkit.structured.references import check_references
 KINDS = ("text", "json_object", "json_schema", "choice", "regex", "grammar")
 
 
+@documented
 @dataclass(frozen=True)
 class ResponseFormat:
     """What an answer is constrained to. Made by `response_format`; equal formats give equal requests."""

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit._internal.field_docs import documented
 from toolkit.display.markup import Markup, markup
 from toolkit.structured.json_schema_check import Violation, load_libraries, quoted, type_adapter, violations
 from toolkit.structured.json_text import (
@@ -34,6 +35,7 @@ _REFUSAL = re.compile(
 is linear in it."""
 
 
+@documented
 @dataclass(frozen=True)
 class Verdict:
     """The result of checking a text against its response format."""
@@ -44,6 +46,7 @@ class Verdict:
     value: Any = None
     """The text as plain data; for a truncated one, what could be parsed."""
     violations: tuple[Violation, ...] = ()
+    """Where the text violates its schema."""
     reason: str = ""
     """Why the text is not valid JSON, and where."""
     fenced: Any = None
