@@ -30,14 +30,11 @@ from toolkit.prompts.rows import (
     split_exchanges,
 )
 from toolkit.prompts.selectors import FEW_SHOT_AXES, Selector, ordered
-from toolkit.prompts.template import RowError, Template, gaps_message, lacking_message
+from toolkit.prompts.template import RowError, Template, default_template, gaps_message, lacking_message
 
 LAYOUTS = ("turns", "flat")
-_DEFAULT_TEMPLATES = {"answer": "{answer}", "block": "{question}\n{answer}", "document": "[{number}] {text}"}
-"""Default templates; in Jinja2 the braces are doubled."""
-_RENDERING_FIELDS = frozenset(
-    "template system developer examples answer layout block document syntax".split()
-)
+_RENDERING_FIELDS = ("template", "system", "developer", "examples", "answer", "layout", "block", "document",
+                     "syntax")  # fmt: skip
 """Fields that the rendered examples depend on."""
 
 
@@ -121,7 +118,7 @@ class Prompt:
         for name in ("system", "developer"):
             if getattr(self, name) == "":
                 object.__setattr__(self, name, None)
-        for name in (*self._text_fields, *_DEFAULT_TEMPLATES):
+        for name in (*self._text_fields, "answer", "block", "document"):
             self._template(name)
         for name, rule in FEW_SHOT_AXES.items():
             if getattr(self, name) is not None:
@@ -166,8 +163,7 @@ class Prompt:
         if name not in self._templates:
             text = getattr(self, name)
             if text is None:
-                default = _DEFAULT_TEMPLATES[name]
-                text = default.replace("{", "{{ ").replace("}", " }}") if self.syntax == "jinja" else default
+                text = default_template(name, self.syntax)
             try:
                 self._templates[name] = Template(text, self.syntax)
             except ValueError as error:
