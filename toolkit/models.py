@@ -88,6 +88,10 @@ def _check_on_hub(model: str) -> None:
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
+    if re.match("https?://", model):
+        raise ModelError(
+            f"{model!r} is the address of a server: toolkit.connect({model!r}) makes an engine on it"
+        )
     try:
         is_cached = isinstance(try_to_load_from_cache(model, "config.json"), str)
         if not is_cached:
@@ -112,10 +116,6 @@ def _check_on_hub(model: str) -> None:
 
 def _check_name(model: str) -> None:
     """Raises ModelError for a name that no model of the hub has."""
-    if re.match("https?://", model):
-        raise ModelError(
-            f"{model!r} is the address of a server: toolkit.connect({model!r}) makes an engine on it"
-        )
     for maker, url, names in _APIS:
         if match := re.match(names, model):
             raise ModelError(

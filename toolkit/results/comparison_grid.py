@@ -14,7 +14,7 @@ from toolkit.results.table import RUN_NAME
 if TYPE_CHECKING:
     import pandas as pd
 
-_DETERMINED = ("row", "model", "system_fingerprint", "sweep")
+_DETERMINED = ("row", "model", "system_fingerprint", "sweep", RUN_NAME)
 """Axes that may determine others, as the number of a row of data determines its variables."""
 
 

@@ -27,7 +27,7 @@ def results(store: Source | Sequence[Source] | Mapping[str, Source]) -> Results:
     """
     if isinstance(store, Results):
         return store
-    if not isinstance(store, Mapping | list | tuple):
+    if isinstance(store, Store | str | Path) or not isinstance(store, Mapping | Sequence):
         return Results.of(existing_store(store))
     if not store:
         raise ValueError("there are no results to join: give at least one store")

@@ -102,7 +102,8 @@ def response_format(given: Any) -> ResponseFormat | None:
         return _from_schema(given, kind)
     if kind == "text":
         return None
-    if kind == "json_schema" and kind not in given and "schema" in given:  # as OpenAI's Responses API has it
+    # As OpenAI's Responses API has it.
+    if kind == "json_schema" and kind not in given and not given.keys().isdisjoint(("schema", "name")):
         return _json_schema({name: value for name, value in given.items() if name != "type"})
     for name in given.keys() - {"type", kind}:
         raise ValueError(
