@@ -37,7 +37,9 @@ def _fields_text(cls: Any) -> str:
     texts = field_docs(cls)
     lines = [
         textwrap.fill(
-            f"{field.name} ({field.type}): {' '.join(texts.get(field.name, '').split())}".rstrip(": "),
+            f"{field.name} ({_type_text(field.type)}): {' '.join(texts.get(field.name, '').split())}".rstrip(
+                ": "
+            ),
             width=110,
             initial_indent="    ",
             subsequent_indent="        ",
@@ -46,6 +48,10 @@ def _fields_text(cls: Any) -> str:
         for field in dataclasses.fields(cls)
     ]
     return "\n".join(lines)
+
+
+def _type_text(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def field_docs(cls: type) -> dict[str, str]:

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any
 
 from toolkit._internal.field_docs import documented
+from toolkit.display.progress import waiting_for
 from toolkit.structured.formats import format_checker
 from toolkit.structured.json_schema import pointer, subschemas
 from toolkit.structured.patterns import matches
@@ -52,11 +53,13 @@ def violations(value: Any, expected_format: ResponseFormat) -> tuple[Violation, 
     return failures or _type_violations(value, expected_format)
 
 
+@cache
 def load_libraries() -> None:
     """Loads what the checks need, which may take a second: no text's limit counts it."""
-    import pydantic  # noqa: F401
+    with waiting_for("loading jsonschema"):
+        import pydantic  # noqa: F401
 
-    format_checker()
+        format_checker()
 
 
 def _errors(value: Any, expected_format: ResponseFormat) -> Iterator[Any]:

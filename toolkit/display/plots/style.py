@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from toolkit.display.progress import waiting_for
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -16,7 +18,8 @@ DRAWS = ("seed", "repeat", "choice", "row")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    import matplotlib.pyplot as plt
+    with waiting_for("loading matplotlib"):
+        import matplotlib.pyplot as plt
 
     figure = plt.figure(figsize=(width, height), layout="constrained")
     plt.close(figure)  # else a notebook would show it twice where it is the value of a cell
