@@ -287,3 +287,21 @@ def test_results_of_two_models_show_the_model_and_no_hash(folder):
 def test_what_cannot_be_joined(runs, joined, kind, message):
     with pytest.raises(kind, match=message):
         joined(runs[0])
+
+
+SAVED = Path(__file__).parent / "saved"
+
+
+@pytest.mark.parametrize("name", sorted(file.name for file in SAVED.glob("*.db")))
+def test_stores_of_every_format_are_joined(folder, name):
+    for file in (name, "format-7.db"):
+        shutil.copy(SAVED / file, folder / f"copy of {file}")
+    alone = tk.results(f"copy of {name}")
+    both = tk.results({"old": f"copy of {name}", "new": "copy of format-7.db"})
+    rows = both.filter(run_name="old").frame()
+    kept = [column for column in alone.frame().columns if column != "run"]
+    assert rows[kept].equals(alone.frame()[kept])
+    assert [c.text for c in both.filter(run_name="old")] == [c.text for c in alone]
+    assert (
+        both.costs(by="run_name").frame()["completions"].sum() == len(list(both.filter(run_name="old"))) + 5
+    )
