@@ -295,6 +295,28 @@ def test_run_across_takes_a_list(given):
         tk.sweep("Hi").run_across(given)
 
 
+@pytest.mark.parametrize("given", ["gpt-4o-mini", "localhost:8000", "", None])
+def test_what_is_no_address_says_where_the_model_goes(given):
+    with pytest.raises(ValueError, match=r"url must be the address of an API.*model='gpt-4o-mini'\)"):
+        tk.connect(given)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((["Hi", "Ho"],), "several prompts go by name, {'short': …, 'long': …}, or are an axis"),
+        (([tk.Prompt("Hi")],), "several prompts go by name"),
+        (
+            ("Hi", {"temperature": [0, 1]}),
+            r"rows must be a list of dicts.*settings are made by toolkit\.grid\(temp",
+        ),
+    ],
+)
+def test_what_a_sweep_takes_in_another_way(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        tk.sweep(*arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [

@@ -238,12 +238,24 @@ def sweep(
 
 
 def _prompts(prompt: Promptlike | Mapping[str, Promptlike]) -> Sequence[Promptlike]:
-    return named_prompts(prompt) if isinstance(prompt, Mapping) else [prompt]
+    if isinstance(prompt, Mapping):
+        return named_prompts(prompt)
+    if isinstance(prompt, (list, tuple)) and prompt and isinstance(prompt[0], (str, Prompt, Rendered)):
+        raise TypeError(
+            "several prompts go by name, {'short': …, 'long': …}, or are an axis, sweep(None, rows, "
+            "toolkit.grid(prompt=[…]))"
+        )
+    return [prompt]
 
 
 def as_rows(data: Any) -> tuple[Mapping[str, Any], ...]:
     if data is None:
         return ()
+    if isinstance(data, Mapping):
+        raise TypeError(
+            f"rows must be a list of dicts, or a DataFrame, got {dict(data)!r}: one row is [{{…}}], and settings are "
+            "made by toolkit.grid(temperature=[…])"
+        )
     rows = as_data("rows", data)
     if not rows:
         raise ValueError("rows is empty: give at least one row, or leave rows out")

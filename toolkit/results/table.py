@@ -29,7 +29,7 @@ AXES = ("sweep", *LABELS, *FIELDS, "model", "system_fingerprint", "repeat", "cho
 """Columns that identify the request and the system; the variables of a row of data are `row.<name>`."""
 RUN_NAME = "run_name"
 """Column with the name of each row's run, in a table of several (see `combine`)."""
-_NAMES_OF = {"sweep": (RUN_NAME, "prompt"), "system_fingerprint": ("model",)}
+_NAMES_OF = {"sweep": (RUN_NAME, "prompt"), "system_fingerprint": (RUN_NAME, "model")}
 """Column with a hash → those that may have a name for each of its values."""
 OUTCOMES = (
     "text", "finish_reason", "error", "stop_reason", "prompt_tokens", "completion_tokens", "cached_tokens",
