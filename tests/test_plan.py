@@ -31,7 +31,8 @@ def results(engine, path):
     return SWEEP.run(engine, path)
 
 
-def test_a_plan_tells_everything_before_anything_runs(engine, db):
+def test_a_plan_tells_everything_before_anything_runs(engine, db, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOOLKIT_HOME", str(tmp_path))  # no run of another test is remembered there
     plan = SWEEP.plan(engine, db)
     assert (plan.total, plan.stored, len(plan.missing)) == (9, 0, 9)
     prompts = [engine.count(f"What is the capital of {row['c']}?") for row in ROWS]

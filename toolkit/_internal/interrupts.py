@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -73,3 +75,26 @@ class DeferredInterrupts:
             signal.signal(signal.SIGINT, self._handler)
             if kind is None:
                 self._raise(None)
+
+
+def shorten_tracebacks() -> None:
+    """In a notebook, an interrupt of the toolkit's work ends in one line, without the traceback of all that waited.
+    Outside a notebook, or where an extension shows interrupts in its own way, nothing changes."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None and not shell.custom_exceptions:
+        shell.set_custom_exc((KeyboardInterrupt,), _show_interrupt)
+
+
+def _show_interrupt(
+    shell: Any,
+    kind: type[BaseException],
+    value: BaseException,
+    trace: TracebackType,
+    tb_offset: int | None = None,
+) -> None:
+    frames = (frame for frame, _ in traceback.walk_tb(trace))
+    names = [f.f_code.co_qualname for f in frames if f.f_globals.get("__name__", "").startswith("toolkit.")]
+    if names:
+        shell._showtraceback(kind, value, [f"{kind.__name__}: {names[0]} was interrupted"])
+    else:
+        shell.showtraceback((kind, value, trace), tb_offset=tb_offset)

@@ -9,7 +9,7 @@ import itertools
 import math
 import numbers
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,8 +22,11 @@ MAX_ITEMS = 10_000_000
 """The most items of a list of a caller: of what has more, such as range(10**12), one end is a mistake."""
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> str:
-    """The message for an unknown name: suggests the nearest known name, or lists them all."""
+def unknown(kind: str, name: object, known: Iterable[str], hints: Mapping[str, str] = {}) -> str:
+    """The message for an unknown name: suggests the nearest known name, or lists them all. hints: name → what to say
+    in place of that."""
+    if isinstance(name, str) and name in hints:
+        return f"unknown {kind} {name!r}: {hints[name]}"
     names = sorted(known)
     hint = (
         suggestion(name, names) if isinstance(name, str) else ""
@@ -37,8 +40,18 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else ""
 
 
-def named_fields_only(kind: str) -> Callable[[type[T]], type[T]]:
-    """Class decorator: an unknown keyword argument raises TypeError, which names the nearest known one."""
+def nearest(name: str, known: Iterable[str], number: int = 3) -> list[str]:
+    """The known names that are most like a name, the nearest first, however far."""
+    return difflib.get_close_matches(name, sorted(known), n=number, cutoff=0.0)
+
+
+def named_fields_only(
+    kind: str,
+    rename: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
+    hints: Mapping[str, str] = {},
+) -> Callable[[type[T]], type[T]]:
+    """Class decorator: an unknown keyword argument raises TypeError, which names the nearest known one, or has the
+    hint of its name. rename: gives keyword arguments the names of fields."""
 
     def decorate(cls: type[T]) -> type[T]:
         names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -46,8 +59,9 @@ def named_fields_only(kind: str) -> Callable[[type[T]], type[T]]:
 
         @functools.wraps(build)
         def init(self: Any, *args: Any, **fields: Any) -> None:
-            for name in fields.keys() - names:
-                raise TypeError(unknown(kind, name, names))
+            fields = rename(fields)
+            for name in sorted(fields.keys() - names):
+                raise TypeError(unknown(kind, name, names, hints))
             build(self, *args, **fields)
 
         cls.__init__ = init  # type: ignore[method-assign]
@@ -121,7 +135,8 @@ class Whole:
 def instance_of(kind: type[T], name: str, value: object, fix: str) -> T:
     """The value unchanged. Raises TypeError for another type."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, got {short_repr(value)}: {fix}")
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, got {short_repr(value)}: {fix}")
     return value
 
 

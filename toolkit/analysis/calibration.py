@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Whole, limited_list, unknown
 from toolkit.analysis.determinism.statistics import interval
@@ -69,6 +70,7 @@ def calibration(
     return Calibration(p, y.astype(bool), numbers, bins, equal)
 
 
+@documented
 @dataclass(frozen=True, eq=False, repr=False)
 class Calibration:
     """Confidence against correctness over n items. Made by `calibration`.

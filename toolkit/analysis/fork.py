@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr, shortened
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
@@ -49,12 +50,15 @@ def _choice(answer: Completion | Choice) -> Choice:
     return answer.choices[0]
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Fork:
     """Two answers a and b to one prompt. Made by `fork`. Steps count from 0; S of them are shared."""
 
     a: Choice
+    """The first answer."""
     b: Choice
+    """The second answer."""
 
     @cached_property
     def at(self) -> int | None:

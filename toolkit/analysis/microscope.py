@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import position
 from toolkit.analysis.logprobs import Logprobs
@@ -59,11 +60,13 @@ def microscope(of: Completion | Choice, choice: int = 0) -> Microscope:
     return Microscope(choices[choice], sampling.with_(n=1).resolve({}), completion)
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Microscope:
     """The T steps of a choice. Made by `microscope`."""
 
     choice: Choice
+    """The choice whose steps these are."""
     sampling: Sampling
     """How it was sampled: the defaults of `at`."""
     completion: Completion | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import plural, short_repr
 from toolkit._internal.validation import encodable, instance_of
 from toolkit.analysis.tokenizer_lookup import find_tokenizer
@@ -69,11 +70,13 @@ def _offsets(text: str, parts: tuple[bytes, ...], tokenizer: TextTokenizer) -> t
     return np.minimum(first, np.concatenate([[0], last[:-1]])), last
 
 
+@documented
 @dataclass(frozen=True, eq=False, repr=False)
 class Tokens:
     """T tokens of a text. Made by `tokens`."""
 
     text: str
+    """The text that was split."""
     ids: Ints
     """(T,)"""
     bytes: tuple[bytes, ...]

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from toolkit._internal.files import read_text, write_atomically
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import position
 from toolkit.core.completion import Completion, Delta, Usage
+from toolkit.core.options import SamplingOptions, spelled_out
 from toolkit.core.request import Request
 from toolkit.core.sampling import DEFAULT_MAX_TOKENS, Sampling
 from toolkit.display.markup import Markup
@@ -69,12 +70,13 @@ class Conversation:
     'Paris.'
     """
 
+    @spelled_out(SamplingOptions)
     def __init__(
         self,
         engine: Engine,
         before: str | Sequence[Message] = (),
         strategy: str = "refuse",
-        **sampling: Any,
+        **sampling: Unpack[SamplingOptions],
     ) -> None:
         if strategy not in ("refuse", "turns"):
             raise ValueError(f"strategy must be refuse or turns, got {short_repr(strategy)}")
@@ -82,7 +84,7 @@ class Conversation:
         prefix = [{"role": "system", "content": before}] if isinstance(before, str) and before else before
         self.before: Messages = messages(list(prefix)) if prefix else ()
         self.strategy = strategy
-        self.sampling = Sampling(**sampling)
+        self.sampling = Sampling(**sampling)  # type: ignore[arg-type, misc]  # which it makes tuples of
         self._exchanges: tuple[Exchange, ...] = ()
 
     @property
@@ -100,8 +102,12 @@ class Conversation:
         """The tokens of all turns together, as they would be billed."""
         return sum((e.usage for e in self._exchanges), Usage())
 
+    @spelled_out(SamplingOptions)
     def say(
-        self, text: str | Sequence[Mapping[str, Any]], response_format: Any = None, **sampling: Any
+        self,
+        text: str | Sequence[Mapping[str, Any]],
+        response_format: Any = None,
+        **sampling: Unpack[SamplingOptions],
     ) -> Completion:
         """Sends a user message (text, or content parts) and returns the completion, constrained to `response_format`
         if there is one. A turn that fails or is interrupted leaves the conversation unchanged.
@@ -115,8 +121,12 @@ class Conversation:
         self._add(message, completion)
         return completion
 
+    @spelled_out(SamplingOptions)
     def stream(
-        self, text: str | Sequence[Mapping[str, Any]], response_format: Any = None, **sampling: Any
+        self,
+        text: str | Sequence[Mapping[str, Any]],
+        response_format: Any = None,
+        **sampling: Unpack[SamplingOptions],
     ) -> Iterator[Delta]:
         """Like `say`, streamed; the turn is added with the last delta."""
         message, request = self._request(text, sampling, response_format)
@@ -125,7 +135,10 @@ class Conversation:
                 self._add(message, delta.completion)
             yield delta
 
-    def edit(self, turn: int, text: str | Sequence[Mapping[str, Any]], **sampling: Any) -> Completion:
+    @spelled_out(SamplingOptions)
+    def edit(
+        self, turn: int, text: str | Sequence[Mapping[str, Any]], **sampling: Unpack[SamplingOptions]
+    ) -> Completion:
         """Replaces the message of a turn (0 is the first, -1 the last) and removes all later turns.
 
         `fork` first to keep them. Raises IndexError for a turn that does not exist.

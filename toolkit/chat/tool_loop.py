@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr
 from toolkit.core.completion import Completion, Usage
+from toolkit.core.options import SamplingOptions, spelled_out
 from toolkit.display.markup import Markup
 from toolkit.engines.base import Engine, as_engine
 from toolkit.errors import RequestError
@@ -29,12 +31,15 @@ class ToolStep:
     """(call, its result as text, whether it succeeded), in the order of the calls."""
 
 
+@documented
 @dataclass(frozen=True)
 class ToolRun:
     """All steps of a run. Made by `run_tools`."""
 
     before: Messages
+    """The messages that the run began with."""
     steps: tuple[ToolStep, ...]
+    """Each completion, with the results of its calls."""
     finished: bool
     """The model ended with an answer in words; False when the limit of turns or tokens was reached first."""
     error: str | None = None
@@ -76,6 +81,7 @@ class ToolRun:
         return view(self.messages, f"{len(self.steps)} steps, {self.usage}{end}")
 
 
+@spelled_out(SamplingOptions)
 def run_tools(
     engine: Engine,
     given: str | Rendered | Sequence[Message],

@@ -5,6 +5,8 @@ __all__ = [
     "completion",
     "fingerprint",
     "openai_format",
+    "openai_names",
+    "options",
     "request",
     "sampling",
     "server_fingerprint",

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import deprecated
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr
 from toolkit.structured.tools import ToolCall
 
@@ -55,27 +56,34 @@ def shaped(flat: Mapping[str, Any]) -> dict[str, Any]:
     return {**flat, **top}
 
 
+@documented
 @dataclass(frozen=True)
 class Token:
     """One generated token, built on demand from a choice's arrays."""
 
     id: int
+    """Its number in the vocabulary."""
     text: str
     """Its bytes decoded as UTF-8; bytes that are only part of a character become U+FFFD."""
     bytes: bytes
+    """Its bytes, of which several tokens may make one character."""
     logprob: float | None
+    """Its natural log probability; None where it was not requested."""
     rank: int | None
     """Rank of the token in the whole vocabulary; 1 is the most likely."""
     top: tuple[tuple[int, str, float], ...]
     """(id, text, logprob) of the most likely tokens at this step, best first."""
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Choice:
     """One of the n texts generated for a request. T tokens, k = top_logprobs."""
 
     index: int
+    """Its number among the choices of the request, from 0."""
     text: str
+    """The generated text."""
     finish_reason: str
     """stop (end of text, or a stop string), length (max_tokens or the context window was reached), tool_calls (the
     model called functions) or error."""

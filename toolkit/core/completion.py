@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import seconds_text, short_repr
 from toolkit._internal.validation import Whole
 from toolkit.core.choice import Choice, Floats, Ints, Token
@@ -24,13 +25,16 @@ from toolkit.structured.verdict import Verdict, parsed, verdict
 _COUNT = Whole(0, 2**63 - 1, "a number of tokens, or None where it is unknown")
 
 
+@documented
 @dataclass(frozen=True)
 class Usage:
     """Tokens of one request, all its choices together; None where a server does not report them. Usages add with
     `+`: what is unknown of one is unknown of the sum."""
 
     prompt_tokens: int | None = 0
+    """Tokens of the prompt; None where a server does not report them."""
     completion_tokens: int | None = 0
+    """Tokens that were generated, of all choices; None where a server does not report them."""
     cached_tokens: int | None = 0
     """Prompt tokens found in the engine's prefix cache; part of prompt_tokens."""
 
@@ -81,6 +85,7 @@ def sum_tokens(counts: Iterable[int | None]) -> int | None:
     return None if None in values else sum(cast("list[int]", values))
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Completion:
     """The response to one Request: one or more choices, and a record of the system that generated them.
@@ -89,13 +94,18 @@ class Completion:
     """
 
     request: ResolvedRequest
+    """What was asked, with every sampling parameter explicit."""
     choices: tuple[Choice, ...]
+    """The n generated texts; one unless n was given."""
     usage: Usage
+    """The numbers of tokens."""
     model: str
+    """The model's name."""
     system_fingerprint: str
     """`fp_…`, the ID of our Fingerprint of the engine that generated it. The string that a server itself sends is in
     `to_openai()`."""
     id: str
+    """The id of the response."""
     created: float
     """Unix time in seconds at which the completion was finished."""
     seconds: float | None = None
@@ -293,11 +303,13 @@ def _display_text(choice: Choice) -> str:
     return "\n".join([*([choice.text] if choice.text or not calls else []), *calls])
 
 
+@documented
 @dataclass(frozen=True)
 class Delta:
     """A piece of a streamed completion."""
 
     text: str
+    """The text that is new since the last delta."""
     index: int = 0
     """Which choice it belongs to."""
     finish_reason: str | None = None

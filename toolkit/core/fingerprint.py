@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.hashing import digest
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import instance_of
@@ -70,6 +71,7 @@ _HASH_DIGITS = 8
 """Digits of a hash that sentences contain."""
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
     """A record of named components that may change an output. Equal components give an equal ID.

@@ -7,11 +7,13 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.hashing import digest
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import encodable, instance_of, limited_list
+from toolkit.core.options import SamplingOptions, spelled_out
 from toolkit.core.sampling import NEUTRAL, Sampling
 from toolkit.prompts.messages import Message, Messages, messages, plain_text
 from toolkit.prompts.rendered import Rendered
@@ -23,6 +25,7 @@ _ID_BITS = 128
 model has, its engine knows."""
 
 
+@documented
 @dataclass(frozen=True)
 class Request:
     """The input of an engine: a conversation (`messages`) or a text to continue (`prompt`), and how to sample.
@@ -34,6 +37,7 @@ class Request:
     prompt: str | tuple[int, ...] | None = None
     """Text or token IDs to continue, without a chat template, for a legacy completion."""
     sampling: Sampling = field(default_factory=Sampling)
+    """How the next token is chosen, and what is reported about it."""
     suffix: str | None = None
     """Text that follows the generated text (fill in the middle); only with a prompt that is text."""
     echo: bool = False
@@ -112,21 +116,22 @@ class Request:
         return " ".join(map(plain_text, self.messages))
 
     @classmethod
+    @spelled_out(SamplingOptions)
     def chat(
         cls,
         turns: str | Rendered | Sequence[Message],
         response_format: Any = None,
-        tools: Sequence[Any] = (),
+        tools: Sequence[Any] | None = (),
         tool_choice: Any = None,
         prefix: str | Sequence[int] | None = None,
-        **sampling: Any,
+        **sampling: Unpack[SamplingOptions],
     ) -> Request:
         """A chat request from a string, messages or a rendered prompt, with a response format, tools, a prefix of
         the completion, and sampling parameters."""
         rendered = turns if isinstance(turns, Rendered) else Rendered(messages(turns))
         return cls(
             messages=rendered.messages,
-            sampling=Sampling(**sampling),
+            sampling=Sampling(**sampling),  # type: ignore[arg-type, misc]  # which it makes tuples of
             response_format=response_format,
             tools=tools,  # type: ignore[arg-type]  # __post_init__ makes tools of functions
             tool_choice=tool_choice,

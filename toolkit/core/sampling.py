@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.jsonable import data_value
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Real, Whole, encodable, instance_of, limited_list, named_fields_only
+from toolkit.core.openai_names import HINTS, standard_names
 
 DEFAULT_MAX_TOKENS = 256
 """The default of max_tokens; OpenAI's (the rest of the context window) lets a small model that never stops run
@@ -18,7 +20,9 @@ for minutes."""
 
 def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, got {short_repr(value)}")
+        # OpenAI's legacy completions take a number here.
+        fix = f": give top_logprobs={value!r}" if name == "logprobs" and isinstance(value, int) else ""
+        raise ValueError(f"{name} must be True or False, got {short_repr(value)}{fix}")
     return value
 
 
@@ -99,14 +103,15 @@ _RANDOM_ONLY = ("seed", "top_p", "top_k", "min_p")
 """Fields without effect at temperature 0, where the most likely token is always taken."""
 
 
-@named_fields_only("sampling option")
+@documented
+@named_fields_only("sampling option", standard_names, HINTS)
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How the next token is chosen and what is reported about it. Frozen, hashable, validated on creation.
 
     A field left at None is unset: the model's own generation config decides, then `NEUTRAL`. Ranges are
     OpenAI's (https://platform.openai.com/docs/api-reference/chat/create) where OpenAI has the field and
-    vLLM's otherwise (https://docs.vllm.ai, SamplingParams).
+    vLLM's otherwise (https://docs.vllm.ai, SamplingParams). OpenAI's max_completion_tokens is taken as max_tokens.
 
     Raises ValueError for a value out of range and TypeError for an unknown field, naming the nearest one.
     """
@@ -181,7 +186,7 @@ class Sampling:
 
     def with_(self, **changes: Any) -> Sampling:
         """A copy with some fields changed."""
-        return Sampling(**{**self.given(), **changes})
+        return Sampling(**{**self.given(), **standard_names(changes)})
 
     def resolve(self, defaults: Mapping[str, Any]) -> Sampling:
         """Everything that decides the output, made explicit: unset fields from `defaults` (the model's generation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -12,6 +13,8 @@ _logger = logging.getLogger(__name__)
 
 LINE_SECONDS = 30.0
 """Seconds between lines where there is no terminal."""
+_UNEXPLAINED_SECONDS = 1.0
+"""So long a display may take without saying why."""
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
@@ -22,6 +25,7 @@ class Progress:
         from tqdm.auto import tqdm
 
         self._bar: Any = tqdm(total=total, initial=done, desc=title, bar_format=_BAR, disable=None)
+        _keep_on_one_line(self._bar)
         self._line = _Line()
         self._title, self._total, self.n = title, total, done
 
@@ -53,6 +57,34 @@ def status(text: str) -> Iterator[Callable[[], None]]:
                 bar.refresh()
 
         yield update
+
+
+@contextlib.contextmanager
+def waiting_for(text: str) -> Iterator[None]:
+    """Shows a line with what is waited for, and a running clock, once that takes more than a second."""
+    done = threading.Event()
+
+    def show() -> None:
+        if not done.wait(_UNEXPLAINED_SECONDS):
+            with status(text) as update:
+                while not done.wait(0.2):
+                    update()
+
+    thread = threading.Thread(target=show, name="toolkit-waiting", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _keep_on_one_line(bar: Any) -> None:
+    """A bar of a notebook is as wide as its texts leave room for; else they would be broken into lines."""
+    if (box := getattr(bar, "container", None)) is not None:
+        before, middle, after = box.children
+        before.layout.flex = after.layout.flex = "0 0 auto"
+        middle.layout.flex, middle.layout.width = "1 1 0", "auto"
 
 
 class _Line:

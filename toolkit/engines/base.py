@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from toolkit._internal.validation import instance_of
 from toolkit.core.choice import Choice, Vocabulary
 from toolkit.core.completion import Completion, Delta
 from toolkit.core.fingerprint import Fingerprint
+from toolkit.core.options import ChatOptions, ParseOptions, SamplingOptions, spelled_out
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.core.sampling import Sampling
 from toolkit.engines import branching, scoring
 from toolkit.errors import EngineError, NotTold, RequestError
 from toolkit.prompts.messages import Message
 from toolkit.prompts.rendered import Rendered
+from toolkit.store.store import Store
 from toolkit.tokenizers.huggingface import Tokenizer
 
 
@@ -128,13 +131,17 @@ class Engine(ABC):
         generation_config = self.fingerprint.components.get("generation_config")
         return generation_config if isinstance(generation_config, Mapping) else {}
 
-    def chat(self, messages: str | Rendered | Sequence[Message], **options: Any) -> Completion:
+    @spelled_out(ChatOptions)
+    def chat(
+        self, messages: str | Rendered | Sequence[Message], **options: Unpack[ChatOptions]
+    ) -> Completion:
         """Completes one conversation: messages, a rendered prompt, or a string, which is one user message.
 
-        Options are the fields of Sampling, and response_format (a schema for the answer: a pydantic model, a
-        dataclass, a TypedDict, a JSON Schema, OpenAI's dicts, or vLLM's regex, choice and grammar), tools (typed
-        functions, or OpenAI's dicts), tool_choice (auto, none, required, or a name), and prefix (text or token IDs
-        that the completion begins with).
+        Options are the fields of Sampling (max_completion_tokens is taken as max_tokens), and response_format (a form
+        for the answer: a pydantic model, a dataclass, a TypedDict, a JSON Schema, OpenAI's dicts, vLLM's regex and
+        grammar, or texts to choose from, as a list, an Enum or a Literal), tools (typed functions, or OpenAI's
+        dicts), tool_choice (auto, none, required, or a name), and prefix (text or token IDs that the completion
+        begins with).
 
         Raises ValueError or TypeError for bad options, RequestError when the request fails.
 
@@ -143,8 +150,12 @@ class Engine(ABC):
         """
         return self._generate_one(Request.chat(messages, **options))
 
+    @spelled_out(ParseOptions)
     def parse(
-        self, messages: str | Rendered | Sequence[Message], response_format: Any, **options: Any
+        self,
+        messages: str | Rendered | Sequence[Message],
+        response_format: Any,
+        **options: Unpack[ParseOptions],
     ) -> Completion:
         """Like `chat`, as `client.chat.completions.parse` is: `c.parsed` is an instance of response_format.
 
@@ -153,6 +164,7 @@ class Engine(ABC):
         """
         return self.chat(messages, response_format=response_format, **options)
 
+    @spelled_out(SamplingOptions)
     def complete(
         self,
         prompt: str | Sequence[int],
@@ -160,7 +172,7 @@ class Engine(ABC):
         suffix: str | None = None,
         echo: bool = False,
         response_format: Any = None,
-        **sampling: Any,
+        **sampling: Unpack[SamplingOptions],
     ) -> Completion:
         """Continues a text (or token IDs) as it stands, without a chat template: OpenAI's legacy completions call.
 
@@ -170,7 +182,7 @@ class Engine(ABC):
 
         Raises ValueError or TypeError for bad options, RequestError when the request fails.
         """
-        settings = Sampling(**sampling)
+        settings = Sampling(**sampling)  # type: ignore[arg-type, misc]  # which it makes tuples of
         return self._generate_one(
             Request(
                 prompt=prompt,  # type: ignore[arg-type]  # ids become a tuple there
@@ -219,7 +231,10 @@ class Engine(ABC):
         """
         return branching.branch(self, completion, at, token, choice)
 
-    def stream(self, messages: str | Rendered | Sequence[Message], **options: Any) -> Iterator[Delta]:
+    @spelled_out(ChatOptions)
+    def stream(
+        self, messages: str | Rendered | Sequence[Message], **options: Unpack[ChatOptions]
+    ) -> Iterator[Delta]:
         """Like `chat`, streamed; the last delta carries finish reason, usage and the whole completion. Leaving the
         loop early cancels the request."""
         return self.stream_request(Request.chat(messages, **options))
@@ -256,8 +271,21 @@ def request_errors() -> Iterator[None]:
 
 def as_engine(value: Any) -> Engine:
     """The engine unchanged. Raises TypeError for anything else."""
-    fix = "toolkit.load() makes one, toolkit.connect(url) one on a server"
-    return instance_of(Engine, "engine", value, fix)  # type: ignore[type-abstract]
+    return instance_of(Engine, "engine", value, _engine_hint(value))  # type: ignore[type-abstract]
+
+
+def _engine_hint(value: Any) -> str:
+    """What to write for an engine, by what was given in its place."""
+    makers = "toolkit.load() makes one, toolkit.connect(url) one on a server"
+    is_file_name = isinstance(value, str) and value.endswith((".db", ".sqlite", ".sqlite3"))
+    if is_file_name or isinstance(value, (Path, Store)):
+        name = value.path if isinstance(value, Store) else str(value)
+        return f"{makers}; the store comes after it, as in sweep.run(engine, store={name!r})"
+    if not isinstance(value, str):
+        return makers
+    if value.startswith(("http://", "https://")):
+        return f"{makers}; toolkit.connect({value!r}) on this server"
+    return f"{makers}; toolkit.load({value!r}) of this model"
 
 
 def reported_window(engine: Engine) -> int | None:

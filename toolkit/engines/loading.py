@@ -27,7 +27,8 @@ def load(model: str = DEFAULT, **arguments: Any) -> VLLMEngine:
     it (`engine.start()` starts it now). The same call again returns the same engine; another model or other
     arguments close the first one and free its memory.
 
-    Raises ModelError for an unknown model and TypeError for an unknown argument.
+    Raises ModelError for an unknown model, TypeError for an unknown argument, and ValueError for a value that vLLM
+    does not have, such as dtype="fp16".
     """
     global _loaded
     from toolkit.engines.vllm.engine import VLLMEngine

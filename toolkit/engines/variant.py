@@ -7,23 +7,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.secrets import hide_secrets, is_secret
 from toolkit._internal.text import short_repr
-from toolkit._internal.validation import Whole, unknown
+from toolkit._internal.validation import Whole
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.engines.base import Engine
 from toolkit.engines.vllm.config import Spec
-from toolkit.engines.vllm.engine_args import engine_arguments
+from toolkit.engines.vllm.engine_args import check_arguments, engine_arguments
 from toolkit.engines.vllm.hardware import device
 from toolkit.models import DEFAULT
 
 
+@documented
 @dataclass(frozen=True)
 class Variant:
     """Arguments of `toolkit.load`, and what must be set before vLLM is loaded: its engine runs in a process of its
     own. The repr hides tokens, passwords and keys."""
 
     model: str = DEFAULT
+    """The default model, a local folder, or a Hugging Face id."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Engine arguments of vLLM."""
     threads: int | None = None
@@ -37,9 +40,7 @@ class Variant:
         for name in ("arguments", "env"):
             if not isinstance(getattr(self, name), Mapping):
                 raise TypeError(f"{name} must be a dict, got {short_repr(getattr(self, name))}")
-        for argument in self.arguments:
-            if argument not in engine_arguments():
-                raise TypeError(unknown("engine argument", argument, engine_arguments()))
+        check_arguments(self.arguments)
         if self.threads is not None:
             Whole(1, None, "threads of the CPU")("threads", self.threads)
         for name, value in self.env.items():
@@ -112,7 +113,7 @@ def variants(
     A list gives several values; anything else is the same for all. arguments: any engine argument of vLLM. threads:
     CPU threads. env: environment variables, set before vLLM is loaded.
 
-    Raises TypeError for an unknown argument, ValueError for an empty list.
+    Raises TypeError for an unknown argument, ValueError for an unknown value of one, and for an empty list.
 
     >>> [str(v) for v in variants(dtype=["float32", "bfloat16"], threads=[1, 2])]
     ['dtype=float32, threads=1', 'dtype=float32, threads=2', 'dtype=bfloat16, threads=1', 'dtype=bfloat16, threads=2']

@@ -11,6 +11,7 @@ __all__ = [
     "leased_requests",
     "plan",
     "protocols",
+    "rates",
     "run",
     "schema_cost",
     "sweep",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.jsonable import data_value
 from toolkit._internal.missing import is_missing
 from toolkit._internal.text import short_repr
@@ -124,17 +125,21 @@ def _label_texts(engine: Engine, labels: Sequence[str] | Mapping[str, str]) -> d
     return texts
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Classification:
     """R rows and the L labels that they may have. Made by `classify`."""
 
     labels: tuple[str, ...]
+    """The names of the labels."""
     rows: tuple[Mapping[str, Any], ...]
+    """The rows of data, in their order."""
     logprobs: Doubles
     """(R, L) log probability of each label's text as the beginning of the answer; NaN for a row with an error."""
     content_free: Doubles
     """(C, L) the same after prompts without content; C may be 0."""
     errors: tuple[str | None, ...]
+    """Why each row could not be classified; None where it was."""
 
     @cached_property
     def uncalibrated(self) -> Doubles:

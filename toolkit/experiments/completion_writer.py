@@ -140,5 +140,6 @@ class CompletionWriter:
         rate = (self._engine.generated_tokens - self._tokens_at_start) / max(
             time.monotonic() - self._start_time, 1e-9
         )
-        counts = {"stored": self._stored + self._done, "failed": self._failed, "tok/s": f"{rate:.0f}"}
+        failed = {"failed": self._failed} if self._failed else {}
+        counts = {**failed, "tok/s": f"{rate:.0f}"}
         self._bar.show(self._stored + self._done + self._failed, counts)

@@ -17,6 +17,7 @@ from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Whole, limited_list
 from toolkit.analysis.determinism.report import Determinism, determinism
 from toolkit.core.completion import Completion
+from toolkit.core.openai_names import standard_names
 from toolkit.core.request import Request, ResolvedRequest
 from toolkit.engines.base import as_engine
 from toolkit.engines.subprocess import run_in_subprocess
@@ -128,7 +129,7 @@ def _requests(engine: VLLMEngine, requests: Any, sampling: dict[str, Any]) -> li
             f"requests must be a sweep, or a list of texts, messages or requests, got {short_repr(requests)}"
         )
     else:
-        options = {"temperature": 0, "max_tokens": 32, "top_logprobs": 5, **sampling}
+        options = {"temperature": 0, "max_tokens": 32, "top_logprobs": 5, **standard_names(sampling)}
         made = [r if isinstance(r, Request) else Request.chat(r, **options) for r in requests]
         resolved = [request.resolve(engine.defaults) for request in made]
     unique = list({request.key: request for request in resolved}.values())

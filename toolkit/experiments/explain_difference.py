@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.secrets import hide_secrets
 from toolkit.analysis.determinism.repeats import Repeats
 from toolkit.analysis.determinism.report import Determinism
@@ -80,6 +81,7 @@ def _changes(a: Variant, b: Variant) -> dict[str, dict[str, Any]]:
     return changes
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """What each setting alone does to the answers. Made by `explain_difference`."""
@@ -87,6 +89,7 @@ class Explanation:
     a: str
     """Fingerprint ids of the two engines."""
     b: str
+    """The fingerprint id of the second engine."""
     tried: Mapping[str, str]
     """Setting → the fingerprint of a with b's value of it."""
     changes: Mapping[str, Mapping[str, Any]]

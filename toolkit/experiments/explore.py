@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from toolkit._internal.validation import Whole
 from toolkit.analysis.tree import Tree
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
+from toolkit.core.options import ChatOptions, spelled_out
 from toolkit.engines.base import Engine, as_engine
 from toolkit.engines.branching import branches
 from toolkit.prompts.messages import Message
@@ -26,13 +27,14 @@ Candidate = tuple[float, int, int, int]
 """A beginning not yet continued: −log probability, number of the completion it branches from, step, token."""
 
 
+@spelled_out(ChatOptions)
 def explore(
     engine: Engine,
     messages: str | Rendered | Sequence[Message] | Completion,
     width: int = 3,
     depth: int = 8,
     budget: int = 16,
-    **options: Any,
+    **options: Unpack[ChatOptions],
 ) -> Tree:
     """Answers with the likeliest different beginnings: the model's own, then at each of the first `depth` steps the
     `width` most likely tokens, by the probability of the whole beginning (best first), each continued to its end.
@@ -50,7 +52,7 @@ def explore(
         Whole(1, None, "it counts tokens or answers")(name, value)
     if "n" in options:
         raise TypeError("explore makes its own answers, up to budget: leave n out")
-    completions = [_first_completion(as_engine(engine), messages, width, options)]
+    completions = [_first_completion(as_engine(engine), messages, width, dict(options))]
     first_step = completions[0].choices[0].prefix_tokens  # the prefix stays
     candidates: list[Candidate] = []
     _add_candidates(candidates, completions, first_step, width, first_step + depth)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_origin
 
 from toolkit._internal.jsonable import data_value
 from toolkit._internal.missing import is_missing
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import limited_list, unknown
+from toolkit.core.openai_names import HINTS, standard_names
+from toolkit.core.options import spelled_out
 from toolkit.core.sampling import FIELDS, Sampling
-from toolkit.prompts.messages import is_message
+from toolkit.prompts.named_prompts import is_conversation, named_prompts
 from toolkit.prompts.selectors import FEW_SHOT_AXES
 from toolkit.structured.response_format import response_format
 
@@ -67,10 +69,14 @@ def _check_product(lengths: Sequence[int]) -> None:
 def _listed(name: str, values: Any) -> list[Any]:
     """One axis as a list; a single value is an axis of length one."""
     if name not in AXES:
-        raise TypeError(unknown("axis", name, AXES))
-    # A selector or a response format may be a dict, and a conversation is a list that is one prompt.
-    single = isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable)
-    single = single or (name == "prompt" and _is_conversation(values))
+        raise TypeError(unknown("axis", name, AXES, HINTS))
+    if name == "prompt" and isinstance(values, Mapping):
+        return list(named_prompts(values))
+    # A selector or a response format may be a dict, an Enum and a Literal are iterable types, and a conversation is a
+    # list that is one prompt.
+    single = isinstance(values, (str, bytes, Mapping, type)) or not isinstance(values, Iterable)
+    single = single or get_origin(values) is not None
+    single = single or (name == "prompt" and is_conversation(values))
     # NumPy's array of a column has its values in their own type, where iteration makes them Python's.
     items = [values] if single else values.to_numpy() if hasattr(values, "to_numpy") else values
     axis_values = limited_list(f"axis {name}", items, MAX_CELLS)
@@ -101,17 +107,18 @@ def _data_or_object(value: Any) -> Any:
         return value
 
 
-def _is_conversation(values: Any) -> bool:
-    return isinstance(values, (list, tuple)) and bool(values) and is_message(values[0])
-
-
+@spelled_out(dict.fromkeys(AXES, "Any"))
 def grid(**axes: Any) -> Cells:
-    """Every combination of the values of the axes, the last one fastest.
+    """Every combination of the values of the axes, the last one fastest. Axes: the fields of `Sampling`,
+    response_format, prompt (a list, or a dict of names, by which tables show them), and k, selector and order_seed of
+    its examples.
+
+    A model is no axis of a grid, since a sweep runs on one engine: see `Sweep.run_across`.
 
     >>> len(grid(temperature=[0, 0.7, 1.2], seed=range(5)))
     15
     """
-    columns = {name: _listed(name, values) for name, values in axes.items()}
+    columns = {name: _listed(name, values) for name, values in standard_names(axes).items()}
     _check_product([len(column) for column in columns.values()])
     cells = Cells([{}])
     for name, column in columns.items():
@@ -119,12 +126,13 @@ def grid(**axes: Any) -> Cells:
     return cells
 
 
+@spelled_out(dict.fromkeys(AXES, "Any"))
 def zipped(**axes: Any) -> Cells:
     """The first values of all axes together, then the second ones, …; a single value goes with each.
 
     Raises ValueError when the lengths differ.
     """
-    columns = {name: _validated(name, _listed(name, values)) for name, values in axes.items()}
+    columns = {name: _validated(name, _listed(name, values)) for name, values in standard_names(axes).items()}
     length = max((len(c) for c in columns.values()), default=1)
     uneven = {name: len(c) for name, c in columns.items() if len(c) not in (1, length)}
     if uneven:
@@ -145,6 +153,9 @@ def cases(*settings: Mapping[str, Any], **named: Mapping[str, Any]) -> Cells:
     for name, setting in [*((None, s) for s in settings), *named.items()]:
         if not isinstance(setting, Mapping):
             raise TypeError(f"a case must be a dict of axis → value, got {short_repr(setting)}")
-        values = {axis: _validated(axis, _listed(axis, [value]))[0] for axis, value in setting.items()}
+        values = {
+            axis: _validated(axis, _listed(axis, [value]))[0]
+            for axis, value in standard_names(setting).items()
+        }
         combinations.append({**({"case": name} if name else {}), **values})
     return Cells(combinations)

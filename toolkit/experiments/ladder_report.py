@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import percent, plural
 from toolkit.analysis.determinism.repeats import Repeats
 from toolkit.analysis.determinism.report import Determinism
@@ -45,6 +46,7 @@ class Rung:
     """The engine that runs it, in a process of its own; None: the engine of the call."""
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Ladder:
     """What each condition did to the answers. Made by `determinism_ladder`."""
@@ -52,6 +54,7 @@ class Ladder:
     report: Determinism
     """The same answers as a report across rungs: forks, survival, drift and all other numbers."""
     rungs: tuple[Rung, ...]
+    """The conditions, in the order in which they were tried."""
     notes: tuple[str, ...]
     """Conditions that could not be tried, and why."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.files import user_path
 from toolkit._internal.hashing import digest
 from toolkit._internal.text import shortened
@@ -21,9 +22,9 @@ from toolkit.core.sampling import DEFAULT_MAX_TOKENS
 from toolkit.display.markup import Markup, joined, markup
 from toolkit.engines.base import Engine, as_engine, reported_window, request_errors
 from toolkit.errors import NotTold
+from toolkit.experiments.rates import tokens_per_second
 from toolkit.experiments.unsendable import prompt_counter
 from toolkit.experiments.workload import Workload
-from toolkit.pricing.machine_time import machine_seconds
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
 from toolkit.prompts.selectors import FEW_SHOT_AXES
 from toolkit.store.rows import Cell
@@ -50,6 +51,7 @@ def plan(workload: Workload, engine: Engine, store: Store | str | Path = STORE) 
         return _plan(workload, engine, opened_store)
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Plan:
     """Requests on an engine: which of them are stored, and which are missing. Made by `Sweep.plan`."""
@@ -57,9 +59,11 @@ class Plan:
     sweep: str
     """The id of the sweep: equal for equal requests, labels and repeats."""
     fingerprint: Fingerprint
+    """The record of the engine."""
     requests: tuple[ResolvedRequest, ...]
     """One for each cell, after collapsing."""
     cells: tuple[Cell, ...]
+    """The cells of the sweep: a request, its repeats and its labels."""
     combinations: int
     """The number of cells before those that cannot differ were collapsed into one."""
     missing: tuple[tuple[ResolvedRequest, int], ...]
@@ -71,8 +75,8 @@ class Plan:
     window: int | None
     """The context window: the most tokens of prompt and answer together; None where a server does not report it."""
     rate: float | None
-    """Tokens a second (generated, and of prompts where not cached) of this engine so far; None before its first run
-    in the store."""
+    """Tokens a second (generated, and of prompts where not cached) of this engine so far, in this store or else in
+    that of its last run on this machine; None before its first run."""
 
     @cached_property
     def total(self) -> int:
@@ -299,7 +303,7 @@ def _plan(workload: Workload, engine: Engine, store: Store) -> Plan:
         workload.body,
         prompt_counter(engine),
         reported_window(engine),
-        _rate(store, store.ids_of_system(fingerprint)),
+        tokens_per_second(store, fingerprint),
     )
 
 
@@ -331,16 +335,6 @@ def _shared_seeds(requests: Iterable[ResolvedRequest]) -> tuple[int, int]:
         seeds.extend(int(sampling.seed or 0) + j for j in range(sampling.n or 1))
     total = sum(map(len, groups.values()))
     return total - sum(len(set(seeds)) for seeds in groups.values()), total
-
-
-def _rate(store: Store, fingerprints: Sequence[str]) -> float | None:
-    """Tokens processed per second of engine time."""
-    timings = store.completion_timings(fingerprints)
-    timings = timings[timings["seconds"].notna()]
-    tokens = timings["prompt_tokens"] - timings["cached_tokens"] + timings["completion_tokens"]
-    is_counted = tokens.notna().to_numpy()
-    seconds = float(machine_seconds(timings)[is_counted].sum()) if len(timings) else 0.0
-    return float(tokens.sum()) / seconds if seconds > 0 else None
 
 
 def _duration_text(seconds: float) -> str:

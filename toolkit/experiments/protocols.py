@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.analysis.determinism.report import Determinism
+from toolkit.core.openai_names import standard_names
 from toolkit.engines.base import Engine
 from toolkit.experiments.grid import cases
 from toolkit.experiments.plan import STORE
@@ -39,7 +40,7 @@ def unique_completions(
 
     sampling: max_tokens (1000 when left out, as there), top_logprobs (5), and any other; see `Sampling`.
     """
-    options = {"temperature": 0, "max_tokens": 1000, "top_logprobs": 5, **sampling}
+    options = {"temperature": 0, "max_tokens": 1000, "top_logprobs": 5, **standard_names(sampling)}
     return _run(engine, prompt, None, options, n, store).determinism()
 
 

@@ -17,6 +17,7 @@ from toolkit.engines.base import Engine
 from toolkit.experiments.completion_writer import CompletionWriter
 from toolkit.experiments.leased_requests import LeasedRequests, Pair
 from toolkit.experiments.plan import STORE, Plan, plan
+from toolkit.experiments.rates import remember_rate
 from toolkit.experiments.unsendable import Generate, sendable_only
 from toolkit.experiments.workload import Workload
 from toolkit.pricing.budget import NO_BUDGET, Budget, Spent
@@ -56,7 +57,10 @@ def run(
             )
             order = engine.ordered if generate is None else list
             ask = sendable_only(engine, generate)
-            _Run(current_plan, limits, order, ask, opened_store, run_number, writer, interrupts).run()
+            try:
+                _Run(current_plan, limits, order, ask, opened_store, run_number, writer, interrupts).run()
+            finally:
+                remember_rate(opened_store, current_plan.fingerprint)
     return Results.of(opened_store, sweep=current_plan.sweep, fingerprint=current_plan.fingerprint)
 
 

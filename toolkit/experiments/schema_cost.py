@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import instance_of
 from toolkit.analysis.determinism.statistics import holm, mcnemar
@@ -120,12 +121,15 @@ def removed_mass(engine: Engine, completions: Sequence[Completion]) -> list[npt.
     return [removed.get(id(c), np.full(len(c.token_ids), np.nan)) for c in completions]
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Price:
     """Four arms over the same rows. Made by `price_of_schema`."""
 
     form: str
+    """The name of the response format."""
     rows: tuple[dict[str, Any], ...]
+    """A row for each arm and row of data: what was measured."""
     answers: Mapping[str, Sequence[Completion]]
     """Arm → completions, by row."""
     removed: Mapping[str, Sequence[npt.NDArray[np.float64]]]

@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.hashing import digest
 from toolkit._internal.text import short_repr
 from toolkit.core.fingerprint import Fingerprint
@@ -24,7 +25,8 @@ from toolkit.experiments.unsendable import render_row
 from toolkit.experiments.workload import Workload, check_number
 from toolkit.pricing.budget import Budget
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
-from toolkit.prompts.messages import Message, messages, plain_text
+from toolkit.prompts.messages import messages, plain_text
+from toolkit.prompts.named_prompts import NamedPrompt, Promptlike, named_prompts, unnamed
 from toolkit.prompts.prompt import Prompt
 from toolkit.prompts.rendered import Rendered
 from toolkit.prompts.rows import as_data
@@ -40,20 +42,23 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-Promptlike = str | Prompt | Rendered | Sequence[Message]
 FewShotAxes = tuple[tuple[str, Any], ...]
 """The few-shot axes of a setting: (axis, value), for axes that it has."""
 
 
+@documented
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """Every prompt with every row and every setting, each `repeats` times. Made by `sweep`."""
 
     prompts: tuple[Promptlike, ...]
+    """The prompts, in the order of their numbers."""
     rows: tuple[Mapping[str, Any], ...]
     """The data that fills the prompt's variables; empty when the prompt has none."""
     cells: Cells
+    """The settings."""
     repeats: int
+    """Completions of each request."""
 
     def __post_init__(self) -> None:
         if isinstance(self.repeats, bool) or not isinstance(self.repeats, int) or self.repeats < 1:
@@ -167,12 +172,17 @@ class Sweep:
     ) -> Results:
         """Runs this sweep on several engines, one after another, each in a process of its own (see
         `toolkit.variants`), into one store, and returns its results on all of them. An engine stands for its variant.
-        What is stored is not asked again, as in `run`; after an interrupt, run it again to resume.
+        What is stored is not asked again, as in `run`; after an interrupt, run it again to resume. Several models are
+        compared in this way: the column `model` is then an axis of the results.
 
         Raises TypeError for anything that is not a variant, and what `run` raises.
 
         >>> sweep.run_across(tk.variants(dtype=["float32", "bfloat16"])).determinism()  # doctest: +SKIP
         """
+        if isinstance(variants, (str, Path, Variant, Engine, Fingerprint)):
+            raise TypeError(
+                f"variants must be a list, as toolkit.variants(dtype=[…]) makes it, or of engines, got {variants!r}"
+            )
         opened_store = open_store(store)
         runs = run_on_variants(self, [Variant.of(variant) for variant in variants], opened_store.path)
         return Results.of(opened_store).on(runs)
@@ -202,15 +212,16 @@ def _run_sweep(engine: Engine, sweep: Sweep, store: str) -> SweepRun:
 
 
 def sweep(
-    prompt: Promptlike | None,
+    prompt: Promptlike | Mapping[str, Promptlike] | None,
     rows: Iterable[Mapping[str, Any]] | pd.DataFrame | Cells | None = None,
     cells: Cells | None = None,
     repeats: int = 1,
 ) -> Sweep:
     """A sweep of a prompt over rows of data and settings; `rows` may be left out: `sweep(prompt, cells)`.
 
-    prompt: text, messages, a `Prompt`, or a rendered one; with rows, `{name}` in text is a variable. None when the
-    prompts are an axis of `cells`. rows: dicts, or a DataFrame. repeats: completions of each request.
+    prompt: text, messages, a `Prompt`, or a rendered one; with rows, `{name}` in text is a variable. Several go by
+    name, {"short": …, "long": …}, which tables show in their place, and which changes no request; or they are an axis
+    of `cells`, and prompt is None. rows: dicts, or a DataFrame. repeats: completions of each request.
     The examples of a `Prompt` may vary too: axes `k`, `selector` and `order_seed`.
 
     Raises ValueError, which names row and column, for a variable that is not there or whose value is missing, for a
@@ -230,12 +241,29 @@ def sweep(
     cell_prompts = {identities[id(c["prompt"])]: c["prompt"] for c in cells if "prompt" in c}
     if (prompt is None) == (not cell_prompts):
         raise ValueError("give the prompt either as the first argument or as an axis `prompt` of the cells")
-    return Sweep(tuple(cell_prompts.values()) if prompt is None else (prompt,), as_rows(rows), cells, repeats)
+    prompts = cell_prompts.values() if prompt is None else _prompts(prompt)
+    return Sweep(tuple(prompts), as_rows(rows), cells, repeats)
+
+
+def _prompts(prompt: Promptlike | Mapping[str, Promptlike]) -> Sequence[Promptlike]:
+    if isinstance(prompt, Mapping):
+        return named_prompts(prompt)
+    if isinstance(prompt, (list, tuple)) and prompt and isinstance(prompt[0], (str, Prompt, Rendered)):
+        raise TypeError(
+            "several prompts go by name, {'short': …, 'long': …}, or are an axis, sweep(None, rows, "
+            "toolkit.grid(prompt=[…]))"
+        )
+    return [prompt]
 
 
 def as_rows(data: Any) -> tuple[Mapping[str, Any], ...]:
     if data is None:
         return ()
+    if isinstance(data, Mapping):
+        raise TypeError(
+            f"rows must be a list of dicts, or a DataFrame, got {dict(data)!r}: one row is [{{…}}], and settings are "
+            "made by toolkit.grid(temperature=[…])"
+        )
     rows = as_data("rows", data)
     if not rows:
         raise ValueError("rows is empty: give at least one row, or leave rows out")
@@ -291,6 +319,7 @@ def _effective_labels(labels: dict[str, Any], rendered: Rendered) -> dict[str, A
 def _render(prompt: Promptlike) -> Rendered:
     """The prompt of a sweep without rows. Nothing is filled in, so braces in a text are just braces; what looks like
     a variable is refused, since its rows may have been forgotten."""
+    prompt = unnamed(prompt)
     if isinstance(prompt, Rendered):
         return prompt
     if isinstance(prompt, Prompt):
@@ -305,6 +334,7 @@ def _render(prompt: Promptlike) -> Rendered:
 
 
 def _render_row(prompt: Promptlike, row: Mapping[str, Any]) -> Rendered:
+    prompt = unnamed(prompt)
     if isinstance(prompt, Rendered):
         return prompt
     if isinstance(prompt, Prompt):
@@ -333,6 +363,8 @@ def _template(text: str) -> Template:
 
 def _storable_prompt(prompt: Promptlike) -> Any:
     """A prompt as the store keeps it."""
+    if isinstance(prompt, NamedPrompt):
+        return {"name": prompt.name, "prompt": _storable_prompt(prompt.prompt)}
     if isinstance(prompt, Prompt):
         # A selector that holds a function is stored by its name: the examples it chose are in each cell.
         return {**replace(prompt, selector="first").to_dict(), "selector": str(prompt.selector)}
@@ -350,6 +382,8 @@ def _identities(cells: Cells) -> dict[int, str]:
 def _identity(prompt: Promptlike) -> str:
     if isinstance(prompt, Rendered):
         return digest([prompt.messages, prompt.notes])
+    if isinstance(prompt, NamedPrompt):
+        return digest([prompt.name, _identity(prompt.prompt)])
     # Two functions may have the same name.
     embed = id(getattr(prompt.selector, "embed", None)) if isinstance(prompt, Prompt) else 0
     return digest([_storable_prompt(prompt), embed])

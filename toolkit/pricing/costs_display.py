@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.missing import is_missing
 from toolkit._internal.text import MISSING, money_texts, plural, short_number, short_value
 from toolkit.display.html import scrolling
 from toolkit.display.markup import Markup, joined, markup

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Real, Whole, unknown
 from toolkit.errors import PriceError
@@ -51,6 +52,7 @@ def _check_rates(price: Tier | ModelPrice, *names: str) -> None:
         object.__setattr__(price, name, _DOLLARS(name, getattr(price, name)))
 
 
+@documented
 @dataclass(frozen=True)
 class ModelPrice:
     """What a model's tokens cost, in US dollars per million. From `model_price`, or for a price of your own:
@@ -60,8 +62,11 @@ class ModelPrice:
     """
 
     model: str
+    """The model's name."""
     input: float
+    """US dollars per million prompt tokens."""
     output: float
+    """US dollars per million completion tokens."""
     cached: float | None = None
     """The rate of prompt tokens in the provider's cache; None when it is that of other prompt tokens."""
     tiers: tuple[Tier, ...] = ()
@@ -69,7 +74,9 @@ class ModelPrice:
     per_request: float = 0.0
     """US dollars for each request, whatever its length."""
     context_window: int | None = None
+    """The most tokens of prompt and answer together; None where it is not recorded."""
     provider: str | None = None
+    """Who sells it at this price."""
     since: date | None = None
     """The first day of these rates; None when it is not recorded."""
     source: str = "given by hand"
@@ -123,6 +130,7 @@ def _ordered(tiers: Any) -> tuple[Tier, ...]:
     return tuple(sorted(tiers, key=lambda tier: tier.above))
 
 
+@documented
 @dataclass(frozen=True)
 class LocalPrice:
     """What the time of one's own machine costs.

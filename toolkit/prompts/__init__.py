@@ -8,6 +8,7 @@ __all__ = [
     "jinja_sandbox",
     "messages",
     "messages_html",
+    "named_prompts",
     "prompt",
     "prompt_files",
     "rendered",

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.files import user_path, write_atomically
 from toolkit._internal.jsonable import library_value, to_plain
 from toolkit._internal.missing import is_missing
@@ -32,16 +33,15 @@ from toolkit.prompts.rows import (
     split_exchanges,
 )
 from toolkit.prompts.selectors import FEW_SHOT_AXES, Selector, ordered
-from toolkit.prompts.template import RowError, Template, gaps_message, lacking_message
+from toolkit.prompts.template import RowError, Template, default_template, gaps_message, lacking_message
 
 LAYOUTS = ("turns", "flat")
-_DEFAULT_TEMPLATES = {"answer": "{answer}", "block": "{question}\n{answer}", "document": "[{number}] {text}"}
-"""Default templates; in Jinja2 the braces are doubled."""
 _RENDERING_FIELDS = ("template", "system", "developer", "examples", "answer", "layout", "block", "document",
                      "syntax")  # fmt: skip
 """Fields that the rendered examples depend on."""
 
 
+@documented
 @named_fields_only("prompt field")
 @dataclass(frozen=True)
 class Prompt:
@@ -57,7 +57,9 @@ class Prompt:
     template: str
     """The user message."""
     system: str | None = None
+    """The system message; a template too."""
     developer: str | None = None
+    """The developer message; a template too."""
     examples: Sequence[Mapping[str, Any]] = ()
     """The pool of few-shot examples: dicts with the template's variables, and those of `answer`."""
     answer: str | None = None
@@ -91,7 +93,7 @@ class Prompt:
         for name in ("system", "developer"):
             if getattr(self, name) == "":
                 object.__setattr__(self, name, None)
-        for name in (*self._text_fields, *_DEFAULT_TEMPLATES):
+        for name in (*self._text_fields, "answer", "block", "document"):
             self._template(name)
         for name, rule in FEW_SHOT_AXES.items():
             if getattr(self, name) is not None:
@@ -139,8 +141,7 @@ class Prompt:
         if name not in self._templates:
             text = getattr(self, name)
             if text is None:
-                default = _DEFAULT_TEMPLATES[name]
-                text = default.replace("{", "{{ ").replace("}", " }}") if self.syntax == "jinja" else default
+                text = default_template(name, self.syntax)
             try:
                 self._templates[name] = Template(text, self.syntax)
             except ValueError as error:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr
 from toolkit.display.markup import Markup
 from toolkit.prompts.messages import Messages
@@ -15,6 +16,7 @@ _LONGEST = 1_000_000
 """Characters of a field in the repr."""
 
 
+@documented
 @dataclass(frozen=True)
 class Rendered:
     """A prompt filled with a row: the messages, the examples in them, and what was left out."""

@@ -15,6 +15,8 @@ from toolkit._internal.text import short_repr, shortened
 from toolkit._internal.validation import encodable
 
 SYNTAXES = ("format", "jinja")
+_DEFAULT_TEMPLATES = {"answer": "{answer}", "block": "{question}\n{answer}", "document": "[{number}] {text}"}
+"""Of the parts of a prompt, in Python's syntax."""
 _CONVERSIONS: dict[str, Callable[[Any], str]] = {"r": repr, "s": str, "a": ascii}
 _HUGE_WIDTH = re.compile(r"\d{6}")
 """A field of so many characters would fill the memory."""
@@ -22,6 +24,12 @@ _BRACES = re.compile(r"\{\{|\}\}|(\{[^\W\d]\w*(?:![rsa])?(?::[^\s{}]+)?\})")
 """Doubled braces, or a variable (the group)."""
 _PRESENT = "toolkit_present_value"
 """The name of a filter for our own use."""
+
+
+def default_template(name: str, syntax: str) -> str:
+    """The default template of a part of a prompt; in Jinja2 the braces are doubled."""
+    text = _DEFAULT_TEMPLATES[name]
+    return text.replace("{", "{{ ").replace("}", " }}") if syntax == "jinja" else text
 
 
 class RowError(ValueError):

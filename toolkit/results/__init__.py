@@ -2,6 +2,7 @@
 
 __all__ = [
     "columns",
+    "combine",
     "comparison",
     "comparison_grid",
     "comparison_search",
@@ -12,6 +13,7 @@ __all__ = [
     "overview",
     "results",
     "standard_json",
+    "stored",
     "table",
     "worth",
 ]

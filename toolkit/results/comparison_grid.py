@@ -10,13 +10,14 @@ import numpy as np
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import limited_list, position
 from toolkit.results.columns import Bools, Ints, RowColumns
+from toolkit.results.table import RUN_NAME
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from toolkit.display.tables import Table
 
-_DETERMINED = ("row", "model", "system_fingerprint")
+_DETERMINED = ("row", "model", "system_fingerprint", "sweep", RUN_NAME)
 """Axes that may determine others, as the number of a row of data determines its variables."""
 
 
@@ -46,6 +47,8 @@ def other_axes(table: pd.DataFrame, axes: Sequence[str], columns: Sequence[str])
 
     candidates = [name for name in axes if name in _DETERMINED or name.startswith("row.")]
     without = {name for name in candidates for column in columns if tied(name, column)}
+    if RUN_NAME in columns:
+        without.add("repeat")  # no repeat of a run belongs to one of another
     remaining = [name for name in axes if name not in columns and name not in without]
     return remaining or ["repeat" if "repeat" not in columns else "sweep"]
 

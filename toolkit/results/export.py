@@ -20,7 +20,7 @@ from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.request import ResolvedRequest
 from toolkit.errors import StoreError
 from toolkit.results.standard_json import dump_standard, load_standard
-from toolkit.results.table import LABELS, PROMPT_COLUMNS, make_table
+from toolkit.results.table import LABELS, PROMPT_COLUMNS, RUN_NAME, make_table
 from toolkit.store.rows import PLACE, Cell, Grade, Place, StoredCompletion
 from toolkit.store.store import Store
 from toolkit.structured.tools import ToolCall
@@ -259,7 +259,7 @@ def table_records(
     """A record for each row of a table. completions: the one of each row."""
     rows: list[Any] = table.to_dict("records")
     for row, completion in zip(rows, completions, strict=True):
-        values = {name: _plain(row[name]) for name in (*LABELS, *PROMPT_COLUMNS)}
+        values = {name: _plain(row.get(name)) for name in (RUN_NAME, *LABELS, *PROMPT_COLUMNS)}
         labels = {name: value for name, value in values.items() if value is not None}
         # A variable that is missing in all rows is a column too.
         labels |= {name: _plain(value) for name, value in row.items() if name.startswith("row.")}

@@ -25,6 +25,7 @@ from toolkit.display.plots.sweep import plot_sweep
 from toolkit.pricing.costs import Costs, cost_per_row, costs
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price
 from toolkit.results.columns import RowColumns
+from toolkit.results.combine import combine
 from toolkit.results.comparison import Comparison
 from toolkit.results.comparison_grid import other_axes, side_by_side
 from toolkit.results.completions import RowCompletions
@@ -40,6 +41,7 @@ from toolkit.results.export import (
 from toolkit.results.overview import overview, with_shown_names, with_system_names
 from toolkit.results.table import (
     AXES,
+    RUN_NAME,
     counts_text,
     equals,
     in_order_of_interest,
@@ -48,9 +50,10 @@ from toolkit.results.table import (
     summary,
     varies,
     with_grades,
+    without_explained,
 )
 from toolkit.results.worth import Score, attempts, scores, with_correct, with_verdicts, with_worth
-from toolkit.store.store import Store, existing_store
+from toolkit.store.store import Store
 from toolkit.structured.response_format import response_format
 
 if TYPE_CHECKING:
@@ -117,6 +120,12 @@ class Results:
         """Some rows: a slice, or a Boolean for each row."""
         return Results(self._table.iloc[rows].reset_index(drop=True), self._store)
 
+    def __add__(self, other: Results) -> Results:
+        """The rows of both, with the names of their files in the column `run_name`: see `toolkit.results`."""
+        if not isinstance(other, Results):
+            return NotImplemented
+        return Results(*combine([self._table, other._table], [self._store, other._store], [None, None]))
+
     def __repr__(self) -> str:
         from toolkit.display.tables import text_table
 
@@ -135,9 +144,10 @@ class Results:
 
     @property
     def axes(self) -> list[str]:
-        """The columns that identify requests and systems, and differ between rows."""
-        names = [c for c in map(str, self._table.columns) if c in AXES or c.startswith("row.")]
-        return [name for name in names if varies(self._table[name])]
+        """The columns that identify requests and systems, and differ between rows; not the hash of a sweep or a
+        system where the name of its run, prompt or model tells as much."""
+        names = [c for c in map(str, self._table.columns) if c in (RUN_NAME, *AXES) or c.startswith("row.")]
+        return without_explained([name for name in names if varies(self._table[name])], self._table)
 
     def frame(self) -> pd.DataFrame:
         """The table: the axes first, then the outcomes, then what is the same in all rows. Whole numbers are Int64,
@@ -253,7 +263,7 @@ class Results:
         """
         if self._store is None:
             raise ValueError("a table read from CSV has no tokens behind it: read Parquet or JSONL instead")
-        names = self._settings() if by is None else self._columns(by)
+        names = [n for n in self._settings() if n != RUN_NAME] if by is None else self._columns(by)
         store, table = self._store, self._table[self._table["finish_reason"] != "error"]
         if score is not None:
             table = table.assign(correct=scores(score, table))
@@ -345,8 +355,6 @@ class Results:
         names = map(str, self._table["system_fingerprint"].unique())
         return {} if self._store is None else {name: self._store.fingerprint(name) for name in names}
 
-    # In and out
-
     def to_parquet(self, path: str | Path) -> Path:
         """Everything, arrays included, as one Parquet file."""
         return write_parquet(self._records(), path)
@@ -389,11 +397,3 @@ class Results:
         grades = {} if self._store is None else self._store.grades()
         completions = (self._completions[i] for i in range(len(self)))
         return table_records(self._table, completions, self.fingerprints, grades)
-
-
-def results(store: Store | str | Path) -> Results:
-    """Everything in a store: all sweeps, all fingerprints. Raises StoreError where there is none.
-
-    >>> tk.results("runs/haiku.db").frame()  # doctest: +SKIP
-    """
-    return Results.of(existing_store(store))

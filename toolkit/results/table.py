@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 LABELS = ("prompt", "case", "row", *FEW_SHOT_AXES, "response_format", "rung")
 AXES = ("sweep", *LABELS, *FIELDS, "model", "system_fingerprint", "repeat", "choice")
 """Columns that identify the request and the system; the variables of a row of data are `row.<name>`."""
+RUN_NAME = "run_name"
+"""Column with the name of each row's run, in a table of several (see `combine`)."""
+_NAMES_OF = {"sweep": (RUN_NAME, "prompt"), "system_fingerprint": (RUN_NAME, "model")}
+"""Column with a hash → those that may have a name for each of its values."""
 OUTCOMES = (
     "text", "finish_reason", "error", "stop_reason", "prompt_tokens", "completion_tokens", "cached_tokens",
     "seconds", "first_token_seconds",
@@ -49,8 +53,8 @@ _SPELT_OUT = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
 _KEYS = ("request", "run", "position", "created")
 _COLUMNS_BY_DTYPE = {
     "str": (
-        "sweep", "prompt", "case", "selector", "response_format", "rung", "model", "system_fingerprint", "text",
-        "finish_reason", "error", "dropped", "grade.note", "request",
+        "run_name", "sweep", "prompt", "case", "selector", "response_format", "rung", "model", "system_fingerprint",
+        "text", "finish_reason", "error", "dropped", "grade.note", "request",
     ),
     "Int64": (
         "row", "k", "order_seed", "seed", "n", "max_tokens", "top_logprobs", "prompt_logprobs", "top_k",
@@ -124,8 +128,19 @@ def make_table(columns: Mapping[str, Sequence[Any]], store: Store) -> pd.DataFra
 
 def ordered(names: Iterable[str]) -> list[str]:
     """All columns of a table, those of rows of data among `names`, in their order."""
+    names = list(names)
     variables = [name for name in names if name.startswith("row.")]
-    return [*AXES[:4], *variables, *AXES[4:], *OUTCOMES, *PARTS_OF_SECONDS, *PROMPT_COLUMNS, *_KEYS]
+    run_name = [RUN_NAME] if RUN_NAME in names else []
+    return [
+        *run_name,
+        *AXES[:4],
+        *variables,
+        *AXES[4:],
+        *OUTCOMES,
+        *PARTS_OF_SECONDS,
+        *PROMPT_COLUMNS,
+        *_KEYS,
+    ]
 
 
 def in_order_of_interest(table: pd.DataFrame, axes: Sequence[str]) -> list[str]:
@@ -191,8 +206,11 @@ def _labels(labels: dict[str, Any], sweep: Mapping[str, Any]) -> dict[str, Any]:
     """Labels as columns: the number of a prompt or a row of data becomes its text or its variables."""
     if "row" in labels and sweep.get("rows"):
         labels |= {_variable(name): value for name, value in sweep["rows"][labels["row"]].items()}
+    prompts = sweep.get("prompts", ())
+    if len(prompts) == 1 and isinstance(prompts[0], Mapping) and prompts[0].get("name"):
+        labels.setdefault("prompt", 0)
     if isinstance(number := labels.get("prompt"), int):
-        names = [_prompt_name(prompt) for prompt in sweep["prompts"]]
+        names = [_prompt_name(prompt) for prompt in prompts]
         ambiguous = names.count(names[number]) > 1
         labels["prompt"] = f"{names[number]} [{number}]" if ambiguous else names[number]
     if isinstance(dropped := labels.get("dropped"), dict):
@@ -310,3 +328,19 @@ def counts_text(table: pd.DataFrame) -> str:
 
 def varies(column: pd.Series[Any]) -> bool:
     return bool(column.nunique(dropna=False) > 1)
+
+
+def without_explained(axes: list[str], table: pd.DataFrame) -> list[str]:
+    """The axes without the hash of a sweep or a system where another of them has a name for each."""
+    explained = [
+        hash_
+        for hash_, names in _NAMES_OF.items()
+        if hash_ in axes and any(name in axes and _determines(table, name, hash_) for name in names)
+    ]
+    return [name for name in axes if name not in explained]
+
+
+def _determines(table: pd.DataFrame, name: str, other: str) -> bool:
+    """Whether rows with one value of a column have one of another; not where the former is missing."""
+    pairs = table[[name, other]].drop_duplicates()
+    return len(pairs) == pairs[name].nunique()

@@ -5,6 +5,7 @@ __all__ = [
     "connection",
     "damage",
     "database",
+    "merge",
     "queries",
     "reader",
     "rows",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Real, encodable, finite_or_none, named_fields_only
 from toolkit.core.choice import ARRAYS, PROMPT, Choice
@@ -45,6 +46,7 @@ class StoredCompletion:
     run: int | None = None
 
 
+@documented
 @named_fields_only("part of a grade")
 @dataclass(frozen=True)
 class Grade:
@@ -54,7 +56,9 @@ class Grade:
     thumb: int | None = None
     """1 is up, −1 down."""
     score: float | None = None
+    """Any finite number."""
     note: str = ""
+    """Any text."""
     created: float = 0.0
     """Unix time of the grade, in seconds."""
 

@@ -42,7 +42,8 @@ class Store(RunStore):
     def define(
         self, sweep: str, body: Mapping[str, Any], requests: Iterable[ResolvedRequest], cells: Sequence[Cell]
     ) -> None:
-        """Records the requests of a sweep. Doing it again changes nothing."""
+        """Records the requests of a sweep, and how they were made: of several descriptions the last counts, in which
+        prompts may have got names, and rows of data more columns."""
         with self._writing():
             self._define(sweep, body, requests, cells)
 
@@ -51,7 +52,9 @@ class Store(RunStore):
     ) -> None:
         self._add_requests(requests)
         row = (sweep, time.time(), dump_json(body))
-        self._db.execute("INSERT OR IGNORE INTO sweeps VALUES (?, ?, ?)", row)
+        self._db.execute(
+            "INSERT INTO sweeps VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body", row
+        )
         rows = ((sweep, i, c.request, c.repeats, dump_json(c.labels), c.first) for i, c in enumerate(cells))
         self._db.executemany("INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?, ?, ?)", rows)
 
@@ -213,8 +216,8 @@ class Store(RunStore):
         """
         if self.path == ":memory:":
             raise StoreError(
-                "results that were read from Parquet or JSONL are a copy without a file to keep a grade in: grade "
-                "those of the store itself, toolkit.results('run.db')"
+                "results that were read from Parquet or JSONL, or joined from several files, are a copy without a "
+                "file to keep a grade in: grade those of the store itself, toolkit.results('run.db')"
             )
         try:
             place = (request, fingerprint, operator.index(repeat), operator.index(choice))

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any
 
+from toolkit._internal.field_docs import documented
+from toolkit.display.progress import waiting_for
 from toolkit.structured.formats import format_checker
 from toolkit.structured.json_schema import pointer, subschemas
 from toolkit.structured.patterns import matches
@@ -20,6 +22,7 @@ _MAX_VIOLATIONS = 100
 """The most violations that a verdict lists."""
 
 
+@documented
 @dataclass(frozen=True)
 class Violation:
     """One place where an answer violates its schema."""
@@ -33,6 +36,7 @@ class Violation:
     found: Any
     """The answer's value at this place."""
     message: str
+    """What is wrong there, in words."""
 
 
 def violations(value: Any, expected_format: ResponseFormat) -> tuple[Violation, ...]:
@@ -47,6 +51,15 @@ def violations(value: Any, expected_format: ResponseFormat) -> tuple[Violation, 
     except Exception as error:  # noqa: BLE001  # an unresolvable reference: a fault of the schema, reported as data
         return (Violation("", "$ref", None, None, f"the schema cannot be followed: {error}"),)
     return failures or _type_violations(value, expected_format)
+
+
+@cache
+def load_libraries() -> None:
+    """Loads what the checks need, which may take a second: no text's limit counts it."""
+    with waiting_for("loading jsonschema"):
+        import pydantic  # noqa: F401
+
+        format_checker()
 
 
 def _errors(value: Any, expected_format: ResponseFormat) -> Iterator[Any]:
@@ -167,7 +180,7 @@ def _type_violations(value: Any, expected_format: ResponseFormat) -> tuple[Viola
     """The errors of the type's validators for a value that its schema allows."""
     from pydantic import ValidationError
 
-    if expected_format.type is None:
+    if expected_format.type is None or expected_format.members:
         return ()
     type_name = expected_format.name
     try:

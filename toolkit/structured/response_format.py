@@ -6,11 +6,13 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from typing_extensions import is_typeddict
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import unknown
 from toolkit.structured.json_schema import make_strict, pointer, subschemas
@@ -23,6 +25,7 @@ _MAX_ITEMS = 10_000
 KINDS = ("text", "json_object", "json_schema", "choice", "regex", "grammar")
 
 
+@documented
 @dataclass(frozen=True)
 class ResponseFormat:
     """What an answer is constrained to. Made by `response_format`; equal formats give equal requests."""
@@ -35,7 +38,7 @@ class ResponseFormat:
     name: str = ""
     """The name used in tables and errors."""
     type: Any = field(default=None, compare=False, repr=False)
-    """The Python type of `parsed`; None for plain data."""
+    """The Python type of `parsed`; None for plain data, and texts."""
 
     @property
     def is_json(self) -> bool:
@@ -51,6 +54,11 @@ class ResponseFormat:
     @cached_property
     def choices(self) -> tuple[str, ...]:
         return tuple(json.loads(self.value)) if self.kind == "choice" else ()
+
+    @cached_property
+    def members(self) -> list[tuple[Any, Any]]:
+        """(value as JSON data, member) of all that an Enum or a Literal allows; empty for other types."""
+        return [(json.loads(json.dumps(_value(member))), member) for member in _members(self.type)]
 
     def to_openai(self) -> dict[str, Any]:
         """In the format of OpenAI's API (choice, regex and grammar are extensions of vLLM)."""
@@ -68,30 +76,41 @@ class ResponseFormat:
 
 
 def response_format(given: Any) -> ResponseFormat | None:
-    """A response format from OpenAI's dicts, a bare JSON Schema, or a type: a pydantic model, a dataclass, a
-    TypedDict. None and {"type": "text"} give None.
+    """A response format from OpenAI's dicts (json_schema nested, or flat as in the Responses API), a bare JSON
+    Schema, a type (a pydantic model, a dataclass, a TypedDict), or the texts to choose from: a list, an Enum or a
+    Literal (for values that are no texts, their JSON). None and {"type": "text"} give None.
 
     The schema of a type is made strict: every object is closed, every property required.
 
     Raises ValueError or TypeError for anything else.
 
-    >>> response_format({"type": "choice", "choice": ["yes", "no"]}).choices
+    >>> response_format(["yes", "no"]).choices
     ('yes', 'no')
     """
     if given is None or isinstance(given, ResponseFormat):
         return given
-    if isinstance(given, type):
+    if isinstance(given, type) or get_origin(given) is Literal:
         return _from_type(given)
+    if isinstance(given, (list, tuple)) or hasattr(given, "tolist"):  # a NumPy array or a column of pandas
+        return _choice(given.tolist() if hasattr(given, "tolist") else given)
     if not isinstance(given, Mapping):
+        example = (
+            f"; to choose from texts give a list of them, [{short_repr(given)}, …]"
+            if isinstance(given, str)
+            else ""
+        )
         raise TypeError(
-            "response_format must be a dict such as {'type': 'json_object'}, a pydantic model, a dataclass or a "
-            f"TypedDict, got {short_repr(given)}"
+            "response_format must be a dict such as {'type': 'json_object'}, a pydantic model, a dataclass, a "
+            f"TypedDict, an Enum, a Literal or a list of texts, got {short_repr(given)}{example}"
         )
     kind = given.get("type")
     if kind not in KINDS:
         return _from_schema(given, kind)
     if kind == "text":
         return None
+    # As OpenAI's Responses API has it.
+    if kind == "json_schema" and kind not in given and not given.keys().isdisjoint(("schema", "name")):
+        return _json_schema({name: value for name, value in given.items() if name != "type"})
     for name in given.keys() - {"type", kind}:
         raise ValueError(
             f"response_format of type {short_repr(kind)} has no {short_repr(name)}: leave it out, or use another type"
@@ -176,20 +195,37 @@ _BUILDERS: dict[str, Callable[[Any], ResponseFormat]] = {
 }
 
 
-def _from_type(type_: type) -> ResponseFormat:
+def _from_type(type_: Any) -> ResponseFormat:
     from pydantic import TypeAdapter
     from pydantic.errors import PydanticUserError
+    from pydantic_core import PydanticSerializationError
 
-    supported = hasattr(type_, "model_json_schema") or dataclasses.is_dataclass(type_) or is_typeddict(type_)
-    if not supported:
+    values = [_value(member) for member in _members(type_)]
+    if values and all(isinstance(value, str) for value in values):
+        return dataclasses.replace(_choice(values), type=type_)
+    is_object = hasattr(type_, "model_json_schema") or dataclasses.is_dataclass(type_) or is_typeddict(type_)
+    if not values and not is_object:
         raise TypeError(
-            f"response_format must be a pydantic model, a dataclass or a TypedDict, got {short_repr(type_)}"
+            f"response_format must be a pydantic model, a dataclass or a TypedDict, got {short_repr(type_)}; to "
+            "choose from texts, an Enum, a Literal or a list of them"
         )
+    name = getattr(type_, "__name__", "Literal")
     try:
         schema = make_strict(TypeAdapter(type_).json_schema())
-    except (PydanticUserError, NameError) as error:
-        raise TypeError(f"{type_.__name__} has no JSON Schema: {error}") from error
-    return ResponseFormat("json_schema", json.dumps(schema, ensure_ascii=False), type_.__name__, type_)
+    except (PydanticUserError, PydanticSerializationError, NameError) as error:
+        raise TypeError(f"{name} has no JSON Schema: {error}") from error
+    return ResponseFormat("json_schema", json.dumps(schema, ensure_ascii=False), name, type_)
+
+
+def _members(type_: Any) -> list[Any]:
+    """The members of an Enum, or what a Literal allows; empty for another type."""
+    if isinstance(type_, type) and issubclass(type_, Enum):
+        return list(type_)
+    return list(get_args(type_)) if get_origin(type_) is Literal else []
+
+
+def _value(member: Any) -> Any:
+    return member.value if isinstance(member, Enum) else member
 
 
 def _patterns(form: ResponseFormat) -> Iterator[str]:

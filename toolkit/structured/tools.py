@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, get_type_hints
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import encodable
 from toolkit.structured.json_schema import make_strict, subschemas
@@ -22,12 +23,15 @@ CHOICES = ("auto", "none", "required")
 _NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 
 
+@documented
 @dataclass(frozen=True)
 class Tool:
     """A function that a model may call. Made by `tool`, or from OpenAI's dict."""
 
     name: str
+    """The name by which the model calls it."""
     description: str
+    """What it does, as the model is told."""
     parameters: str
     """The JSON Schema of its arguments, as JSON text."""
     function: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
@@ -236,12 +240,15 @@ def _definition_schema(target: Tool) -> dict[str, Any]:
     return schema
 
 
+@documented
 @dataclass(frozen=True)
 class ToolCall:
     """A tool call by a model."""
 
     id: str
+    """The id of the call, which its result refers to."""
     name: str
+    """The name of the function."""
     arguments: str
     """JSON text, as the model generated it: not always valid."""
 

@@ -7,9 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr
 from toolkit.display.markup import Markup, markup
-from toolkit.structured.json_schema_check import Violation, quoted, type_adapter, violations
+from toolkit.structured.json_schema_check import Violation, load_libraries, quoted, type_adapter, violations
 from toolkit.structured.json_text import (
     JSON_BEGINNING,
     OPEN_FENCE,
@@ -47,6 +48,7 @@ describe how good it is" is an answer, "Sorry, I cannot describe it" is none). W
 the time is linear in it."""
 
 
+@documented
 @dataclass(frozen=True)
 class Verdict:
     """The result of checking a text against its response format."""
@@ -98,6 +100,8 @@ def verdict(text: str, form: Any, finish_reason: str = "stop") -> Verdict:
         )
     truncated = finish_reason == "length"
     check = _json_verdict if expected_format.is_json else _text_verdict
+    if expected_format.is_json:
+        load_libraries()
     try:
         with time_limit():
             return check(text, expected_format, truncated)
@@ -173,4 +177,7 @@ def parsed(found: Verdict, form: ResponseFormat) -> Any:
     """The value of a valid verdict, as an instance of the format's type if it has one; else None."""
     if not found.valid or form.type is None:
         return found.value if found.valid else None
+    if form.members:
+        is_flag = isinstance(found.value, bool)  # True equals 1
+        return next(m for v, m in form.members if v == found.value and isinstance(v, bool) == is_flag)
     return type_adapter(form.type).validate_json(json.dumps(found.value))

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from toolkit._internal.text import short_repr
+from toolkit.display.progress import waiting_for
 
 _VIEWS: dict[str, str] = {}
 """The class of an object → that of its widget, each as "module:Class"."""
@@ -42,13 +43,14 @@ def _bundle(view: str, target: Any) -> tuple[dict[str, Any], dict[str, Any]] | N
     """The widget and its static output; None, so that the object's own repr is shown, where the widget has nothing
     to show."""
     module, name = view.split(":")
-    widget_class = getattr(importlib.import_module(module), name)
-    try:
-        widget = widget_class.opened(target)
-    except ValueError:
-        return None
-    bundle: tuple[dict[str, Any], dict[str, Any]] = widget._repr_mimebundle_()
-    return bundle
+    with waiting_for(f"preparing {type(target).__name__} for display"):
+        widget_class = getattr(importlib.import_module(module), name)
+        try:
+            widget = widget_class.opened(target)
+        except ValueError:
+            return None
+        bundle: tuple[dict[str, Any], dict[str, Any]] = widget._repr_mimebundle_()
+        return bundle
 
 
 register_view("toolkit.core.completion:Completion", "toolkit.widgets.completion:CompletionView")

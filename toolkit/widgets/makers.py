@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
+from toolkit.core.options import SamplingOptions, spelled_out
 from toolkit.engines.base import Engine
 
 if TYPE_CHECKING:
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
     from toolkit.widgets.playground import Playground
 
 
+@spelled_out(SamplingOptions)
 def playground(
     engine: Engine | Sequence[Engine] | None = None,
     messages: str | Sequence[Mapping[str, Any]] = (),
     *,
     price: LocalPrice | ModelPrice | str | None = None,
-    **sampling: Any,
+    **sampling: Unpack[SamplingOptions],
 ) -> Playground:
     """An editor to try prompts on one engine or several: messages, sampling parameters, response format; streamed
     answers, their cost, and the code of a sweep of the same. See `tk.widgets.Playground`.

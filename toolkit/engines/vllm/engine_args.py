@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from toolkit._internal.validation import nearest, suggestion
+from toolkit.core.sampling import FIELDS
 from toolkit.errors import EngineError
 
 _CPU_CONTEXT = 8192
@@ -83,17 +87,60 @@ def _model_window(path: str) -> int:
     return int(config.get("max_position_embeddings") or _CPU_CONTEXT)
 
 
-@cache
 def engine_arguments() -> frozenset[str]:
-    """The names of vLLM's engine arguments, read from its source: importing vLLM takes five seconds."""
+    """The names of vLLM's engine arguments."""
+    return frozenset(_annotations()) - {"model"}
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raises TypeError for an argument that vLLM's engine does not have, with the nearest ones, and ValueError for a
+    text that is not among those that an argument takes, such as dtype="fp16"."""
+    for name, value in arguments.items():
+        if name not in engine_arguments():
+            raise TypeError(_unknown_argument(name))
+        allowed = _allowed_texts(_annotations()[name]) if isinstance(value, str) else ()
+        # vLLM folds the case of some itself.
+        if allowed and value.lower().replace("-", "_") not in map(str.lower, allowed):
+            hint = suggestion(value, allowed) or "leave it out for vLLM's default"
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}: {hint}")
+
+
+def _unknown_argument(name: str) -> str:
+    (best,) = nearest(name, {*FIELDS, *engine_arguments()}, 1)
+    sampling = f"{best} is a sampling option, engine.chat(…, {best}=…); " if best in FIELDS else ""
+    first, *others = map(repr, nearest(name, engine_arguments()))
+    question = f"did you mean {', '.join([first, *others[:-1]])} or {others[-1]}?"
+    return f"unknown engine argument {name!r}: {sampling}{question}"
+
+
+@cache
+def _annotations() -> dict[str, str]:
+    """vLLM's engine arguments → their types, read from its source: importing vLLM takes five seconds."""
+    source = (_source_folder() / "engine" / "arg_utils.py").read_text()
+    (definition,) = (
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name == "EngineArgs"
+    )
+    fields = (node for node in definition.body if isinstance(node, ast.AnnAssign))
+    return {f.target.id: ast.unparse(f.annotation) for f in fields if isinstance(f.target, ast.Name)}
+
+
+@cache
+def _allowed_texts(annotation: str) -> tuple[str, ...]:
+    """The texts that an argument of a type takes; empty where it takes others too."""
+    name = annotation.removesuffix(" | None")
+    definition = re.compile(rf"^{name}(?:: TypeAlias)? = Literal\[(.*?)\]", re.MULTILINE | re.DOTALL)
+    for file in sorted((_source_folder() / "config").glob("*.py")) if name.isidentifier() else ():
+        if match := definition.search(file.read_text()):
+            with contextlib.suppress(ValueError, SyntaxError):  # it refers to another type
+                values = ast.literal_eval(f"[{match[1]}]")
+                return tuple(values) if all(isinstance(value, str) for value in values) else ()
+    return ()
+
+
+def _source_folder() -> Path:
     package = importlib.util.find_spec("vllm")
     if package is None or not package.submodule_search_locations:
         raise EngineError("vLLM is not installed")
-    source = Path(package.submodule_search_locations[0]) / "engine" / "arg_utils.py"
-    (definition,) = (
-        node
-        for node in ast.parse(source.read_text()).body
-        if isinstance(node, ast.ClassDef) and node.name == "EngineArgs"
-    )
-    fields = (n.target for n in definition.body if isinstance(n, ast.AnnAssign))
-    return frozenset(t.id for t in fields if isinstance(t, ast.Name)) - {"model"}
+    return Path(package.submodule_search_locations[0])
