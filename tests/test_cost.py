@@ -9,7 +9,7 @@ from matplotlib.text import Text
 
 import toolkit as tk
 from toolkit._internal.intervals import mean_share
-from toolkit._internal.text import money_texts, short_number
+from toolkit._internal.value_text import money_texts, short_number
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Usage
 from toolkit.core.fingerprint import Fingerprint

@@ -13,4 +13,5 @@ __all__ = [
     "secrets",
     "text",
     "validation",
+    "value_text",
 ]

@@ -12,8 +12,9 @@ from typing import Any, Self, cast
 import numpy as np
 
 from toolkit._internal.field_docs import documented
-from toolkit._internal.text import seconds_text, short_repr
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import Whole
+from toolkit._internal.value_text import seconds_text
 from toolkit.core.choice import Choice, Floats, Ints, Token
 from toolkit.core.fingerprint import Fingerprint
 from toolkit.core.openai_format import chat_choice, text_choice

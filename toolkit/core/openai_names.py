@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from toolkit._internal.text import short_repr
+
 ALIASES = {"max_completion_tokens": "max_tokens"}
 """OpenAI's newer name of an option → the name here. Requests hold the latter, whichever was given."""
 _MESSAGES = (
@@ -66,7 +68,7 @@ def standard_names(options: Mapping[str, Any]) -> dict[str, Any]:
         value = renamed.pop(alias)
         if value is not None and renamed.get(name) is not None:
             raise ValueError(
-                f"{alias}={value!r} and {name}={renamed[name]!r} are the same option: give one of them"
+                f"{alias}={short_repr(value)} and {name}={short_repr(renamed[name])} are the same option: give one of them"
             )
         if value is not None:
             renamed[name] = value

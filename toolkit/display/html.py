@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit._internal.missing import is_missing
-from toolkit._internal.text import column_texts
+from toolkit._internal.value_text import column_texts
 from toolkit.display.markup import Markup, joined, markup
 
 if TYPE_CHECKING:

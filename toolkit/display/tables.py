@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit._internal.text import column_texts, value_text
+from toolkit._internal.value_text import column_texts, value_text
 from toolkit.display.html import html_table
 from toolkit.display.markup import Markup
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit._internal.missing import is_missing
-from toolkit._internal.text import MISSING, money_texts, plural, short_number, short_value
+from toolkit._internal.text import MISSING, plural
+from toolkit._internal.value_text import money_texts, short_number, short_value
 from toolkit.display.html import scrolling
 from toolkit.display.markup import Markup, joined, markup
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit._internal.text import short_repr
 from toolkit.prompts.messages import Message, is_message, messages
 from toolkit.prompts.prompt import Prompt
 from toolkit.prompts.rendered import Rendered
@@ -51,7 +52,7 @@ def _named(name: Any, prompt: Any) -> Prompt | NamedPrompt:
         return prompt.with_(name=name)
     if not isinstance(prompt, (str, Rendered)) and not is_conversation(prompt):
         raise TypeError(
-            f"the prompt {name!r} must be a text, messages, a Prompt or a rendered one, got {prompt!r}"
+            f"the prompt {name!r} must be a text, messages, a Prompt or a rendered one, got {short_repr(prompt)}"
         )
     if not isinstance(prompt, Rendered):
         messages(prompt)

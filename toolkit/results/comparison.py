@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from typing_extensions import deprecated
 
-from toolkit._internal.text import MISSING, dollars, number_text, plural, seconds_text, short_value
+from toolkit._internal.text import MISSING, dollars, plural
 from toolkit._internal.validation import instance_of, position
+from toolkit._internal.value_text import number_text, seconds_text, short_value
 from toolkit.analysis.text_diff import Diff, Piece, brief, diff, marked, words
 from toolkit.core.completion import Usage
 from toolkit.display.html import html_table

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.text import MISSING, distinct_labels, short_repr, short_value
+from toolkit._internal.text import MISSING, short_repr
 from toolkit._internal.validation import instance_of
+from toolkit._internal.value_text import distinct_labels, short_value
 from toolkit.results.columns import Bools, Doubles, Ints
 from toolkit.results.comparison_grid import ComparisonGrid
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from toolkit._internal.text import distinct_labels, short_value
+from toolkit._internal.value_text import distinct_labels, short_value
 from toolkit.core.fingerprint import Fingerprint, leaves
 
 if TYPE_CHECKING:

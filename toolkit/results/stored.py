@@ -25,12 +25,14 @@ def results(store: Source | Sequence[Source] | Mapping[str, Source]) -> Results:
     >>> tk.results("runs/haiku.db").frame()  # doctest: +SKIP
     >>> tk.results({"before": "runs/old.db", "after": "runs/new.db"}).compare("run_name")  # doctest: +SKIP
     """
-    if isinstance(store, Results):
-        return store
-    if isinstance(store, Store | str | Path) or not isinstance(store, Mapping | Sequence):
-        return Results.of(existing_store(store))
+    if isinstance(store, Results | Store | str | Path) or not isinstance(store, Mapping | Sequence):
+        return _of_one(store)
     if not store:
         raise ValueError("there are no results to join: give at least one store")
     named = store.items() if isinstance(store, Mapping) else ((None, source) for source in store)
-    names, parts = zip(*((name, results(source)) for name, source in named), strict=True)
+    names, parts = zip(*((name, _of_one(source)) for name, source in named), strict=True)
     return Results(*combine([part._table for part in parts], [part._store for part in parts], names))
+
+
+def _of_one(source: Source) -> Results:
+    return source if isinstance(source, Results) else Results.of(existing_store(source))

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from toolkit._internal.text import short_value
+from toolkit._internal.value_text import short_value
 
 _LOOP_LENGTH = 80
 """Number of repetitive characters at the end of a text before it counts as a loop."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from toolkit._internal.text import MISSING, plural, seconds_text, short_number
+from toolkit._internal.text import MISSING, plural
+from toolkit._internal.value_text import seconds_text, short_number
 from toolkit.analysis.logprobs import Logprobs
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion

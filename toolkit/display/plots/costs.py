@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit._internal.text import short_number
+from toolkit._internal.value_text import short_number
 from toolkit.display.plots.style import PALETTE, new_figure, setting_labels, tidy
 from toolkit.display.plots.sweep import MAX_SETTINGS
 

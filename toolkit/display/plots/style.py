@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 from toolkit._internal.missing import is_missing
-from toolkit._internal.text import distinct_labels, short_value
+from toolkit._internal.value_text import distinct_labels, short_value
 from toolkit.display.progress import waiting_for
 
 if TYPE_CHECKING:

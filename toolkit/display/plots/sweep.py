@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit._internal.text import short_value
+from toolkit._internal.value_text import short_value
 from toolkit.display.plots.style import (
     DRAWS,
     PALETTE,

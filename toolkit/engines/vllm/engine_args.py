@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from toolkit._internal.text import short_repr
 from toolkit._internal.validation import nearest, suggestion
 from toolkit.core.sampling import FIELDS
 from toolkit.errors import EngineError
@@ -102,7 +103,9 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         # vLLM folds the case of some itself.
         if allowed and value.lower().replace("-", "_") not in map(str.lower, allowed):
             hint = suggestion(value, allowed) or "leave it out for vLLM's default"
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}: {hint}")
+            raise ValueError(
+                f"{name} must be one of {', '.join(map(repr, allowed))}, got {short_repr(value)}: {hint}"
+            )
 
 
 def _unknown_argument(name: str) -> str:
