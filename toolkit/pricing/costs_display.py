@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from toolkit._internal.missing import is_missing
 from toolkit._internal.text import MISSING, plural
@@ -15,8 +16,6 @@ from toolkit.display.markup import Markup, joined, markup
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from toolkit.pricing.costs import Costs
 
 _MAX_SIDE_BY_SIDE = 8
 """The most settings that are shown as columns."""
@@ -61,7 +60,29 @@ _IF_SAVED = ("spent", "spent_tokens")
 _CELL = "padding:2px 8px;text-align:{};white-space:nowrap"
 
 
-def costs_sentences(costs: Costs) -> list[str]:
+class PricedSettings(Protocol):
+    """What is shown of `Costs`."""
+
+    @property
+    def table(self) -> pd.DataFrame: ...
+
+    @property
+    def total(self) -> pd.Series[Any]: ...
+
+    @property
+    def together(self) -> pd.DataFrame: ...
+
+    @property
+    def quality(self) -> str | None: ...
+
+    def front(self) -> npt.NDArray[np.bool_] | None: ...
+
+    def notes(self) -> list[str]: ...
+
+    def sentences(self) -> list[str]: ...
+
+
+def costs_sentences(costs: PricedSettings) -> list[str]:
     """See `Costs.sentences`."""
     total = costs.total
     sentences = [f"{plural(total['completions'], 'completion')}{_tokens_text(costs)}."]
@@ -88,7 +109,7 @@ def _unknown_sentences(total: pd.Series[Any]) -> list[str]:
     return [f"Not known, and in no sum: what {lost} at most had spent when a run was killed or interrupted."]
 
 
-def _tokens_text(costs: Costs) -> str:
+def _tokens_text(costs: PricedSettings) -> str:
     """The tokens of all completions; of how many the server does not report them."""
     total = costs.total
     unknown = int(costs.together[["prompt_tokens", "completion_tokens"]].isna().any(axis=1).sum())
@@ -100,7 +121,7 @@ def _tokens_text(costs: Costs) -> str:
     return f" of {prompt} prompt tokens{of_them} and {generated} generated"
 
 
-def _pareto_sentences(costs: Costs) -> list[str]:
+def _pareto_sentences(costs: PricedSettings) -> list[str]:
     front, quality = costs.front(), costs.quality
     if front is None or quality is None or not front.any():
         return []
@@ -136,7 +157,7 @@ def _quality_text(mean: float, low: float, high: float, items: int) -> str:
     return f"{mean_text} % ({low_text} to {high_text} %, n = {items:,})"
 
 
-def costs_text(costs: Costs) -> str:
+def costs_text(costs: PricedSettings) -> str:
     """The numbers of each setting and of all, the sentences and the prices."""
     heads, rows, names = _table(costs)
     columns = list(zip(heads, *rows, strict=True))
@@ -154,7 +175,7 @@ def costs_text(costs: Costs) -> str:
     return "\n".join(lines)
 
 
-def costs_html(costs: Costs) -> Markup:
+def costs_html(costs: PricedSettings) -> Markup:
     heads, rows, names = _table(costs)
     sentences, numbered, notes = (
         joined(markup("<li>{}</li>", text) for text in texts)
@@ -182,7 +203,7 @@ def _row(tag: str, cells: Sequence[str]) -> Markup:
     )
 
 
-def _table(costs: Costs) -> tuple[list[str], list[list[str]], list[str]]:
+def _table(costs: PricedSettings) -> tuple[list[str], list[list[str]], list[str]]:
     """Heads and rows of a table of texts: a column for each setting, which is easier to read, or a row for each where
     they are many. Where a setting has a long name, they are numbered, and their names the third."""
     import pandas as pd
