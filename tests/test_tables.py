@@ -136,9 +136,10 @@ def test_what_is_made_from_a_table_is_a_plain_frame(change):
         (pd.DataFrame({"a": [1]}, pd.Index([7], name="a")), ["a", "a"], [[7, 1]]),
         (
             pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("b", 0.5), ("b", np.nan)])),
-            ["b 0.5", "b –"],
+            ["b, 0.5", "b, –"],
             [[1, 2]],
         ),
+        (pd.DataFrame([[1]], columns=pd.Index([0.5], name="t")), ["t 0.5"], [[1]]),
         (pd.DataFrame(columns=["a"]), ["a"], []),
     ],
 )
@@ -175,11 +176,30 @@ def test_a_wide_table_scrolls(study):
 
 
 def test_what_was_asked_comes_first(study):
-    columns = list(overview(study._table, study.axes, study.fingerprints).columns)
+    columns = list(overview(study._table, study.axes, study.fingerprints, study._store).columns)
     assert columns == [
-        "row.review", "row.expected", "row.price", "row.stars", "k", "selector", "temperature", "seed", "text",
-        "finish_reason", "completion_tokens",
+        "row.review", "k", "selector", "temperature", "seed", "text", "finish_reason", "completion_tokens",
+        "row.expected", "row.price", "row.stars",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prompt", "first"),
+    [
+        ("{a} and {b:d}", ["row.a", "row.b"]),
+        ("{b} a", ["row.b"]),
+        (tk.Prompt("{a}", examples=[{"a": 0, "b": 1}], answer="{b}"), ["row.a"]),
+        (tk.Prompt("{{ a }}", syntax="jinja"), ["row.a"]),
+        (tk.Prompt("x", system="{b}"), ["row.b"]),
+        ([{"role": "user", "content": "{a}"}], ["row.a"]),
+        ("ab", ["row.a", "row.b"]),  # neither is in it
+    ],
+)
+def test_variables_of_the_prompt_come_before_the_text(prompt, first, tmp_path):
+    engine = NGramEngine("ab and user system x{} 012", 2)
+    results = tk.sweep(prompt, [{"a": 1, "b": 2}, {"a": 2, "b": 1}], GREEDY).run(engine, tmp_path / "run.db")
+    columns = list(overview(results._table, results.axes, results.fingerprints, results._store))
+    assert columns[: columns.index("text")] == first
 
 
 def test_ids_come_last_and_only_where_nothing_else_tells_runs_apart(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -72,7 +73,13 @@ def with_index_columns(frame: pd.DataFrame) -> pd.DataFrame:
     index = frame.index
     levels = [] if isinstance(index, pd.RangeIndex) else [*map(index.get_level_values, range(index.nlevels))]
     names = [name or "" for name in index.names[: len(levels)]]
-    names += [" ".join(map(value_text, c if isinstance(c, tuple) else [c])) for c in frame.columns]
+    names += [_head(frame.columns.names, c if isinstance(c, tuple) else (c,)) for c in frame.columns]
     columns = [*levels, *(frame.iloc[:, i] for i in range(frame.shape[1]))]
     table = pd.DataFrame({i: list(column) for i, column in enumerate(columns)}, dtype=object)
     return table.set_axis(names, axis=1)
+
+
+def _head(names: Sequence[Any], values: Sequence[Any]) -> str:
+    """The name of a column, which may be the values of several axes."""
+    pairs = zip(names, values, strict=True)
+    return ", ".join(value_text(v) if name is None else f"{name} {value_text(v)}" for name, v in pairs)

@@ -136,7 +136,7 @@ class Results:
 
     @property
     def _overview(self) -> pd.DataFrame:
-        return overview(self._table, self.axes, self.fingerprints)
+        return overview(self._table, self.axes, self.fingerprints, self._store)
 
     def _settings(self) -> list[str]:
         """The axes other than rows of data and repeated draws of a setting."""
