@@ -200,7 +200,10 @@ class Step:
 
     @property
     def entropy(self) -> tuple[float, float]:
-        """Bounds of the entropy after the parameters, nats: equal where no missing token matters."""
+        """Bounds of the entropy after the parameters, nats: equal where no missing token matters. Parameters that
+        change nothing leave `entropy_before`."""
+        if np.array_equal(self.low, self.raw) and np.array_equal(self.high, self.raw):
+            return self.entropy_before
         return self._least_entropy(), self._most_entropy()
 
     def _least_entropy(self) -> float:
