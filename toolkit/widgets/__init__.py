@@ -10,6 +10,7 @@ __all__ = [
     "engine_labels",
     "few_shot",
     "few_shot_html",
+    "few_shot_inputs",
     "logprobs",
     "makers",
     "microscope",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import importlib.util
-import json
 import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from toolkit import models
 from toolkit.errors import EngineError
 
 _CPU_CONTEXT = 8192
@@ -78,9 +78,7 @@ def _model_window(path: str) -> int:
 
     folder = Path(path)
     file = folder / "config.json" if folder.is_dir() else Path(hf_hub_download(path, "config.json"))
-    config = json.loads(file.read_text())
-    config = config.get("text_config", config)
-    return int(config.get("max_position_embeddings") or _CPU_CONTEXT)
+    return models.context_window(file.parent) or _CPU_CONTEXT
 
 
 @cache
