@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit._internal.text import short_value
 from toolkit._internal.validation import position
 from toolkit.analysis.logprobs import Logprobs
 from toolkit.analysis.truncation_bounds import TIE_TOLERANCE, Reals, Wholes, entropy, truncation_bounds
@@ -273,7 +274,7 @@ class Step:
 
 def _describe(settings: Sampling) -> str:
     values = {name: value for name, value in settings.canonical().items() if name in FOLLOWED}
-    return ", ".join(f"{name}={value}" for name, value in values.items()) or "neutral settings"
+    return ", ".join(f"{name}={short_value(value)}" for name, value in values.items()) or "neutral settings"
 
 
 def _check_settings(settings: Sampling, generated: int) -> None:
