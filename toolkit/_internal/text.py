@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, Context
 from typing import Any
 
+from toolkit._internal.jsonable import is_missing
+
 MISSING = "–"
 """Shown in place of a missing value."""
 
@@ -55,5 +57,5 @@ def shortened(text: str, limit: int) -> str:
 
 def short_value(value: Any, limit: int = 80) -> str:
     """A value in at most `limit` characters."""
-    text = MISSING if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    text = MISSING if is_missing(value) else f"{value:.4g}" if isinstance(value, float) else str(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -4,6 +4,7 @@ __all__ = [
     "columns",
     "comparison",
     "comparison_grid",
+    "comparison_html",
     "comparison_search",
     "completions",
     "csv_table",
@@ -12,5 +13,6 @@ __all__ = [
     "results",
     "standard_json",
     "table",
+    "targets",
     "worth",
 ]
