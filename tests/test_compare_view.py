@@ -42,6 +42,12 @@ def view(results):
     return CompareView(results.compare("temperature", price=tk.LocalPrice(per_hour=2)))
 
 
+def grading(page, view):
+    """The widget with the grades' controls in all cells."""
+    mount(page, view)
+    page.get_by_role("button", name="grade", exact=True).click()
+
+
 def rows(page):
     return page.locator(".cmp-table tbody tr:not(.cmp-group):not(.cmp-detail):has(.cmp-cell)")
 
@@ -89,7 +95,7 @@ def test_only_differing_rows(page, view):
     mount(page, view)
     page.get_by_label("only differing").check()
     expect(rows(page)).to_have_count(5)
-    expect(page.locator(".cmp-counts")).to_contain_text("5 of 8 rows, 5 outputs that are sought")
+    expect(page.locator(".cmp-counts")).to_contain_text("5 of 8 rows, 5 outputs match")
     page.get_by_label("only differing").uncheck()
     expect(rows(page)).to_have_count(8)
 
@@ -105,7 +111,7 @@ def test_a_regular_expression_is_searched_and_marked_and_a_bad_one_is_said_at_it
     assert box.get_attribute("aria-invalid") == "true"
     assert rows(page).count() == 5  # what was found stays
     box.fill("nothing like it")
-    expect(page.locator(".cmp-table")).to_contain_text("No row has what is sought.")
+    expect(page.locator(".cmp-table")).to_contain_text("No output matches.")
     expect(page.locator(".cmp-problem")).to_have_text("")
     box.fill("")
     expect(rows(page)).to_have_count(8)
@@ -179,7 +185,7 @@ def test_a_click_opens_the_detail_and_escape_closes_it(page, view):
     page.keyboard.press("Escape")
     expect(panel).to_have_count(0)
     assert focused(page) == "1-1"
-    page.locator('[data-at="6-1"] .cmp-tag').click()
+    page.locator('[data-at="6-1"] .tk-error').click()
     expect(panel).to_contain_text("the window is too short")
     page.get_by_role("button", name="close (Esc)").click()
     expect(panel).to_have_count(0)
@@ -203,7 +209,7 @@ def test_the_detail_goes_through_the_outputs_of_a_cell(page, results):
 
 
 def test_grades_are_saved_at_once(page, view, results):
-    mount(page, view)
+    grading(page, view)
     cell = page.locator('[data-at="0-0"]')
     cell.get_by_role("button", name="thumb up").click()
     cell.get_by_label("score").fill("4.5")
@@ -228,7 +234,7 @@ def test_grades_are_saved_at_once(page, view, results):
 
 
 def test_a_grade_that_cannot_be_saved_is_taken_back_and_says_so(page, view, results):
-    mount(page, view)
+    grading(page, view)
     results._store._db.execute("DROP TABLE completions")
     cell = page.locator('[data-at="0-0"]')
     cell.get_by_role("button", name="thumb up").click()
@@ -240,7 +246,11 @@ def test_a_grade_that_cannot_be_saved_is_taken_back_and_says_so(page, view, resu
 def test_results_of_a_file_cannot_be_graded(page, results, tmp_path):
     again = tk.Results.from_parquet(results.to_parquet(tmp_path / "r.parquet"))
     mount(page, CompareView(again.compare("temperature")))
-    group = page.locator(".cmp-grade").first
+    mode = page.get_by_role("button", name="grade", exact=True)
+    expect(mode).to_be_disabled()
+    assert "read from another" in mode.get_attribute("title")
+    page.locator('[data-at="0-0"]').focus()
+    group = page.locator('[data-at="0-0"] .cmp-grade')
     assert group.get_by_role("button", name="thumb up").is_disabled()
     assert "read from another" in group.get_attribute("title")
 
@@ -306,7 +316,7 @@ def test_the_selection_is_results_in_python_and_files_in_the_browser(page, view)
         page.wait_for_timeout(20)
     assert view.selected().frame()["row.country"].tolist() == ["France", "France", "Japan"]
     with page.expect_download() as download:
-        page.get_by_role("button", name="CSV of selected").click()
+        page.get_by_role("button", name="CSV of the selected").click()
     with open(download.value.path(), newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
     assert [line["text"] for line in found] == view.selected().frame()["text"].tolist()
@@ -314,10 +324,10 @@ def test_the_selection_is_results_in_python_and_files_in_the_browser(page, view)
     page.get_by_role("button", name="select none").click()
     page.get_by_label("only differing").check()
     expect(rows(page)).to_have_count(5)
-    page.get_by_role("button", name="select all 5 found").click()
+    page.get_by_role("button", name="select all 5 outputs that match").click()
     expect(page.locator(".cmp-foot")).to_contain_text("5 selected")
     with page.expect_download() as download:
-        page.get_by_role("button", name="JSONL of selected").click()
+        page.get_by_role("button", name="JSONL of the selected").click()
     again = tk.Results.from_jsonl(download.value.path()).frame()
     assert again["temperature"].tolist() == [1.0] * 5
     assert set(again["error"].dropna()) == {"the window is too short"}
@@ -346,8 +356,8 @@ def test_one_choice_of_several_is_exported_with_its_grade_and_looked_into_again(
 def test_a_table_from_csv_gives_csv_alone(page, results, tmp_path):
     again = tk.Results.from_csv(results.to_csv(tmp_path / "r.csv"))
     mount(page, CompareView(again.compare("temperature")))
-    expect(page.get_by_role("button", name="CSV of found")).to_be_visible()
-    expect(page.get_by_role("button", name="JSONL of found")).to_be_hidden()
+    expect(page.get_by_role("button", name="CSV of all 16 outputs")).to_be_visible()
+    expect(page.get_by_role("button", name="JSONL of all 16 outputs")).to_be_hidden()
 
 
 HOLD = """(command) => {
@@ -363,7 +373,7 @@ HOLD = """(command) => {
 
 
 def test_a_note_is_written_on_while_a_thumb_is_being_saved(page, view, results):
-    mount(page, view)
+    grading(page, view)
     page.evaluate(HOLD, "grade")
     cell = page.locator('[data-at="0-0"]')
     cell.get_by_role("button", name="thumb up").click()
@@ -396,7 +406,7 @@ def test_the_last_question_is_the_one_that_is_answered(page, view):
 def test_shown_again_it_knows_what_was_graded_and_selected(page, view):
     view.grade(1, thumb=-1, note="seen")
     view.select([1, 5])
-    mount(page, view)  # its content is from before
+    grading(page, view)  # its content is from before
     cell = page.locator('[data-at="1-0"]')
     expect(cell.get_by_label("note")).to_have_value("seen")
     expect(cell.get_by_role("button", name="thumb down")).to_have_attribute("aria-pressed", "true")
@@ -566,3 +576,170 @@ def test_what_the_browser_asks_for_is_bounded(db, made):
     assert len(json.dumps(view.content)) < 400_000
     assert len(view.content["page"]["rows"]) == 20
     assert len(view.content["page"]["columns"]) == 6
+
+
+REVIEWS = [("A warm, funny film.", "positive"), ("Two hours lost.", "negative"), ("Superb.", "positive")]
+CHOICES = ["positive", "negative"]
+
+
+@pytest.fixture
+def study(db, made):
+    """Three reviews at three temperatures and two seeds, with the right label of each."""
+    answers = []
+    for row, (_, label) in enumerate(REVIEWS):
+        other = CHOICES[label == "positive"]
+        for temperature in (0.1, 0.5, 1.0):
+            for seed in (1, 2):
+                text = other if temperature == 1 and seed == 2 else label
+                unclear = (row, temperature, seed) == (2, 0.5, 1)
+                answers.append(
+                    (row, {"temperature": temperature, "seed": seed}, [f"It is {label}" if unclear else text])
+                )
+    answers.append((1, {"temperature": 0.1, "seed": 3}, [{"error": "broke"}]))
+    return filled(db, made, answers, [{"review": review, "label": label} for review, label in REVIEWS])
+
+
+def test_right_and_wrong_answers_are_marked_counted_and_found(page, study):
+    mount(page, CompareView(study.compare("temperature")))
+    assert page.locator(".cmp-tally").all_text_contents() == [
+        "✓ 6 right✗ 0 wrong", "✓ 5 right✗ 0 wrong? 1 unclear", "✓ 3 right✗ 3 wrong",
+    ]  # fmt: skip
+    expect(page.locator(".cmp-counts")).to_contain_text("✓ right, ✗ wrong, ? unclear: by row.label")
+    wrong = page.locator('[data-at="1-2"]')
+    expect(wrong.locator(".cmp-mark")).to_have_text("✗")
+    expect(wrong.get_by_role("img", name="wrong: positive is right")).to_be_visible()
+    expect(page.locator('[data-at="0-0"]').get_by_role("img", name="right")).to_be_visible()
+    expect(page.locator('[data-at="5-1"] .cmp-mark')).to_have_text("✓")
+    page.get_by_label("filter by").select_option("correct")
+    page.get_by_label("value of correct").select_option("wrong")
+    expect(rows(page)).to_have_count(3)
+    wrong = page.locator('[data-at="0-2"] .cmp-text')
+    expect(wrong.locator("ins")).to_have_text("negative")
+    expect(wrong.locator("del")).to_have_count(0)  # nothing of the baseline's text is left to be compared
+    wrong.click()
+    expect(page.locator(".cmp-panel del")).to_have_text("positive")
+    expect(page.locator(".cmp-panel")).to_contain_text("wrong: positive is right")
+    unharmed(page)
+
+
+def test_a_row_says_its_item_once_and_only_what_differs(page, study):
+    mount(page, CompareView(study.compare("temperature", rows=["row.review", "row.label", "seed", "model"])))
+    heads = page.locator("tbody .cmp-row")
+    expect(page.locator("thead .cmp-row")).to_have_text(
+        "row.review · row.label · seed"
+    )  # one model: not named
+    visible = [head.inner_text().split("\n") for head in heads.all()]
+    assert visible[:2] == [["A warm, funny film.", "label positive", "seed 1"], ["seed 2"]]
+    assert visible[2][0] == "Two hours lost."
+    # For a screen reader each row has its item.
+    expect(heads.nth(1)).to_contain_text("A warm, funny film.")
+    page.get_by_label("sort", exact=True).select_option("seed")
+    expect(heads.nth(1)).to_contain_text("Two hours lost.")
+    assert heads.nth(1).inner_text().split("\n")[0] == "Two hours lost."
+
+
+def test_grading_controls_appear_at_the_focused_cell_alone_or_in_the_grading_mode(page, study):
+    mount(page, CompareView(study.compare("temperature")))
+    boxes = page.locator(".cmp-cell .cmp-grade")
+    seen = "boxes => boxes.filter((box) => box.checkVisibility()).length"
+    assert boxes.evaluate_all(seen) == 0
+    page.locator('[data-at="0-0"]').focus()
+    expect(page.locator('[data-at="0-0"] .cmp-grade')).to_be_visible()
+    assert boxes.evaluate_all(seen) == 1
+    page.keyboard.press("u")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator('[data-at="0-0"] .cmp-grade')).to_be_hidden()
+    expect(page.locator('[data-at="0-0"]').get_by_role("img", name="thumb up")).to_be_visible()
+    expect(page.locator('[data-at="0-1"] .cmp-grade')).to_be_visible()
+    mode = page.get_by_role("button", name="grade", exact=True)
+    mode.click()
+    expect(mode).to_have_attribute("aria-pressed", "true")
+    assert boxes.evaluate_all(seen) == boxes.count()
+    mode.click()
+    assert boxes.evaluate_all(seen) == 0
+
+
+def test_tokens_and_time_are_shown_on_demand_and_always_in_the_detail(page, study):
+    mount(page, CompareView(study.compare("temperature")))
+    numbers = page.locator('[data-at="0-0"] .cmp-numbers')
+    expect(numbers).to_be_hidden()
+    page.get_by_role("button", name="tokens and time").click()
+    expect(numbers).to_be_visible()
+    page.get_by_role("button", name="tokens and time").click()
+    page.locator('[data-at="0-0"] .cmp-text').click()
+    expect(page.locator(".cmp-panel .cmp-numbers")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [840, 700])
+def test_columns_that_a_narrow_page_hides_are_counted_and_scrolled_to(page, db, made, width):
+    text = "a sentence of several words that fills its cell " * 2
+    results = filled(db, made, [(0, {"seed": seed}, [f"{seed} {text}"]) for seed in range(8)])
+    page.set_viewport_size({"width": width, "height": 800})
+    mount(page, CompareView(results.compare("seed")))
+    more, before = page.locator(".cmp-hidden").nth(1), page.locator(".cmp-hidden").nth(0)
+    expect(before).to_be_hidden()
+
+    def in_sight():
+        return page.locator(".cmp-head").evaluate_all(
+            "heads => heads.filter((head) => { const box = head.closest('.cmp-scroll').getBoundingClientRect();"
+            " const start = document.querySelector('.cmp-row').getBoundingClientRect().right;"
+            " const { left, right } = head.getBoundingClientRect();"
+            " return left >= start - 8 && right <= box.right + 8; }).length"
+        )
+
+    expect(more).to_have_text(f"{8 - in_sight()} more columns →")
+    expect(more).to_be_in_viewport(ratio=0.99)
+    more.click()
+    expect(before).to_be_visible()
+    expect(before).to_contain_text("more column")
+    for _ in range(8):  # to the last page of columns
+        if page.locator('.cmp-head[data-column="7"]').count():
+            break
+        more.click()
+    expect(page.locator('.cmp-head[data-column="7"]')).to_be_in_viewport()
+    unharmed(page, width)
+
+
+def test_a_wide_page_hides_no_column_and_says_nothing(page, study):
+    mount(page, CompareView(study.compare("temperature")))
+    expect(page.locator(".cmp-hidden").nth(0)).to_be_hidden()
+    expect(page.locator(".cmp-hidden").nth(1)).to_be_hidden()
+
+
+def test_the_words_of_the_controls_are_plain(page, study):
+    mount(page, CompareView(study.compare("temperature")))
+    order = page.get_by_role("button", name="order")
+    expect(order).to_have_text("↑ ascending")
+    order.click()
+    expect(order).to_have_text("↓ descending")
+    expect(page.get_by_role("button", name="select all 19 outputs", exact=True)).to_be_visible()
+    text = page.locator(".tk").inner_text()
+    for word in ("rising", "falling", "of found", "found", "sought", "undefined"):
+        assert word not in text
+    page.get_by_label("search outputs, a regular expression").fill("positive")
+    expect(page.get_by_role("button", name=re.compile(r"CSV of all \d+ outputs that match"))).to_be_visible()
+
+
+def test_without_a_kernel_answers_are_marked_too(study):
+    view = CompareView(study.compare("temperature"))
+    html = view.html()
+    assert html.count(">✗</b>") == 3
+    assert html.count(">?</b>") == 1
+    assert 'title="wrong: positive is right"' in html
+    assert "<small>3 right, 3 wrong</small>" in html
+    assert html.count("A warm, funny film.") == 1  # not again in the row of the other seed
+    assert "✗ negative" in view.text()
+
+
+def test_numbers_of_a_comparison_open_as_a_table_that_says_why(study):
+    from toolkit.widgets.display_hook import _bundle
+
+    data, _ = _bundle(
+        "toolkit.widgets.comparison:CompareView", study.compare("temperature", "completion_tokens")
+    )
+    assert (
+        "Not opened as a widget: the widget compares texts, and this is a table of completion_tokens."
+        in (data["text/html"])
+    )
+    assert "<table" in data["text/html"]
+    assert "is a table of completion_tokens" in data["text/plain"]

@@ -102,4 +102,17 @@ def test_elsewhere_objects_are_as_they_were():
 
 def test_what_has_nothing_to_look_into_is_shown_as_it_is(made):
     empty = replace(made("", steps=0, top_logprobs=2).choices[0], logprobs_mode="raw_logprobs")
-    assert _bundle("toolkit.widgets.microscope:MicroscopeView", tk.microscope(empty)) is None
+    data, _ = _bundle("toolkit.widgets.microscope:MicroscopeView", tk.microscope(empty))
+    assert data["text/plain"].startswith("Microscope(0 steps")
+    assert data["text/plain"].endswith(
+        "Not opened as a widget: the completion has no tokens: there is no step to look at."
+    )
+    assert VIEW not in data
+
+
+def test_what_a_notebook_keeps_says_what_it_lacks_and_why():
+    data, _ = tk.few_shot(tk.Prompt("{x}"), [{"x": 1}])._repr_mimebundle_()
+    note = (
+        "Saved output without editing: no kernel runs, or this notebook is not trusted. Run its cell again."
+    )
+    assert note in data["text/html"]

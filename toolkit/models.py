@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -82,6 +83,13 @@ def local(model: str) -> str:
             f"{name} is not on this machine: it is neither a folder nor a snapshot in the Hugging Face "
             f"cache. toolkit.load({name}) fetches a model, `hf download {name[1:-1]}` any repository of the hub"
         ) from error
+
+
+def context_window(folder: Path) -> int | None:
+    """The context window in a model's config.json; None where it has none."""
+    config = json.loads((folder / "config.json").read_text())
+    window = config.get("text_config", config).get("max_position_embeddings")
+    return None if window is None else int(window)
 
 
 def _check_on_hub(model: str) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from toolkit._internal.field_docs import documented
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import position
+from toolkit._internal.value_text import short_value
 from toolkit.analysis.logprobs import Logprobs
 from toolkit.analysis.truncation_bounds import TIE_TOLERANCE, Reals, Wholes, entropy, truncation_bounds
 from toolkit.core.choice import ARRAYS, Choice
@@ -204,7 +205,10 @@ class Step:
 
     @property
     def entropy(self) -> tuple[float, float]:
-        """Bounds of the entropy after the parameters, nats: equal where no missing token matters."""
+        """Bounds of the entropy after the parameters, nats: equal where no missing token matters. Parameters that
+        change nothing leave `entropy_before`."""
+        if np.array_equal(self.low, self.raw) and np.array_equal(self.high, self.raw):
+            return self.entropy_before
         return self._least_entropy(), self._most_entropy()
 
     def _least_entropy(self) -> float:
@@ -278,7 +282,7 @@ class Step:
 
 def _describe(settings: Sampling) -> str:
     values = {name: value for name, value in settings.canonical().items() if name in FOLLOWED}
-    return ", ".join(f"{name}={value}" for name, value in values.items()) or "neutral settings"
+    return ", ".join(f"{name}={short_value(value)}" for name, value in values.items()) or "neutral settings"
 
 
 def _check_settings(settings: Sampling, generated: int) -> None:

@@ -49,13 +49,15 @@ def truncation_bounds(
     # At temperature 0 only the heaviest token is kept, and any power gives the same order.
     power = 1 / max(parameters["temperature"] or 1, _MIN_TEMPERATURE)
     parameters = parameters if parameters["temperature"] else {**parameters, "top_k": 1}
+    cuts = [name for name in _CUTS if parameters[name] != NEUTRAL[name]]
+    if power == 1 and not (cuts or shifts.any() or unseen_shifts.any()):
+        return _unchanged(logprobs, below, len(unseen_shifts))
     missing = 1 - float(np.exp(logprobs).sum())
     slack = _ROUNDING + _ROUNDING_EACH * (len(logprobs) + len(unseen_shifts))
     tail = _tail_bounds(
         (missing - slack, missing + slack), below, unseen_shifts - scores[0], -scores[0], power
     )
     stages = [_Remaining.all(scores - scores[0], tail, power)]
-    cuts = [name for name in _CUTS if parameters[name] != NEUTRAL[name]]
     for name in cuts:
         stages.append(getattr(stages[-1], name)(parameters[name]))
     low, high = np.zeros((2, len(logprobs)))
@@ -65,6 +67,15 @@ def truncation_bounds(
         cuts if parameters["temperature"] else ["temperature"], stages[1:], len(order)
     )
     return low, high, by, tail_probabilities
+
+
+def _unchanged(
+    logprobs: Reals, below: float, unseen: int
+) -> tuple[Reals, Reals, npt.NDArray[np.str_], tuple[float, float, float]]:
+    """The same without any effect: the stored distribution itself, without the slack that computing with it needs."""
+    p = np.exp(logprobs)
+    missing = max(0.0, 1 - float(p.sum())) if unseen else 0.0
+    return p, p.copy(), np.full(len(p), "", "<U11"), (missing, missing, min(missing, math.exp(below)))
 
 
 def _cutting_settings(cuts: list[str], stages: list[_Remaining], number: int) -> npt.NDArray[np.str_]:
@@ -220,7 +231,10 @@ class _Remaining:
         low = self.weights / min(many + tail_most, self.most) * (index < self.sure)
         high = self.weights / np.maximum(kept_weight + tail_least, self.least) * (index < self.maybe)
         tail_low = tail_least / min(many + tail_least, self.most)
+        single = min(tail_most, self.tail.most)
+        # Beside a single unseen token are the others: together they have at least the least weight of all.
         tail_high, most = (
-            x / max(few + x, self.least) if x else 0.0 for x in (tail_most, min(tail_most, self.tail.most))
+            x / max(few + max(x, rest), self.least) if x else 0.0
+            for x, rest in ((tail_most, 0.0), (single, tail_least))
         )
         return low, high, (float(tail_low), float(tail_high), float(most))

@@ -68,7 +68,8 @@ def standard_names(options: Mapping[str, Any]) -> dict[str, Any]:
         value = renamed.pop(alias)
         if value is not None and renamed.get(name) is not None:
             raise ValueError(
-                f"{alias}={short_repr(value)} and {name}={short_repr(renamed[name])} are the same option: give one of them"
+                f"{alias}={short_repr(value)} and {name}={short_repr(renamed[name])} are the same option: give "
+                "one of them"
             )
         if value is not None:
             renamed[name] = value

@@ -5,6 +5,7 @@ __all__ = [
     "combine",
     "comparison",
     "comparison_grid",
+    "comparison_html",
     "comparison_search",
     "completions",
     "csv_table",
@@ -15,5 +16,6 @@ __all__ = [
     "standard_json",
     "stored",
     "table",
+    "targets",
     "worth",
 ]

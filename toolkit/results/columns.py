@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from toolkit._internal.validation import unknown
 from toolkit.analysis.text_diff import words
 from toolkit.core.choice import Choice, Vocabulary
 from toolkit.results.overview import system_names
+from toolkit.results.targets import is_right, target_variable
 from toolkit.store.rows import PLACE, Grade
 from toolkit.store.store import Store
 from toolkit.structured.verdict import verdict
@@ -28,6 +29,7 @@ Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 GRADED = ("grade", "grade.thumb", "grade.score")
+CORRECT = ("right", "wrong")
 _GRADE_KINDS = ("up", "down", "other", "none")
 """Kinds of grades: one without a thumb is "other"."""
 LONG = 20_000
@@ -115,6 +117,29 @@ class RowColumns:
             verdicts.append(statuses[key])
         return verdicts
 
+    @cached_property
+    def target(self) -> str | None:
+        """The column that holds the right answers; None where the data has none."""
+        variables = [name.removeprefix("row.") for name in map(str, self.table) if name.startswith("row.")]
+        bodies = self.store.sweeps() if self.store else []
+        name = target_variable(
+            variables, [prompt for _, body in bodies for prompt in body.get("prompts", ())]
+        )
+        return name and f"row.{name}"
+
+    @cached_property
+    def correct(self) -> list[bool | None]:
+        """(N,) whether each output is the right answer (see `is_right`); None for errors and tool calls too."""
+        if self.target is None:
+            return [None] * len(self)
+        variable = self.target.removeprefix("row.")
+        is_right_once = lru_cache(None, typed=True)(partial(is_right, variable=variable))
+        rows = zip(self.table["text"], self.table[self.target], self.table["finish_reason"], strict=True)
+        return [
+            None if reason in ("error", "tool_calls") else is_right_once(text, target)
+            for text, target, reason in rows
+        ]
+
     def grades(self) -> list[Grade | None]:
         """(N,) the current grades."""
         if self.store is None:
@@ -135,6 +160,8 @@ class RowColumns:
         """(N,) an axis, a measure or an outcome. Raises KeyError for an unknown name."""
         if name == "verdict":
             return self.verdicts
+        if name == "correct" and self.target is not None:
+            return [None if right is None else CORRECT[not right] for right in self.correct]
         if name == "cost" and self.cost is not None:
             return self.cost
         if name == "grade":

@@ -9,16 +9,13 @@ from typing import Any
 import numpy as np
 from typing_extensions import deprecated
 
-from toolkit._internal.text import MISSING, dollars, plural
 from toolkit._internal.validation import instance_of, position
-from toolkit._internal.value_text import number_text, seconds_text, short_value
 from toolkit.analysis.text_diff import Diff, Piece, brief, diff, marked, words
-from toolkit.core.completion import Usage
-from toolkit.display.html import html_table
-from toolkit.display.markup import Markup, escape, joined, markup
+from toolkit.display.markup import Markup, escape
 from toolkit.errors import StoreError
 from toolkit.results.columns import GRADED, LONG, Bools, Ints
 from toolkit.results.comparison_grid import ComparisonGrid
+from toolkit.results.comparison_html import comparison_html, comparison_text
 from toolkit.results.comparison_search import MEASURED, RowFinder, RowMatches, search_spans
 from toolkit.store.rows import Grade
 
@@ -26,9 +23,6 @@ _CELL_CHARACTERS = 600
 """Characters of a text that a cell of a table shows."""
 _CELL_WORDS = 150
 """Words of each text that are compared for a cell, from the first difference on."""
-_STATIC_ROWS, _STATIC_COLUMNS, _PLAIN_ROWS = 60, 8, 20
-_ONE_LINE = 24
-"""The most characters of a value that stays on one line."""
 
 
 class Comparison(ComparisonGrid):
@@ -44,7 +38,12 @@ class Comparison(ComparisonGrid):
     def measures(self) -> list[str]:
         """What rows may be sorted and grouped by, besides axes; `differing` is the number of outputs that differ from
         the baseline's."""
-        available = {"verdict": self.facts.judged, "cost": self.facts.cost is not None}
+        facts = self.facts
+        available = {
+            "correct": facts.target is not None,
+            "verdict": facts.judged,
+            "cost": facts.cost is not None,
+        }
         optional = [name for name, is_available in available.items() if is_available]
         return ["differing", *MEASURED, *optional, "finish_reason", *GRADED[1:]]
 
@@ -194,153 +193,27 @@ class Comparison(ComparisonGrid):
             raise ValueError("an error has no answer that could be graded")
         return self.facts.store.grade(*self.facts.places[i], **changes)
 
+    def tally(self, outputs: Bools) -> dict[str, int]:
+        """How many of some outputs, (N,) whether each counts, are right, wrong and unclear where the data has right
+        answers (see `RowColumns.correct`), and valid and invalid where they have response formats. Without those that
+        are not known."""
+        counted = np.flatnonzero(outputs & ~self.facts.failed).tolist()
+        known = [self.facts.correct[i] for i in counted] if self.facts.target else []
+        tally = {"right": known.count(True), "wrong": known.count(False), "unclear": known.count(None)}
+        statuses = [self.facts.verdicts[i] for i in counted] if self.facts.judged else []
+        checked = [status == "valid" for status in statuses if status not in (None, "timeout")]
+        validity = {"valid": sum(checked), "invalid": len(checked) - sum(checked)}
+        return {**(tally if known else {}), **(validity if checked else {})}
+
     # Display
 
-    def _counts(self, matches: RowMatches) -> str:
-        rows, columns = len(matches.rows), self.shape[1]
-        failed = int(self.facts.failed.sum())
-        differing = np.unique(self.row[self.differs()]).size
-        across = ", ".join(self.columns) or "all"
-        size = f"{plural(rows, 'row')} × {plural(columns, 'column')} ({across})"
-        parts = [size, plural(len(self.facts), "output")]
-        parts += [f"{plural(differing, 'row')} with an output that differs from the first column's"]
-        parts += [f"{failed:,} failed"] if failed else []
-        return ", ".join(parts)
-
     def __repr__(self) -> str:
-        matches = self.find()
-        if self.values == "text":
-            return f"Comparison({self._counts(matches)})\n{self._text_table(matches)}"
-        from toolkit.display.tables import text_table
-
-        table = text_table(self.frame().named().iloc[:, :_STATIC_COLUMNS], _PLAIN_ROWS, 60)
-        return f"Comparison({self._counts(matches)})\n{table}"
-
-    def _text_table(self, matches: RowMatches) -> str:
-        """The texts as in `html`, for a terminal."""
-        import pandas as pd
-
-        axes = self._row_axes()
-        columns = range(min(self.shape[1], _STATIC_COLUMNS))
-        lines = []
-        for row in matches.rows[:_PLAIN_ROWS].tolist():
-            values = self.row_values(row)
-            cells = [self.cell(row, column, matches) for column in columns]
-            texts = [self._plain_text(cell[0]) if cell else MISSING for cell in cells]
-            lines.append([*(self._value_text(name, values[name]) for name in axes), *texts])
-        names = [*axes, *(self._label(column) for column in columns)]
-        table = pd.DataFrame(lines, columns=names).to_string(index=False, max_colwidth=60)
-        return "\n".join([table, *self._omitted(matches, _PLAIN_ROWS)])
-
-    def _plain_text(self, i: int) -> str:
-        if self.facts.failed[i]:
-            return f"error: {self.facts.value('error', i)}"
-        return self.facts.texts[i] + (" ✂" if self.facts.value("finish_reason", i) == "length" else "")
-
-    def _value_text(self, name: str, value: Any, limit: int = 80) -> str:
-        return short_value(self.facts.display_value(name, value), limit)
-
-    def _label(self, column: int) -> str:
-        values = self.column_values(column)
-        return ", ".join(f"{name} {self._value_text(name, value)}" for name, value in values.items()) or "all"
-
-    def _row_axes(self) -> list[str]:
-        """The axes of the rows, without the number of a row of data when its variables are there."""
-        named = any(name.startswith("row.") for name in self.rows)
-        return [name for name in self.rows if not (named and name == "row")]
-
-    def _omitted(self, matches: RowMatches, most: int) -> list[str]:
-        """What a static table leaves out, in words."""
-        omitted = [(len(matches.rows) - most, "rows"), (self.shape[1] - _STATIC_COLUMNS, "columns")]
-        return [f"… and {n:,} more {what}" for n, what in omitted if n > 0]
+        return comparison_text(self)
 
     def _repr_html_(self) -> Markup:
-        if self.values == "text":
-            return self.html()
-        from toolkit.display.tables import with_index_columns
-
-        table = html_table(with_index_columns(self.frame().named()), rows=200)
-        return markup("<p>{}</p>{}", self._counts(self.find()), table)
+        return self.html()
 
     def html(self, escape: Callable[[str], Markup] = escape) -> Markup:
         """The texts as a table, each with its difference from the first column, its metadata and its grade; the first
-        60 rows and 8 columns. escape: converts a text to HTML."""
-        matches, grades, axes = self.find(), self.facts.grades(), self._row_axes()
-        columns = range(min(self.shape[1], _STATIC_COLUMNS))
-        names = [*axes, *(self._label(column) for column in columns)]
-        head = joined(markup('<th style="{};{}">{}</th>', _CELL, _wrap(name), escape(name)) for name in names)
-        lines = []
-        for row in matches.rows[:_STATIC_ROWS].tolist():
-            values = self.row_values(row)
-            labels = [self._value_text(name, values[name], 300) for name in axes]
-            cells = [self._cell_html(row, column, matches, grades, escape) for column in columns]
-            axis_cells = [markup('<td style="{};{}">{}</td>', _CELL, _wrap(v), escape(v)) for v in labels]
-            text_cells = [markup('<td style="{}">{}</td>', _CELL, cell) for cell in cells]
-            lines.append(markup("<tr>{}</tr>", joined([*axis_cells, *text_cells])))
-        rest = joined(markup("<p>{}</p>", line) for line in self._omitted(matches, _STATIC_ROWS))
-        return markup(_TABLE, escape(self._counts(matches)), head, joined(lines), rest)
-
-    def _cell_html(
-        self,
-        row: int,
-        column: int,
-        matches: RowMatches,
-        grades: Sequence[Grade | None],
-        escape: Callable[[str], Markup],
-    ) -> Markup:
-        outputs = self.cell(row, column, matches)
-        if not outputs:
-            return escape(MISSING)
-        i = outputs[0]
-        metadata, base = self.metadata(i), int(self.base(0)[self.row[i]])
-        compared = None if base in (-1, i) else base
-        if metadata["error"] is not None:
-            body = markup("<b>error</b> {}", escape(metadata["error"]))
-        else:
-            pieces = self.in_brief(i, compared)
-            body = joined(markup(_MARKS.get(op, "{}"), escape(text)) for op, text, _ in pieces)
-        notes = [f"without {name}" for name in self.missing_axes(i, row)]
-        if compared is not None and self.facts.output[i] == self.facts.output[compared]:
-            notes.append("= as the first column")
-        notes += [summary(metadata), opinion(grades[i]), f"+{len(outputs) - 1:,}" if len(outputs) > 1 else ""]
-        note = escape(" · ".join(filter(None, notes)))
-        return markup('<div style="{}">{}</div><small>{}</small>', _BODY, body, note)
-
-
-def _wrap(text: str) -> str:
-    """CSS: short values stay on one line, since narrow columns would break words."""
-    return "white-space:nowrap" if len(text) <= _ONE_LINE else "white-space:pre-wrap;overflow-wrap:anywhere"
-
-
-_CELL = "text-align:left;vertical-align:top;max-width:26em;border-bottom:1px solid #8886"
-_BODY = "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate"
-_MARKS = {
-    "insert": '<ins style="background:rgba(0,114,178,0.18)">{}</ins>',
-    "delete": '<del style="background:rgba(230,159,0,0.22)">{}</del>',
-    "gap": "<small>{}</small>",
-}
-_TABLE = (
-    "<div><p>{}. <ins>Only here</ins>, <del>only in the first column</del>.</p>"
-    "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>{}</div>"
-)
-
-
-def summary(metadata: Mapping[str, Any]) -> str:
-    """The metadata of an output (`Comparison.metadata`) in a line."""
-    parts = [
-        metadata["verdict"],
-        {"length": "✂ length"}.get(metadata["finish_reason"], metadata["finish_reason"]),
-    ]
-    parts += [str(Usage(metadata["prompt_tokens"], metadata["completion_tokens"]))]
-    parts += [] if metadata["seconds"] is None else [seconds_text(metadata["seconds"])]
-    parts += [] if metadata["cost"] is None else [dollars(metadata["cost"])]
-    return " · ".join(filter(None, parts))
-
-
-def opinion(grade: Grade | None) -> str:
-    """A grade in a line."""
-    if grade is None:
-        return ""
-    thumb = {1: "thumb up", -1: "thumb down", None: ""}[grade.thumb]
-    score = "" if grade.score is None else f"score {number_text(grade.score)}"
-    return " · ".join(filter(None, [thumb, score, short_value(grade.note, 300)]))
+        60 rows and 8 columns. Where `values` is another column, the table of it. escape: converts a text to HTML."""
+        return comparison_html(self, escape)

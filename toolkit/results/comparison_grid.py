@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -99,6 +99,14 @@ class ComparisonGrid:
     def column_values(self, column: int) -> dict[str, Any]:
         i = int(self._first["columns"][position("column", column, self.shape[1])])
         return {name: self.facts.value(name, i) for name in self.columns}
+
+    def varying(self, kind: Literal["rows", "columns"]) -> list[str]:
+        """The axes of the rows or columns that differ between them, without the number of a row of data beside its
+        variables; all of them where none differs."""
+        names = self.rows if kind == "rows" else self.columns
+        named = any(name.startswith("row.") for name in names)
+        varying = [name for name in names if len(np.unique(self.facts.codes(name)[0][self._first[kind]])) > 1]
+        return [name for name in varying or names if not (named and name == "row")]
 
     def differs(self, baseline: int = 0) -> Bools:
         """(N,) whether each output differs from the first one of its row in the baseline column; False where there is

@@ -8,6 +8,7 @@ from . import (
     engine_labels as engine_labels,
     few_shot as few_shot,
     few_shot_html as few_shot_html,
+    few_shot_inputs as few_shot_inputs,
     logprobs as logprobs,
     makers as makers,
     microscope as microscope,

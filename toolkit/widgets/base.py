@@ -14,7 +14,7 @@ import traitlets
 
 from toolkit._internal.jsonable import library_value, to_plain
 from toolkit._internal.text import short_repr
-from toolkit.display.markup import Markup, escape, markup
+from toolkit.display.markup import Markup, escape, joined, markup
 
 _STATIC = Path(__file__).parent / "static"
 _SHARED = ("base", "dom", "channel", "chart")
@@ -73,6 +73,8 @@ class View(anywidget.AnyWidget):
 
     content = traitlets.Dict().tag(sync=True)
     """All that the frontend needs for its first render."""
+    live_only: ClassVar[str] = ""
+    """What the static output lacks, such as "search and grades"; it says so, and why."""
     _commands: ClassVar[frozenset[str]] = frozenset()
     """The names of the methods that the frontend may call, inherited ones included."""
 
@@ -125,7 +127,17 @@ class View(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_() or ({}, {})
         # A notebook opened without a kernel, or not trusted, shows these.
-        return {**data, "text/html": self.html(), "text/plain": self.text()}, metadata
+        page = joined([static_note(self.live_only), self.html()]) if self.live_only else self.html()
+        return {**data, "text/html": page, "text/plain": self.text()}, metadata
+
+
+def static_note(live_only: str) -> Markup:
+    """Why a reader sees the static output, and what to do."""
+    return markup(
+        '<p><small style="opacity:0.75">Saved output without {}: no kernel runs, or this notebook is not trusted. '
+        "Run its cell again.</small></p>",
+        live_only,
+    )
 
 
 def plain(value: Any) -> Any:

@@ -6,17 +6,17 @@ import dataclasses
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from toolkit._internal.missing import is_missing
-from toolkit._internal.text import MISSING
+from toolkit._internal.value_text import short_value
 from toolkit.analysis.text_diff import Piece
 from toolkit.core.completion import Completion
 from toolkit.display.markup import Markup
 from toolkit.prompts.messages import plain_text
 from toolkit.results.comparison import Comparison
+from toolkit.results.comparison_html import answer_title, column_label, tally_texts
 from toolkit.results.comparison_search import RowMatches
 from toolkit.results.results import Results
 from toolkit.store.rows import Grade
@@ -81,7 +81,15 @@ class _Cells:
             "pieces": _visible_pieces(self._comparison.in_brief(i, diffed, self._search, self._diff)),
             "metadata": _visible_metadata(self._comparison.metadata(i)),
             "grade": _grade(self._grades[i]),
+            **self._answer(i),
         }
+
+    def _answer(self, i: int) -> dict[str, Any]:
+        """Whether an output is right, and that in words; nothing where the data has no right answers."""
+        if self._comparison.facts.target is None or self._comparison.facts.failed[i]:
+            return {}
+        title = visible(answer_title(self._comparison, i), 300)
+        return {"right": self._comparison.facts.correct[i], "answer": title}
 
 
 class CompareView(View):
@@ -93,19 +101,26 @@ class CompareView(View):
     >>> tk.widgets.CompareView(results.compare("temperature"))  # doctest: +SKIP
     """
 
+    live_only = "search, sorting and grades"
     _esm, _css = assets("comparison_grades", "comparison_table", "comparison")
 
     def __init__(self, comparison: Comparison) -> None:
         self.comparison = comparison
         self._selected: list[int] = []
-        verdict_filter = ["verdict"] if comparison.facts.judged else []
+        facts = comparison.facts
+        outcomes = {"correct": facts.target is not None, "verdict": facts.judged}
         super().__init__(
             {
                 "rows": comparison.rows,
                 "columns": comparison.columns,
                 "axes": comparison.axes,
                 "measures": comparison.measures,
-                "filters": [*comparison.axes, "finish_reason", *verdict_filter, "grade"],
+                "filters": [
+                    *comparison.axes,
+                    "finish_reason",
+                    *(n for n in outcomes if outcomes[n]),
+                    "grade",
+                ],
                 "gradable": comparison.gradable,
                 # A table read from CSV has no completions to write as JSONL.
                 "files": [*_FILES] if comparison.facts.store else ["csv"],
@@ -114,6 +129,13 @@ class CompareView(View):
                 "page": self.page(comparison.rows, comparison.columns),
             }
         )
+
+    @classmethod
+    def opened(cls, target: Comparison) -> Self:
+        """Raises ValueError for a comparison of numbers, which is a table."""
+        if target.values != "text":
+            raise ValueError(f"the widget compares texts, and this is a table of {target.values}")
+        return cls(target)
 
     def selected(self) -> Results:
         """The outputs selected in the widget."""
@@ -166,24 +188,28 @@ class CompareView(View):
             "outputs": int(matches.matching.sum()),
             "start": start,
             "total_columns": len(all_columns),
-            "baseline": _values(comparison.column_values(baseline)) if comparison.shape[1] else [],
+            "baseline": visible(column_label(comparison, baseline)) if comparison.shape[1] else "all",
             "columns": self._columns(comparison, matches, page_columns, cells.differing),
             "rows": cells.lines(start),
+            "row_axes": comparison.varying("rows"),
+            "target": comparison.facts.target,
         }
 
     def _columns(
         self, comparison: Comparison, matches: RowMatches, columns: Sequence[int], differing: Any
     ) -> list[dict[str, Any]]:
         """The columns, with the totals and means of their outputs in the rows of the search."""
-        facts = comparison.facts
+        facts, axes = comparison.facts, comparison.varying("columns")
         tokens, seconds = (facts.numbers(name) for name in ("completion_tokens", "seconds"))
 
         def summary(column: int) -> dict[str, Any]:
             outputs = comparison.visible_choices(column, matches)
             timed = outputs & ~np.isnan(seconds)
+            values = comparison.column_values(column)
             return {
                 "column": column,
-                "label": _values(comparison.column_values(column)),
+                "label": _values({name: values[name] for name in axes}),
+                "tally": tally_texts(comparison.tally(outputs)),
                 "outputs": int(outputs.sum()),
                 "differing": int(differing[outputs].sum()),
                 "tokens": tokens[outputs].mean() if outputs.any() else None,
@@ -317,6 +343,4 @@ def _values(values: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _text(value: Any) -> str:
-    if is_missing(value):
-        return MISSING
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return short_value(value, 10**9)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from toolkit._internal.text import short_repr
+from toolkit.display.markup import markup
 from toolkit.display.progress import waiting_for
 
 _VIEWS: dict[str, str] = {}
@@ -39,18 +40,25 @@ def open_in_notebooks() -> None:
         formatter.for_type_by_name(*target.split(":"), partial(_bundle, view))
 
 
-def _bundle(view: str, target: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The widget and its static output; None, so that the object's own repr is shown, where the widget has nothing
-    to show."""
+def _bundle(view: str, target: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The widget and its static output; where it has nothing to show, the object's own output and the reason."""
     module, name = view.split(":")
     with waiting_for(f"preparing {type(target).__name__} for display"):
         widget_class = getattr(importlib.import_module(module), name)
         try:
             widget = widget_class.opened(target)
-        except ValueError:
-            return None
+        except ValueError as error:
+            return _own_output(target, f"Not opened as a widget: {error}."), {}
         bundle: tuple[dict[str, Any], dict[str, Any]] = widget._repr_mimebundle_()
         return bundle
+
+
+def _own_output(target: Any, note: str) -> dict[str, Any]:
+    """What an object shows of itself, with a note."""
+    data = {"text/plain": f"{target!r}\n{note}"}
+    if hasattr(target, "_repr_html_"):
+        data["text/html"] = markup("{}<p><small>{}</small></p>", target._repr_html_(), note)
+    return data
 
 
 register_view("toolkit.core.completion:Completion", "toolkit.widgets.completion:CompletionView")

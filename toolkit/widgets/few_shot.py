@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
@@ -29,7 +28,9 @@ from toolkit.widgets.few_shot_html import (
     prompt_html,
     prompt_pieces,
     text_rows,
+    window_note,
 )
+from toolkit.widgets.few_shot_inputs import as_number, as_type_of, positive_int
 from toolkit.widgets.prompt_parts import split_by_example
 from toolkit.widgets.python_source import call_source, literal
 
@@ -46,6 +47,7 @@ _MAX_CELL = 4000
 _MAX_COUNTED = 64
 """More examples are not counted one by one: each costs a count of the full prompt."""
 _WINDOW = 8192
+"""The context window that is assumed where the model's is not known."""
 
 
 @dataclass
@@ -80,6 +82,7 @@ class Builder(View):
     >>> tk.few_shot(tk.Prompt("{text}", examples=pool, answer="{label}", k=4), rows)  # doctest: +SKIP
     """
 
+    live_only = "editing"
     _esm, _css = assets("few_shot")
 
     def __init__(
@@ -97,9 +100,10 @@ class Builder(View):
         self._counter = find_tokenizer(self._model).name
         self._shots: dict[str, Any] = {name: getattr(prompt, name) for name in FEW_SHOT_AXES}
         self._fit: dict[str, Any] = {"window": _WINDOW, "reserve": DEFAULT_MAX_TOKENS, "strategy": "examples"}
-        engine = loading._loaded if self._model is None else self._model
-        if isinstance(engine, Engine) and (window := window_of(engine)):
-            self._fit["window"] = window
+        counted = loading._loaded if self._model is None else self._model
+        self._model_name = str(counted.model if isinstance(counted, Engine) else counted)
+        self._model_window = window_of(counted)
+        self._fit["window"] = self._model_window or _WINDOW
         self._inputs = {"shots": _shots_text(self._shots), "fit": {n: str(v) for n, v in self._fit.items()}}
         super().__init__({})
         self._refresh()
@@ -135,7 +139,7 @@ class Builder(View):
     @command
     def edit(self, place: int, name: str, text: str) -> None:
         row = self.examples[place].row
-        row[name] = _as_type_of(row.get(name), text)
+        row[name] = as_type_of(row.get(name), text)
         self._refresh()
 
     @command
@@ -192,14 +196,14 @@ class Builder(View):
         for name, typed in self._inputs["shots"].items():
             apply(self._shots, name, typed, lambda name, typed: self._parse_shot(name, typed, included))
         for name in ("window", "reserve"):
-            apply(self._fit, name, self._inputs["fit"][name], _positive_int)
+            apply(self._fit, name, self._inputs["fit"][name], positive_int)
         strategy = self._inputs["fit"]["strategy"]
         self._fit["strategy"] = strategy if strategy in STRATEGIES else "refuse"
         return errors
 
     def _parse_shot(self, name: str, typed: Any, included: int) -> Any:
         if name != "selector":
-            value = None if typed == "" else FEW_SHOT_AXES[name](name, _number(typed))
+            value = None if typed == "" else FEW_SHOT_AXES[name](name, as_number(typed))
             if name == "k" and value is not None and value > included:
                 raise ValueError(
                     f"k is {value}, but {included} examples are included: lower k, or include more"
@@ -208,7 +212,7 @@ class Builder(View):
         original = self._original.selector
         if typed["name"] == original.name and not original.registered:
             return original
-        options = {n: _number(v) for n, v in typed["options"].items() if v != ""}
+        options = {n: as_number(v) for n, v in typed["options"].items() if v != ""}
         parsed = selector({"name": typed["name"], **options})
         hidden = {n: v for n in HIDDEN if hasattr(parsed, n) and (v := getattr(original, n, None))}
         return replace(parsed, **hidden)
@@ -261,6 +265,7 @@ class Builder(View):
             "rows": len(self.rows),
             "values": [[visible(str(n), 100), visible(str(v), 400)] for n, v in self.rows[self._row].items()],
             "counter": self._counter,
+            "window_note": window_note(self._model_name, self._model_window, self._fit["window"]),
         }
 
     def _result(self, pool: Sequence[Example]) -> tuple[list[int], dict[str, Any]]:
@@ -334,7 +339,7 @@ class Builder(View):
             return c["fits"] or "no prompt"
         each = f", examples {' + '.join(map(str, c['sizes'][1:]))}" if c["sizes"] and c["sizes"][1:] else ""
         about = "about " if c["estimate"] else ""
-        return f"{about}{c['tokens']:,} tokens{each} ({c['counter']}); {c['fits']}"
+        return f"{about}{c['tokens']:,} tokens{each} ({c['counter']}); {c['fits']} ({c['window_note']})"
 
 
 def prompt_code(prompt: Prompt) -> str:
@@ -357,16 +362,6 @@ def _cell(value: Any) -> dict[str, Any]:
     return {"text": visible(text, _MAX_CELL), "cut": len(text) > _MAX_CELL}
 
 
-def _as_type_of(value: Any, text: str) -> Any:
-    """The typed text: as it is in place of a string or None, else parsed as JSON where it can be."""
-    if value is None or isinstance(value, str):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 def _shots_text(shots: Mapping[str, Any]) -> dict[str, Any]:
     """How examples are chosen, as the texts of the inputs."""
     current = shots["selector"]
@@ -383,18 +378,3 @@ def _options(instance: Selector) -> dict[str, Any]:
 def _default_options(kind: type[Selector]) -> dict[str, Any]:
     """The options of a selector with their defaults; None for one that must be set."""
     return {f.name: None if f.default is MISSING else f.default for f in fields(kind) if f.name not in HIDDEN}
-
-
-def _number(typed: Any) -> Any:
-    """A number if the text is one; else the text, which validation rejects."""
-    for kind in (int, float):
-        with contextlib.suppress(TypeError, ValueError):
-            return kind(typed)
-    return typed
-
-
-def _positive_int(name: str, typed: Any) -> int:
-    number = _number(typed)
-    if not isinstance(number, int) or number < 1:
-        raise ValueError(f"{name} must be a whole number of tokens from 1 up, got {typed!r}")
-    return number

@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit._internal.text import plural
 from toolkit.display.markup import Markup, joined, markup
-from toolkit.widgets.base import escaped, model_text_html
+from toolkit.widgets.base import escaped, model_text_html, visible
 
 MAX_VALUE = 200
 """Characters of one value in the static output."""
@@ -80,6 +80,14 @@ def text_rows(content: Mapping[str, Any]) -> list[str]:
 def page_note(content: Mapping[str, Any]) -> str:
     pages = content["pages"]
     return f"page {content['page'] + 1} of {pages}" if pages > 1 else ""
+
+
+def window_note(model: str, model_window: int | None, window: int) -> str:
+    """Whose a context window is. model_window: the model's own, None where it is not known."""
+    name = visible(model, 80)
+    if model_window is None:
+        return f"assumed: the window of {name} is not known"
+    return f"the window of {name}" if window == model_window else f"{name} has {model_window:,}"
 
 
 def dropped_text(n: int, kind: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 SETTINGS = tuple(name for name in FOLLOWED if name != "logit_bias")
-"""The sampling parameters with a slider; a logit_bias stays as in the request."""
+"""The sampling parameters with a slider; the request's logit_bias is applied or not."""
 _NEUTRAL = {name: NEUTRAL[name] for name in SETTINGS}
 _CREATIVE = {"temperature": 1.3, "top_p": 0.95, "min_p": 0.02, "presence_penalty": 0.6}
 _ROWS = 30
@@ -49,6 +49,7 @@ class MicroscopeView(View):
     >>> tk.widgets.MicroscopeView(tk.microscope(completion), engine)  # doctest: +SKIP
     """
 
+    live_only = "its sliders and branches"
     _esm, _css = assets("microscope")
 
     def __init__(self, microscope: Microscope, engine: Engine | None = None) -> None:
@@ -59,7 +60,8 @@ class MicroscopeView(View):
         self.displayed_step: Step | None = None
         """None where the step's distribution is not known."""
         sampling = microscope.sampling.given()
-        self._requested = {name: sampling[name] for name in SETTINGS}
+        self._has_bias = bool(sampling.get("logit_bias"))
+        self._requested = {**{name: sampling[name] for name in SETTINGS}, **self._bias_applied(True)}
         self._neutralized = {
             n: NEUTRAL.get(n) for n in REFUSED if sampling.get(n) and sampling[n] != NEUTRAL.get(n)
         }
@@ -75,6 +77,7 @@ class MicroscopeView(View):
                 "presets": self._presets(),
                 "stored": 0 if microscope.choice.top_ids is None else microscope.choice.top_ids.shape[1],
                 "notes": self._notes(),
+                "bias": self._bias_note(),
                 "branching_problem": self._branching_problem,
                 "now": self._initial(step),
                 "branches": [],
@@ -83,8 +86,11 @@ class MicroscopeView(View):
 
     @command
     def at(self, step: int, settings: Mapping[str, float]) -> dict[str, Any]:
-        """The distribution at a step under the sliders' settings, as the frontend draws it."""
-        values = {name: settings[name] for name in SETTINGS}
+        """The distribution at a step under the sliders' settings, as the frontend draws it. A logit_bias of the
+        request is applied unless settings["logit_bias"] is False."""
+        values: dict[str, Any] = {name: settings[name] for name in SETTINGS}
+        if not settings.get("logit_bias", True):
+            values["logit_bias"] = None
         self.displayed_step = self.microscope.at(step, **values, **self._neutralized)
         return _step_content(self.displayed_step)
 
@@ -146,13 +152,16 @@ class MicroscopeView(View):
         return None
 
     def _presets(self) -> list[tuple[str, dict[str, Any]]]:
-        greedy, creative = {**_NEUTRAL, "temperature": 0.0}, {**_NEUTRAL, **_CREATIVE}
-        return [
-            ("As sampled", self._requested),
-            ("Neutral", _NEUTRAL),
-            ("Greedy", greedy),
-            ("Creative", creative),
-        ]
+        """Names and settings. The request's own are listed once, whichever of the others they equal."""
+        presets = {"neutral": {}, "greedy": {"temperature": 0.0}, "creative": _CREATIVE}
+        settings = {n: {**_NEUTRAL, **v, **self._bias_applied(False)} for n, v in presets.items()}
+        same = "".join(f" ({name})" for name, values in settings.items() if values == self._requested)
+        others = [(name.capitalize(), v) for name, v in settings.items() if v != self._requested]
+        return [(f"As sampled{same}", self._requested), *others]
+
+    def _bias_applied(self, applied: bool) -> dict[str, bool]:
+        """The setting of the request's logit_bias, if it has one."""
+        return {"logit_bias": applied} if self._has_bias else {}
 
     def _notes(self) -> list[str]:
         sampling = self.microscope.sampling.given()
@@ -160,9 +169,15 @@ class MicroscopeView(View):
             f"The request had {name}={visible(str(sampling[name]), 200)}, which is left out here: {REFUSED[name]}."
             for name in self._neutralized
         ]
-        if sampling.get("logit_bias"):
-            notes.append(f"The request's logit_bias of {len(sampling['logit_bias'])} token(s) is applied.")
-        return notes
+        return [*notes, *filter(None, [self._bias_note()])]
+
+    def _bias_note(self) -> str | None:
+        """Whether the request's logit_bias is applied; None without one."""
+        if not self._has_bias:
+            return None
+        size = len(self.microscope.sampling.given()["logit_bias"])
+        left_out = self.displayed_step is not None and not self.displayed_step.settings.logit_bias
+        return f"The request's logit_bias of {size} token(s) is {'left out' if left_out else 'applied'}."
 
     def _initial(self, step: int) -> dict[str, Any]:
         try:

@@ -6,7 +6,6 @@ import ast
 import contextlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from toolkit import models
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import nearest, suggestion
 from toolkit.core.sampling import FIELDS
@@ -83,9 +83,7 @@ def _model_window(path: str) -> int:
 
     folder = Path(path)
     file = folder / "config.json" if folder.is_dir() else Path(hf_hub_download(path, "config.json"))
-    config = json.loads(file.read_text())
-    config = config.get("text_config", config)
-    return int(config.get("max_position_embeddings") or _CPU_CONTEXT)
+    return models.context_window(file.parent) or _CPU_CONTEXT
 
 
 def engine_arguments() -> frozenset[str]:

@@ -37,11 +37,12 @@ export default widget(({ root, content, request, signal }) => {
   const search = searchBox(change, () => outputs.focusCell());
   const filter = new ValueFilter(context);
   const footer = new Footer(context, outputs, selection);
+  outputs.slide = (by) => footer.slide(by);
 
   root.append(
-    h("div", { class: "tk-bar" }, axesChooser(context), displayControls(context)),
+    h("div", { class: "tk-bar" }, axesChooser(context), displayControls(context), tableControls(outputs, content)),
     h("div", { class: "tk-bar" }, search.box, filter.elements, orderControls(context)),
-    h("div", { class: "cmp-counts tk-faint" }, footer.counts, diffLegend()),
+    h("div", { class: "cmp-counts tk-faint" }, footer.counts, diffLegend(content.page), outputs.hiddenColumns.element),
     alert, outputs.box, footer.bar, keyboardHelp());
   listenToTable(outputs, detail, footer, signal);
   listenToRoot(root, detail, search, signal);
@@ -114,17 +115,32 @@ function displayControls({ query, reload, change }) {
     h("label", { class: "tk-field" }, differing, "only differing")];
 }
 
+// What the cells have besides their texts.
+function tableControls({ table }, { gradable }) {
+  const toggle = (label, name, properties = {}) => {
+    const button = h("button", {
+      type: "button", "aria-pressed": "false", ...properties,
+      onclick: () => { button.ariaPressed = String(table.classList.toggle(name)); },
+    }, label);
+    return button;
+  };
+  return [
+    toggle("tokens and time", "cmp-with-numbers", { title: "show the tokens, seconds and cost of each output" }),
+    toggle("grade", "cmp-grading", { disabled: !gradable, title: gradable ? "show the grades' controls in all cells" : NOT_GRADABLE }),
+  ];
+}
+
 function orderControls({ content, query, change }) {
   const columns = [["", "–"], ...sameLabels([...new Set([...content.axes, ...content.measures])])];
   const direction = h("button", {
-    type: "button", title: "turn the order round", "aria-label": "order",
+    type: "button", title: "reverse the order", "aria-label": "order",
     onclick: () => {
       query.descending = !query.descending;
       showDirection();
       if (query.sort) change({});
     },
   });
-  const showDirection = () => { direction.textContent = query.descending ? "↓ falling" : "↑ rising"; };
+  const showDirection = () => { direction.textContent = query.descending ? "↓ descending" : "↑ ascending"; };
   showDirection();
   return [
     h("span", { class: "tk-field" },
@@ -266,8 +282,9 @@ class Footer {
     const filtered = query.search || query.differing || Object.keys(query.where).length;
     const rows = plural(page.total_rows, "row");
     const count = page.matching_rows === page.total_rows ? rows : `${number(page.matching_rows)} of ${rows}`;
-    const outputs = `${plural(page.outputs, "output")}${filtered ? " that are sought" : ""}`;
-    this.counts.textContent = `${count}, ${outputs} · differences from ${axisLabel(page.baseline)}`;
+    const outputs = plural(page.outputs, "output");
+    const matching = filtered ? ` ${page.outputs === 1 ? "matches" : "match"}` : "";
+    this.counts.textContent = `${count}, ${outputs}${matching} · differences from ${page.baseline}`;
     this.rows.textContent = `rows ${rangeText(page.start, content.size, page.matching_rows)}`;
     this.columns.textContent = `columns ${rangeText(query.across, content.across, page.total_columns)}`;
     this.columnPager.hidden = page.total_columns <= content.across;
@@ -277,10 +294,11 @@ class Footer {
     this.columnsAfter.disabled = query.across + content.across >= page.total_columns;
     const selected = selection.outputs.size;
     this.selected.textContent = selected ? `${number(selected)} selected` : "nothing selected";
-    this.all.textContent = `select all ${number(page.outputs)} found`;
+    const all = `all ${outputs}${filtered ? " that match" : ""}`;
+    this.all.textContent = `select ${all}`;
     this.none.disabled = !selected;
-    this.csv.textContent = `CSV of ${selected ? "selected" : "found"}`;
-    this.jsonl.textContent = `JSONL of ${selected ? "selected" : "found"}`;
+    this.csv.textContent = `CSV of ${selected ? "the selected" : all}`;
+    this.jsonl.textContent = `JSONL of ${selected ? "the selected" : all}`;
   }
 }
 
@@ -324,9 +342,9 @@ function listenToRoot(root, detail, search, signal) {
   }, { signal });
 }
 
-function diffLegend() {
+function diffLegend({ target }) {
   return h("span", {}, h("ins", { class: "cmp-insert" }, "only here"), " ",
-    h("del", { class: "cmp-delete" }, "only in the baseline"));
+    h("del", { class: "cmp-delete" }, "only in the baseline"), target && ` · ✓ right, ✗ wrong, ? unclear: by ${target}`);
 }
 
 function keyboardHelp() {

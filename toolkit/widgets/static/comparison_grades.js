@@ -51,6 +51,20 @@ class Grades {
     return box;
   }
 
+  // A grade in a few characters, for a cell whose controls are hidden.
+  mark(i) {
+    const mark = h("span", { class: "cmp-given", "data-i": String(i) });
+    mark.sync = () => {
+      const { thumb, score, note } = this.get(i);
+      const short = note.length > 40 ? `${note.slice(0, 40)}…` : note;
+      mark.replaceChildren(...[
+        thumb && h("span", { role: "img", "aria-label": thumb === 1 ? "thumb up" : "thumb down" }, thumbPicture(thumb === 1)),
+        score !== null && number(score), note && `“${short}”`].filter((part) => !isNothing(part) && part !== ""));
+    };
+    mark.sync();
+    return mark;
+  }
+
   // Shows a grade in its controls. Inputs that are being edited keep their text.
   sync(grade, { up, down, score, note, problem }, error) {
     up.setAttribute("aria-pressed", String(grade.thumb === 1));
@@ -75,7 +89,7 @@ class Grades {
 
   // An output may be in the table more than once, and in the detail.
   syncAll(i, error) {
-    this.root.querySelectorAll(`.cmp-grade[data-i="${i}"]`).forEach((box) => box.sync(error));
+    this.root.querySelectorAll(`:is(.cmp-grade, .cmp-given)[data-i="${i}"]`).forEach((part) => part.sync(error));
   }
 
   // Replaces the grades of all outputs that were drawn, and the selection, by the stored ones.

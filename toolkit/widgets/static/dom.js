@@ -133,10 +133,14 @@ function showSource(section, title, source, onclose) {
 // Formatted numbers. null, which means unknown, is a dash.
 const percent = (p, digits = 1) => (isNothing(p) ? "–" : `${(100 * p).toFixed(digits)} %`);
 
+// A whole number in full, a fraction with so many decimals, but at most four significant digits.
 function number(x, digits = 2) {
   if (isNothing(x)) return "–";
   if (Number.isInteger(x)) return x.toLocaleString("en");
-  return Math.abs(x) >= 1e-3 ? x.toFixed(digits) : x.toExponential(1);
+  const size = Math.abs(x);
+  if (size < 1e-3) return x.toExponential(1);
+  const decimals = Math.max(0, Math.min(digits, 3 - Math.floor(Math.log10(size))));
+  return Number(x.toPrecision(4)).toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 }
 
 const plural = (n, noun) => `${number(n)} ${noun}${n === 1 ? "" : "s"}`;

@@ -176,7 +176,8 @@ class ShotSettings {
     this.drawOptions();
     this.selection = h("div", { class: "tk-bar" }, field("selector", this.selector), this.optionBox,
       field("k", this.k), field("order_seed", this.order), shuffle);
-    this.contextWindow = [field("window", this.window), field("kept for the answer", this.reserve),
+    this.windowNote = h("span", { class: "tk-faint" });
+    this.contextWindow = [field("window", this.window, this.windowNote), field("kept for the answer", this.reserve),
       field("may be left out", this.strategy)];
   }
 
@@ -199,7 +200,7 @@ class ShotSettings {
     }));
   }
 
-  draw({ shots, fit }) {
+  draw({ shots, fit, window_note: note }) {
     if (this.selector.value !== shots.selector.name) {
       this.selector.value = shots.selector.name;
       this.drawOptions();
@@ -208,6 +209,7 @@ class ShotSettings {
     setText(this.k, shots.k);
     setText(this.order, shots.order_seed);
     setText(this.window, fit.window);
+    this.windowNote.textContent = note;
     setText(this.reserve, fit.reserve);
     this.strategy.value = fit.strategy;
   }

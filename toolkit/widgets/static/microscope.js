@@ -40,9 +40,11 @@ export default widget(({ root, content, request, on, signal }) => {
     content.branching_problem ? cards.showProblem(content.branching_problem) : cards.start(step, token);
   const table = distributionTable(pick, content.branching_problem, signal);
 
+  // That of the logit_bias is the checkbox among the settings.
+  const notes = content.notes.filter((note) => note !== content.bias);
   root.classList.add("tk-mic");
   root.append(text.box, controls.box, status.box,
-    ...content.notes.map((note) => h("p", { class: "tk-faint" }, note)), summary.box, table.box, cards.box);
+    ...notes.map((note) => h("p", { class: "tk-faint" }, note)), summary.box, table.box, cards.box);
   controls.show(settings);
   draw(content.now);
   tooltip(root, ".tk-mic-token", (element) => text.tip(element), signal);
@@ -176,14 +178,17 @@ function sliders(content, set, reset) {
   ].map(([name, label, min, max, step]) => slider({ name, label, min, max, step }, set));
   const presets = content.presets.map(([label, settings]) =>
     ({ settings, button: h("button", { onclick: () => set(settings) }, label) }));
+  const bias = h("input", { type: "checkbox", onchange: () => set({ logit_bias: bias.checked }) });
   const show = (settings) => {
     for (const part of parts) part.show(settings[part.name]);
+    bias.checked = settings.logit_bias;
     for (const preset of presets)
-      preset.button.ariaPressed = `${parts.every(({ name }) => preset.settings[name] === settings[name])}`;
+      preset.button.ariaPressed = `${Object.keys(settings).every((name) => preset.settings[name] === settings[name])}`;
   };
   const title = "the settings and the step at which this was opened";
   const bar = h("div", { class: "tk-bar", role: "group", "aria-label": "settings" }, h("strong", {}, "Settings"),
-    presets.map((preset) => preset.button), h("button", { onclick: reset, title }, "Reset"));
+    presets.map((preset) => preset.button), h("button", { onclick: reset, title }, "Reset"),
+    content.bias && h("label", { class: "tk-field" }, bias, "the request's logit_bias"));
   return { box: h("section", {}, bar, h("div", { class: "tk-mic-sliders" }, parts.map((part) => part.row))), show };
 }
 
