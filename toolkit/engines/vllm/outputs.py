@@ -203,7 +203,7 @@ class OutputReader:
         )
 
 
-def _times(stats: Any) -> dict[str, float | None]:
+def _times(stats: Any) -> dict[str, Any]:
     """The times of a request, by vLLM's RequestStateStats, whose `_ts` are by the clock of the engine's process. A
     time that vLLM has not set is 0 there."""
     if stats is None or not stats.first_token_ts:

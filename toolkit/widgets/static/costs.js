@@ -236,7 +236,7 @@ class CostFigure {
     const x = price
       ? { label: "US dollars for 1,000 completions", value: (i) => (price.each[i] === null ? null : 1000 * price.each[i]) }
       : { label: "prompt tokens of a completion", value: perCompletion(columns.prompt_tokens) };
-    const share = { label: `share ${quality}${this.intervalText()}`, name: quality, value: (i) => columns[quality][i], format: (v) => percent(v) };
+    const share = { label: `${this.intervalText() || "share "}${quality}`, name: quality, value: (i) => columns[quality][i], format: (v) => percent(v) };
     if (quality) return { x, y: share };
     const y = price ? { label: "tokens of a completion", value: perCompletion(tokens) }
       : { label: "generated tokens of a completion", value: perCompletion(columns.completion_tokens) };
@@ -247,7 +247,7 @@ class CostFigure {
   intervalText() {
     const items = (this.columns[`${this.quality}_items`] ?? []).filter((n) => n);
     const [least, most] = [Math.min(...items), Math.max(...items)];
-    return items.length ? ` (95 % interval, n = ${least === most ? least : `${least} to ${most}`})` : "";
+    return items.length ? `95 % interval (n = ${least === most ? least : `${least} to ${most}`}) of ` : "";
   }
 
   // A few short names stand beside their points; else numbers do, and the names are listed below.
