@@ -71,7 +71,7 @@ def study(**columns):
 
 
 LENGTHS, MIX = "completion tokens (bar: mean)", "share of each output"
-AGREEMENT = "outputs that equal the commonest"
+AGREEMENT = "equal to the commonest"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_scores_are_means_of_rows_with_their_interval():
     assert [line.get_xdata().tolist() for line in axis.lines] == [[0.75], [1]]  # by hand: (1/2 + 1) / 2
     spans = [collection.get_segments()[0][:, 0].tolist() for collection in axis.collections]
     assert spans == [[0.65, 0.2], [0.9, 0.2]]
-    assert axis.get_xlabel() == "score\n(mean of 2 rows, line: 95 % interval)"
+    assert axis.get_xlabel() == "score\n(mean of 2 rows, line: 95 %)"
 
 
 def test_the_mix_of_labels():
@@ -193,7 +193,7 @@ def test_a_figure_has_a_dark_form():
 def test_notebooks_get_both_forms():
     page = plot_sweep(study(), ["k", "row"])._repr_mimebundle_()["text/html"]
     assert re.findall(r'class="(.*?)" alt="(.*?)" width="(\d+)"', page) == [
-        (theme, "share of each output, by setting", "600") for theme in ("tk-light", "tk-dark")
+        (theme, "share of each output, by setting", "690") for theme in ("tk-light", "tk-dark")
     ]
     first, second = re.findall(r'src="data:image/png;base64,(.*?)"', page)
     assert first != second

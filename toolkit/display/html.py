@@ -23,6 +23,8 @@ _MAX_ROWS = 1000
 """Most rows of a table on a page; more make it slow to open."""
 _MAX_UNBROKEN = 24
 """Most characters of a value that stays on one line."""
+_MAX_NARROW = 80
+"""Most characters of a value that does not need a wide column."""
 _CELL = "padding:2px 6px;vertical-align:top;overflow-wrap:anywhere;max-width:38em"
 _CELL_TEMPLATE = '<td style="{}">{}</td>'
 _ROW_START = '<tr style="background:transparent">'
@@ -93,7 +95,8 @@ def _wrapping(text: str) -> str:
     """The CSS of a cell's lines. Short texts stay on one line, or narrow columns would break words; long ones break
     anywhere, in columns that a narrow page scrolls to instead of crushing them."""
     is_short = len(text) <= _MAX_UNBROKEN and "\n" not in text
-    return "white-space:nowrap" if is_short else "white-space:pre-wrap;min-width:15em"
+    least = 15 if len(text) <= _MAX_NARROW else 24
+    return "white-space:nowrap" if is_short else f"white-space:pre-wrap;min-width:{least}em"
 
 
 def _alignment(*values: Any) -> str:

@@ -66,7 +66,9 @@ def plot_sweep(
     parts = [_without_errors(part) for _, part in settings]
     panels = _panels(_without_errors(table), parts, score, interval)
     figure = new_figure(
-        3 + 3 * len(panels), 1.5 + 0.42 * len(settings), " and ".join(p.name for p in panels) + ", by setting"
+        5.5 + 1.4 * len(panels),
+        1.5 + 0.42 * len(settings),
+        " and ".join(p.name for p in panels) + ", by setting",
     )
     drawn = figure.subplots(
         1, len(panels), sharey=True, width_ratios=[p.width for p in panels], squeeze=False
@@ -152,7 +154,7 @@ def _share_panel(column: str, label: str, interval: Interval | None) -> Panel:
             axis.plot(mean, y, "o", color=PALETTE[0], ms=7)
         n = "–".join(map(str, sorted({min(numbers), max(numbers)}))) if numbers else "no"
         noun = "rows" if any("row" in part for part in parts) else "outputs"
-        line = ", line: 95 % interval" if interval is not None else ""
+        line = ", line: 95 %" if interval is not None else ""
         set_share_axis(axis, f"{label}\n(mean of {n} {noun}{line})")
 
     return Panel(label, 2, draw)
@@ -198,7 +200,7 @@ def _draw_agreement(axis: Any, parts: Sequence[pd.DataFrame]) -> None:
             axis.barh(y, modal_share(part), height=0.6, color=PALETTE[2])
         elif len(part):
             _note(axis, y, "one output each")
-    set_share_axis(axis, "outputs that equal the commonest\nto the same question")
+    set_share_axis(axis, "equal to the commonest\noutput for the question")
 
 
 def _note(axis: Any, y: int, text: str) -> None:
