@@ -258,7 +258,8 @@ class Step:
         return plot_step(list(best["token"]), *columns)
 
     def __repr__(self) -> str:
-        return f"{self._summary()}\n{self.frame().head(_ROWS_SHOWN).to_string(index=False)}"
+        table = self.frame().head(_ROWS_SHOWN).to_string(index=False, float_format="{:.4g}".format)
+        return f"{self._summary()}\n{table}"
 
     def _repr_html_(self) -> Markup:
         from toolkit.display.html import html_table
