@@ -1,5 +1,8 @@
 """The few-shot builder: the table, how examples are chosen, the prompt with its tokens, what a window leaves out."""
 
+import json
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
@@ -481,6 +484,42 @@ def test_without_a_browser():
             "user, example 2: 14 tokens",
         ):
             assert part in told
+
+
+@pytest.mark.parametrize(
+    ("model", "window", "note"),
+    [
+        ("gpt-4o", 128_000, "the window of gpt-4o"),
+        ("gpt-4", 8192, "the window of gpt-4"),
+        ("o3-mini", 200_000, "the window of o3-mini"),
+        ("gpt-4o-2024-08-06", 128_000, "the window of gpt-4o-2024-08-06"),
+        ("cl100k_base", 8192, "assumed: the window of cl100k_base is not known"),  # an encoding is no model
+    ],
+)
+def test_the_window_is_that_of_the_model(model, window, note):
+    widget = Builder(PROMPT, ROWS, model)
+    assert widget.content["fit"]["window"] == str(window)
+    assert widget.content["window_note"] == note
+    assert f"of {window:,} tokens ({note})" in widget.text()
+
+
+def test_a_local_model_has_the_window_of_its_config(tiny_folder):
+    config = json.loads((Path(tiny_folder) / "config.json").read_text())
+    widget = Builder(PROMPT, ROWS, str(tiny_folder))
+    assert widget.content["fit"]["window"] == str(config["max_position_embeddings"])
+    assert widget.content["window_note"].startswith("the window of ")
+
+
+def test_another_window_is_set_beside_that_of_the_model(page):
+    widget = Builder(PROMPT, ROWS, "gpt-4o")
+    mount(page, widget)
+    expect(box(page, "window")).to_have_value("128000")
+    expect(page.get_by_text("the window of gpt-4o")).to_be_visible()
+    put(page, "window", "500")
+    expect(page.get_by_text("gpt-4o has 128,000")).to_be_visible()
+    put(page, "window", "128000")
+    expect(page.get_by_text("the window of gpt-4o")).to_be_visible()
+    unharmed(page)
 
 
 def test_a_real_engine_counts_exactly(page, engine):

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
+from playwright.sync_api import expect
 
 from toolkit.analysis.microscope import microscope
 from toolkit.core.choice import Choice
@@ -305,6 +306,72 @@ def test_presets_and_reset(page, scope):
         f"() => document.querySelector('[aria-selected]').dataset.step === '{view.content['step']}'"
     )
     assert page.get_by_role("button", name="As sampled").get_attribute("aria-pressed") == "true"
+
+
+def tiles(page):
+    """What each tile of numbers says before and after the settings."""
+    texts = page.locator(".tk-mic-tile > div:last-child").all_text_contents()[:3]
+    return [text.split(" → ") for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "name"),
+    [
+        ({"temperature": 1.0}, "As sampled (neutral)"),
+        ({"temperature": 0.0}, "As sampled (greedy)"),
+        ({"temperature": 0.9}, "As sampled"),
+    ],
+)
+def test_one_preset_is_lit(page, sampling, name):
+    mount(page, MicroscopeView(microscope(told(**sampling))))
+    assert page.locator("button[aria-pressed=true]").all_text_contents() == [name]
+    names = page.get_by_role("group", name="settings").get_by_role("button").all_text_contents()
+    assert len(names) == (5 if name == "As sampled" else 4)
+    page.get_by_label("temperature, as a number").fill("1.7")
+    page.keyboard.press("Enter")
+    expect(page.locator("button[aria-pressed=true]")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    "sampling", [{"temperature": 0.7, "top_p": 0.5}, {"logit_bias": {3: 4}}, {"min_p": 0.2}]
+)
+def test_neutral_settings_change_nothing_that_is_shown(page, sampling):
+    view = MicroscopeView(microscope(told(**sampling)))
+    mount(page, view)
+    was = drawn(page)
+    page.get_by_role("button", name="Neutral").click()
+    rows = moved(page, was)
+    for before, after in tiles(page):
+        assert before == after
+    assert all(row[2] == row[3] for row in rows)
+    assert {row[4] for row in rows} == {"kept", "together"}
+    assert "cut" not in page.locator(".tk-mic-tiles").text_content()
+
+
+def test_the_bias_of_the_request_is_applied_or_not(page):
+    view = MicroscopeView(microscope(told(logit_bias={3: 4})))
+    mount(page, view)
+    bias = page.get_by_label("the request's logit_bias")
+    expect(bias).to_be_checked()
+    was = drawn(page)
+    bias.uncheck()
+    was = moved(page, was)
+    assert view.displayed_step.settings.logit_bias is None
+    assert "logit_bias of 1 token(s) is left out" in view.html()
+    page.get_by_role("button", name="As sampled").click()
+    moved(page, was)
+    expect(bias).to_be_checked()
+    assert "logit_bias of 1 token(s) is applied" in view.text()
+    unharmed(page)
+
+
+def test_neutral_in_python_is_the_stored_distribution():
+    view = MicroscopeView(microscope(told(temperature=0.7, logit_bias={3: 4})))
+    ((_, settings),) = [preset for preset in view.content["presets"] if preset[0] == "Neutral"]
+    now = view.at(5, settings)
+    assert now["entropy"][0] == now["entropy"][1]
+    assert now["missing"][0] == now["missing"][1]
+    assert all(row["low"] == row["high"] == row["before"] for row in now["rows"][:-1])
 
 
 def test_the_text_chooses_the_step_and_penalties_count_what_is_before(page, scope):

@@ -1,11 +1,13 @@
 """What a notebook opens as a widget, and what it keeps where no kernel runs."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from html import unescape
 
 import pytest
-from browser import shot
+from browser import mount, shot
 from nbclient import NotebookClient
 from nbformat import write as written
 from nbformat.v4 import new_code_cell, new_notebook
@@ -13,7 +15,10 @@ from nbformat.v4 import new_code_cell, new_notebook
 import toolkit as tk
 from toolkit.store.rows import Cell, StoredCompletion
 from toolkit.store.store import Store
+from toolkit.widgets.comparison import CompareView
 from toolkit.widgets.display_hook import _VIEWS, _bundle
+from toolkit.widgets.few_shot import Builder
+from toolkit.widgets.microscope import MicroscopeView
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -116,3 +121,72 @@ def test_what_a_notebook_keeps_says_what_it_lacks_and_why():
         "Saved output without editing: no kernel runs, or this notebook is not trusted. Run its cell again."
     )
     assert note in data["text/html"]
+
+
+@pytest.fixture
+def hard_to_write(db, made):
+    """Results of thirds, of long numbers and of missing values, over two models."""
+    rows = [
+        {"share": 1 / 3, "label": "a", "note": "x"},
+        {"share": 123456.789, "label": "b"},
+        {"share": 2, "label": "a"},
+    ]
+    store, cells, requests = Store(db), [], []
+    for model in ("small", "large"):
+        fingerprint = tk.Fingerprint({"model": model, "tokenizer": "t", "logprobs_mode": "raw_logprobs"})
+        store.begin_run("s", fingerprint, [bytes([i]) for i in range(256)])
+        for row in range(3):
+            for temperature in (1 / 3, 2 / 3):
+                answer = made("a", messages=f"JSON {row}", temperature=temperature, top_logprobs=2)
+                times = {"seconds": None if row else 123.456789, "first_token_seconds": 0.123456789}
+                named = replace(answer, model=model, system_fingerprint=fingerprint.id, **times)
+                store.add([StoredCompletion(named, 0, 1)])
+                if model == "small":
+                    cells.append(Cell(answer.request.key, 1, {"row": row}))
+                    requests.append(answer.request)
+    store.define("s", {"rows": rows, "prompts": ["JSON"]}, requests, cells)
+    results = tk.results(store)
+    results.compare("temperature").grade(0, score=1 / 3)
+    return results
+
+
+def _views(results):
+    pool = [{"text": "x", "label": "a", "note": None}, {"text": "y", "label": "b", "note": float("nan")}]
+    prompt = tk.Prompt("{text}", examples=pool, answer="{label}", k=1)
+    return {
+        "compare": lambda: CompareView(results.compare("temperature", price=tk.LocalPrice(per_hour=1 / 3))),
+        "compare of models": lambda: CompareView(results.compare("model")),
+        "few-shot": lambda: Builder(prompt, [{"text": "a"}], "gpt-4o"),
+        "microscope": lambda: MicroscopeView(tk.microscope(results[0])),
+    }
+
+
+NOTHINGS = re.compile(r"(?<!\w)(nan|NaN|<NA>|NaT|None|undefined|null)(?!\w)")
+FRACTION = re.compile(r"(?<![\w.])\d[\d,]*\.\d+")
+FINGERPRINT = re.compile(r"fp_\w+")
+
+
+def _plain_to_read(text):
+    assert NOTHINGS.findall(text) == []
+    digits = {
+        number: number.replace(",", "").replace(".", "").lstrip("0") for number in FRACTION.findall(text)
+    }
+    assert [number for number, significant in digits.items() if len(significant) > 4] == []
+    assert FINGERPRINT.findall(text) == []
+
+
+@pytest.mark.parametrize("name", ["compare", "compare of models", "few-shot", "microscope"])
+def test_static_outputs_have_no_nothings_and_no_long_numbers(hard_to_write, name):
+    view = _views(hard_to_write)[name]()
+    _plain_to_read(unescape(re.sub(r"<[^>]*>", " ", view.html())))
+    _plain_to_read(view.text())
+
+
+@pytest.mark.parametrize("name", ["compare", "compare of models", "few-shot", "microscope"])
+def test_widgets_have_no_nothings_and_no_long_numbers(hard_to_write, page, name):
+    mount(page, _views(hard_to_write)[name]())
+    if name == "compare":
+        page.get_by_role("button", name="tokens and time").click()
+        page.get_by_label("group", exact=True).select_option("seconds")
+        page.locator(".cmp-group").first.wait_for()
+    _plain_to_read(page.locator(".tk").inner_text())

@@ -101,12 +101,18 @@ class ComparisonGrid:
         return {name: self.facts.value(name, i) for name in self.columns}
 
     def varying(self, kind: Literal["rows", "columns"]) -> list[str]:
-        """The axes of the rows or columns that differ between them, without the number of a row of data beside its
-        variables; all of them where none differs."""
+        """The axes of the rows or columns that differ between them, all where none does; without the number of a row
+        of data beside its variables, and without the fingerprints of systems that their models tell apart."""
         names = self.rows if kind == "rows" else self.columns
-        named = any(name.startswith("row.") for name in names)
-        varying = [name for name in names if len(np.unique(self.facts.codes(name)[0][self._first[kind]])) > 1]
-        return [name for name in varying or names if not (named and name == "row")]
+        codes = {name: self.facts.codes(name)[0][self._first[kind]] for name in names}
+        count = {name: len(np.unique(codes[name])) for name in names}
+        hidden = {"row"} if any(name.startswith("row.") for name in names) else set()
+        if {"model", "system_fingerprint"} <= codes.keys():
+            pairs = np.stack([codes["model"], codes["system_fingerprint"]])
+            # A model's name says more than a fingerprint, where each has one.
+            hidden |= {"system_fingerprint"} if np.unique(pairs, axis=1).shape[1] == count["model"] else set()
+        varying = [name for name in names if count[name] > 1] or names
+        return [name for name in varying if name not in hidden]
 
     def differs(self, baseline: int = 0) -> Bools:
         """(N,) whether each output differs from the first one of its row in the baseline column; False where there is

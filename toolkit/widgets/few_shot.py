@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from toolkit._internal.jsonable import is_missing
 from toolkit._internal.validation import instance_of
 from toolkit.analysis.token_counts import count_tokens
 from toolkit.analysis.tokenizer_lookup import find_tokenizer
@@ -101,7 +103,8 @@ class Builder(View):
         self._shots: dict[str, Any] = {name: getattr(prompt, name) for name in FEW_SHOT_AXES}
         self._fit: dict[str, Any] = {"window": _WINDOW, "reserve": DEFAULT_MAX_TOKENS, "strategy": "examples"}
         counted = loading._loaded if self._model is None else self._model
-        self._model_name = str(counted.model if isinstance(counted, Engine) else counted)
+        name = str(counted.model if isinstance(counted, Engine) else counted)
+        self._model_name = os.path.basename(name) if os.path.isdir(name) else name
         self._model_window = window_of(counted)
         self._fit["window"] = self._model_window or _WINDOW
         self._inputs = {"shots": _shots_text(self._shots), "fit": {n: str(v) for n, v in self._fit.items()}}
@@ -359,6 +362,7 @@ def prompt_code(prompt: Prompt) -> str:
 
 def _cell(value: Any) -> dict[str, Any]:
     text = value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
+    text = "" if is_missing(value) else text
     return {"text": visible(text, _MAX_CELL), "cut": len(text) > _MAX_CELL}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from toolkit._internal.text import short_value
 from toolkit.analysis.microscope import FOLLOWED, REFUSED, Microscope, Step
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
@@ -358,7 +359,7 @@ def _bar(low: float, high: float, solid: str, light: str) -> Markup:
 
 def _table_html(step: Step) -> Markup:
     content = _step_content(step)
-    settings = ", ".join(f"{name}={getattr(step.settings, name):g}" for name in SETTINGS)
+    settings = ", ".join(f"{name}={short_value(getattr(step.settings, name))}" for name in SETTINGS)
     entropy, candidates = content["entropy"], content["candidates"]
     names = ("token", "before", "", "after", "", "fate")
     head = joined(markup('<th style="{}">{}</th>', _CELL, name) for name in names)
