@@ -305,3 +305,10 @@ def test_stores_of_every_format_are_joined(folder, name):
     assert (
         both.costs(by="run_name").frame()["completions"].sum() == len(list(both.filter(run_name="old"))) + 5
     )
+
+
+def test_a_repeat_that_is_a_run_is_no_axis(ngram, folder):
+    sweep = tk.sweep(SHORT, ROWS, tk.grid(temperature=[1.0], max_tokens=6))
+    both = sweep.run(ngram, "mon.db") + sweep.run(ngram, "tue.db")
+    assert both.frame()["repeat"].tolist() == [0, 0, 1, 1]
+    assert both.axes == ["run_name", "row", "row.t"]

@@ -93,11 +93,11 @@ def test_an_error_of_what_is_waited_for_comes_through(monkeypatch):
 
 
 def test_a_bar_of_a_notebook_stays_on_one_line():
-    """Its texts keep their widths, and the bar takes what is left."""
+    """The numbers keep their width, the bar takes what is left, and a title that is too long is cut."""
     from tqdm.notebook import tqdm
 
     bar = tqdm(total=3, desc="a long title", display=False)
     progress._keep_on_one_line(bar)
     before, middle, after = bar.container.children
-    assert (before.layout.flex, middle.layout.flex, after.layout.flex) == ("0 0 auto", "1 1 0", "0 0 auto")
+    assert (before.layout.flex, middle.layout.flex, after.layout.flex) == ("0 1 auto", "1 0 40px", "0 0 auto")
     bar.close()

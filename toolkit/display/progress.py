@@ -80,11 +80,14 @@ def waiting_for(text: str) -> Iterator[None]:
 
 
 def _keep_on_one_line(bar: Any) -> None:
-    """A bar of a notebook is as wide as its texts leave room for; else they would be broken into lines."""
+    """A bar of a notebook is as wide as its texts leave room for, which would be broken into lines otherwise; where
+    there is none, the title is cut."""
     if (box := getattr(bar, "container", None)) is not None:
         before, middle, after = box.children
-        before.layout.flex = after.layout.flex = "0 0 auto"
-        middle.layout.flex, middle.layout.width = "1 1 0", "auto"
+        before.layout.flex, before.layout.min_width = "0 1 auto", "0"
+        before.layout.overflow, before.layout.max_height = "hidden", "28px"  # the height of a line
+        middle.layout.flex, middle.layout.width = "1 0 40px", "auto"
+        after.layout.flex = "0 0 auto"
 
 
 class _Line:

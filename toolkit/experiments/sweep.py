@@ -279,8 +279,8 @@ def _with_shots(prompt: Promptlike, shots: dict[str, Any]) -> Promptlike:
         return prompt
     if not isinstance(prompt, Prompt) or not prompt.examples:
         raise ValueError(
-            f"{', '.join(shots)}: such an axis varies the examples of a Prompt, and {str(prompt)[:60]!r} has none: "
-            "give toolkit.Prompt(template, examples=…)"
+            f"{', '.join(shots)}: such an axis varies the examples of a Prompt, and {str(unnamed(prompt))[:60]!r} "
+            "has none: give toolkit.Prompt(template, examples=…)"
         )
     return prompt.with_(**{name: value for name, value in shots.items() if value is not None})
 

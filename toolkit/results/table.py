@@ -35,8 +35,8 @@ AXES = ("sweep", *LABELS, *FIELDS, "model", "system_fingerprint", "repeat", "cho
 """Columns that identify the request and the system; the variables of a row of data are `row.<name>`."""
 RUN_NAME = "run_name"
 """Column with the name of each row's run, in a table of several (see `combine`)."""
-_NAMES_OF = {"sweep": (RUN_NAME, "prompt"), "system_fingerprint": (RUN_NAME, "model")}
-"""Column with a hash → those that may have a name for each of its values."""
+_NAMES_OF = {"repeat": (RUN_NAME,), "sweep": (RUN_NAME, "prompt"), "system_fingerprint": (RUN_NAME, "model")}
+"""Column with a hash or a bare number → those that may have a name for each of its values."""
 OUTCOMES = (
     "text", "finish_reason", "error", "stop_reason", "prompt_tokens", "completion_tokens", "cached_tokens",
     "seconds", "first_token_seconds",
@@ -331,7 +331,8 @@ def varies(column: pd.Series[Any]) -> bool:
 
 
 def without_explained(axes: list[str], table: pd.DataFrame) -> list[str]:
-    """The axes without the hash of a sweep or a system where another of them has a name for each."""
+    """The axes without the hash of a sweep or a system, and the number of a repeat, where another of them has a name
+    for each."""
     explained = [
         hash_
         for hash_, names in _NAMES_OF.items()
