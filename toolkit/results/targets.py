@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.missing import is_missing
 
 _NAMES = ("expected", "target", "label", "gold", "reference", "correct_answer", "answer")
 """Usual names of a variable that holds the right answer, the clearest first."""

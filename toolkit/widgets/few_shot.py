@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from toolkit._internal.jsonable import is_missing
+from toolkit._internal.missing import is_missing
 from toolkit._internal.validation import instance_of
 from toolkit.analysis.token_counts import count_tokens
 from toolkit.analysis.tokenizer_lookup import find_tokenizer

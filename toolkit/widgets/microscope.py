@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from toolkit._internal.text import short_value
+from toolkit._internal.value_text import short_value
 from toolkit.analysis.microscope import FOLLOWED, REFUSED, Microscope, Step
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
