@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from toolkit.core.completion import Completion, Usage
 from toolkit.display.plots.determinism import plot_determinism as picture
 from toolkit.store.rows import Cell, StoredCompletion
 from toolkit.store.store import Store
+from toolkit.widgets.determinism import DeterminismView
 
 LETTERS = [bytes([i]) for i in range(128)]
 NAN = float("nan")
@@ -102,6 +104,7 @@ def test_requests_by_hand():
     assert (a["fork"], a["margin"]) == (1, 0.25)
     assert (a["drift"], a["ulps"], a["bitwise"], a["near_ties"]) == (0, 0, 1, 0)
     assert (a["tokens_std"], a["top1_std"]) == (0, 0)
+    assert (a["setting"], a["sampling"]) == ("greedy", "greedy")
     # Two of the four runs beside the mode differ from it.
     assert a["bound"] == pytest.approx(0.9024, abs=1e-4)
     assert (b["runs"], b["unique"], b["same"], b["differ"], b["agreement"]) == (2, 1, True, 0, 1)
@@ -303,16 +306,29 @@ def test_among_single_runs_only_repeated_ones_count():
     assert (row["requests"], row["repeated"], row["runs"], row["same"], row["differ"]) == (10, 2, 12, 0.5, 1)
     assert row["bound"] == pytest.approx(0.9747, abs=1e-4)  # one of two, not one of twelve
     assert said(stored(asked)) == [
-        "A: 1 of 2 requests with several runs (of 10) gave different outputs over 4 runs, up to 2 of one request, "
-        "first at token 0. An equal fingerprint does not prove equal output."
+        "A (by-hand): 1 of 2 requests with several runs (of 10) gave different outputs over 4 runs, up to 2 of one "
+        "request, first at token 0. At 95 % confidence no more than 98 % of such requests and of such runs do. An "
+        "equal fingerprint does not prove equal output. 8 were asked once, which tells nothing of repeats."
     ]
 
 
-def test_the_pooled_bound_is_three_of_n():
-    asked = {f"q{i}": {"a": ["x"] * 16} for i in range(20)}
+@pytest.mark.parametrize(
+    ("requests", "runs", "of_runs", "of_requests"),
+    [
+        # The runs of one request resemble each other: 20 requests without a difference, however many runs.
+        (20, 16, 1 - 0.05 ** (1 / 20), 1 - 0.05 ** (1 / 20)),
+        (20, 3, 1 - 0.05 ** (1 / 20), 1 - 0.05 ** (1 / 20)),
+        (2, 200, 1 - 0.05 ** (1 / 2), 1 - 0.05 ** (1 / 2)),
+        # Of one request only its own further runs are bounded, and of requests nothing but the one.
+        (1, 10, 1 - 0.05 ** (1 / 10), 0.95),
+        (1, 90, 1 - 0.05 ** (1 / 90), 0.95),
+    ],
+)
+def test_bounds_are_over_requests(requests, runs, of_runs, of_requests):
+    asked = {f"q{i}": {"a": ["x"] * runs} for i in range(requests)}
     (row,) = stored(asked).determinism().within.to_dict("records")
-    assert row["bound"] == pytest.approx(1 - 0.05 ** (1 / 300))
-    assert row["bound"] < 3 / 300
+    assert row["bound"] == pytest.approx(of_runs, rel=1e-4)
+    assert row["bound_requests"] == pytest.approx(of_requests)
 
 
 def test_two_systems_of_one_request_are_no_two_requests():
@@ -322,53 +338,71 @@ def test_two_systems_of_one_request_are_no_two_requests():
     assert found["low"].isna().all()
 
 
-NONE_DIFFERS = (
-    "none differs from the others of its request, and all stored log probabilities have the same bits. "
+NONE_DIFFERS = "none differs from the others of its request"
+BITS = f"{NONE_DIFFERS}, and all stored log probabilities have the same bits"
+TWO_RUNS = (
+    "At 95 % confidence less than 95 % of further runs of this request do: were it more, 2 equal runs would be rarer "
+    "than 1 in 20."
 )
 UNSEEDED = (
     "Sampled without a seed, so that runs differ by design: {}. "
     "Give a seed, or temperature 0, to see what the system does."
 )
 FORKED = "these 2 fingerprints differ in dtype (a, b)."
+ONE, FIRST, SECOND = "A (by-hand)", "A (dtype a)", "B (dtype b)"
+SINGLE = "one run of each of {}, so that nothing is known of repeats: ask with repeats=."
+NO_FORK = (
+    "At 95 % confidence less than 95 % of such requests fork: were it more, 1 request without a fork would be rarer "
+    "than 1 in 20."
+)
+EQUAL = "An equal fingerprint does not prove equal output."
 CASES = {
     "one run each": (
         {"q": {"a": ["x"]}, "r": {"a": ["x"]}},
         {},
-        ["A: one run of each of 2 requests, so that nothing is known of repeats: ask with repeats=."],
+        [f"{ONE}: {SINGLE.format('2 requests')}"],
     ),
-    "one run": (
-        {"q": {"a": ["x"]}},
-        {},
-        ["A: one run of each of 1 request, so that nothing is known of repeats: ask with repeats=."],
-    ),
+    "one run": ({"q": {"a": ["x"]}}, {}, [f"{ONE}: {SINGLE.format('1 request')}"]),
     "no difference": (
         {"q": {"a": ["xy"] * 21}, "r": {"a": ["z"] * 21}},
         {},
-        # 1 − 0.05^(1/40) = 0.0722
-        [f"A: 2 requests, 42 runs, {NONE_DIFFERS}At 95 % confidence less than 7.3 % of such runs do (3/N)."],
+        # 1 − 0.05^(1/2) = 0.7764: two requests, whose runs resemble each other
+        [
+            f"{ONE}: 2 requests, 42 runs, {BITS}. At 95 % confidence less than 78 % of such requests and of such "
+            "runs do: were it more, 2 requests without a difference would be rarer than 1 in 20."
+        ],
+    ),
+    "no difference of one request": (
+        {"q": {"a": ["xy"] * 10}},
+        {},
+        # 1 − 0.05^(1/10) = 0.2589
+        [
+            f"{ONE}: 1 request, 10 runs, {BITS}. At 95 % confidence less than 26 % of further runs of this request "
+            "do: were it more, 10 equal runs would be rarer than 1 in 20."
+        ],
     ),
     "no difference but in bits": (
         {"q": {"a": ["x", choice("x", shift=0.125)]}},
         {},
         [
-            "A: 1 request, 2 runs, none differs from the others of its request, though log probabilities differ by "
-            "up to 0.12 nats. At 95 % confidence less than 95 % of such runs do (3/N)."
+            f"{ONE}: 1 request, 2 runs, {NONE_DIFFERS}, though log probabilities differ by up to 0.12 nats. "
+            f"{TWO_RUNS}"
         ],
     ),
     "forks within": (
         {"q": {"a": ["xy", "xy", "xz"]}, "r": {"a": ["x", "x", "x"]}},
         {},
         [
-            "A: 1 of 2 requests gave different outputs over 6 runs, up to 2 of one request, first at token 1. An "
-            "equal fingerprint does not prove equal output."
+            f"{ONE}: 1 of 2 requests gave different outputs over 6 runs, up to 2 of one request, first at token 1. "
+            f"At 95 % confidence no more than 98 % of such requests and 94 % of such runs do. {EQUAL}"
         ],
     ),
     "forks between": (
         {"q": {"a": ["xy"], "b": ["xz"]}, "r": {"a": ["x"], "b": [choice("x", shift=-0.25)]}},
         {},
         [
-            "A: one run of each of 2 requests, so that nothing is known of repeats: ask with repeats=.",
-            "B: one run of each of 2 requests, so that nothing is known of repeats: ask with repeats=.",
+            f"{FIRST}: {SINGLE.format('2 requests')}",
+            f"{SECOND}: {SINGLE.format('2 requests')}",
             f"A and B: {FORKED} 1 of 2 requests forks, first at token 1; median margin there 0.25 nats; log "
             "probabilities differ by up to 0.25 nats.",
         ],
@@ -377,18 +411,18 @@ CASES = {
         {"q": {"a": ["x", "x"], "b": ["x", "x"]}},
         {},
         [
-            f"A: 1 request, 2 runs, {NONE_DIFFERS}At 95 % confidence less than 95 % of such runs do (3/N).",
-            f"B: 1 request, 2 runs, {NONE_DIFFERS}At 95 % confidence less than 95 % of such runs do (3/N).",
+            f"{FIRST}: 1 request, 2 runs, {BITS}. {TWO_RUNS}",
+            f"{SECOND}: 1 request, 2 runs, {BITS}. {TWO_RUNS}",
             f"A and B: {FORKED} None of 1 request forks: the commonest outputs are the same; p = 1 that runs of one "
-            "system differ as much. At 95 % confidence less than 95 % of such requests fork (3/N).",
+            f"system differ as much. {NO_FORK}",
         ],
     ),
     "nothing in common": (
         {"q": {"a": ["x"]}, "r": {"b": ["x"]}},
         {},
         [
-            "A: one run of each of 1 request, so that nothing is known of repeats: ask with repeats=.",
-            "B: one run of each of 1 request, so that nothing is known of repeats: ask with repeats=.",
+            f"{FIRST}: {SINGLE.format('1 request')}",
+            f"{SECOND}: {SINGLE.format('1 request')}",
             f"A and B: {FORKED} No request was asked of both.",
         ],
     ),
@@ -396,43 +430,47 @@ CASES = {
         {"q": {"a": ["x", "y"], "b": ["x"]}},
         {"temperature": 1},
         [
-            "A: 1 of 1 request gave different outputs over 2 runs, up to 2 of one request, first at token 0. An "
-            "equal fingerprint does not prove equal output.",
-            "B: one run of each of 1 request, so that nothing is known of repeats: ask with repeats=.",
-            f"A and B: {FORKED} None of 1 request forks: the commonest outputs are the same. At 95 % confidence less "
-            "than 95 % of such requests fork (3/N).",
+            f"{FIRST}: 1 of 1 request gave several outputs over 2 runs, up to 2 of one request, as draws without a "
+            "seed do.",
+            f"{SECOND}: {SINGLE.format('1 request')}",
+            f"A and B: {FORKED} None of 1 request forks: the commonest outputs are the same. {NO_FORK}",
+            UNSEEDED.format("1 of 1 request"),
+        ],
+    ),
+    "unseeded and equal": (
+        {"q": {"a": ["x", "x"]}},
+        {"temperature": 1},
+        [
+            f"{ONE}: 1 request, 2 runs, {BITS}. {TWO_RUNS} Nothing fixes what they draw.",
             UNSEEDED.format("1 of 1 request"),
         ],
     ),
     "seeded": (
         {"q": {"a": ["x", "x"]}},
         {"temperature": 1, "seed": 3},
-        [f"A: 1 request, 2 runs, {NONE_DIFFERS}At 95 % confidence less than 95 % of such runs do (3/N)."],
+        [f"{ONE}: 1 request, 2 runs, {BITS}. {TWO_RUNS}"],
     ),
     "errors are left out": (
         {"q": {"a": ["x", None, "x"]}, "r": {"a": [None]}},
         {},
-        [f"A: 1 request, 2 runs, {NONE_DIFFERS}At 95 % confidence less than 95 % of such runs do (3/N)."],
+        [f"{ONE}: 1 request, 2 runs, {BITS}. {TWO_RUNS}"],
     ),
     "no logprobs": (
         {"q": {"a": [choice("x", logprobs=False)] * 2, "b": [choice("x", logprobs=False)] * 2}},
         {},
         [
-            "A: 1 request, 2 runs, none differs from the others of its request. At 95 % confidence less than 95 % of "
-            "such runs do (3/N).",
-            "B: 1 request, 2 runs, none differs from the others of its request. At 95 % confidence less than 95 % of "
-            "such runs do (3/N).",
+            f"{FIRST}: 1 request, 2 runs, {NONE_DIFFERS}. {TWO_RUNS}",
+            f"{SECOND}: 1 request, 2 runs, {NONE_DIFFERS}. {TWO_RUNS}",
             f"A and B: {FORKED} None of 1 request forks: the commonest outputs are the same; p = 1 that runs of one "
-            "system differ as much. At 95 % confidence less than 95 % of such requests fork (3/N).",
+            f"system differ as much. {NO_FORK}",
         ],
     ),
     "no token ids": (
         {"q": {"a": [choice("x", ids=False), choice("y", ids=False)], "b": [choice("y", ids=False)]}},
         {},
         [
-            "A: 1 of 1 request gave different outputs over 2 runs, up to 2 of one request. An equal fingerprint does "
-            "not prove equal output.",
-            "B: one run of each of 1 request, so that nothing is known of repeats: ask with repeats=.",
+            f"{FIRST}: 1 of 1 request gave different outputs over 2 runs, up to 2 of one request. {EQUAL}",
+            f"{SECOND}: {SINGLE.format('1 request')}",
             f"A and B: {FORKED} 1 of 1 request forks.",
         ],
     ),
@@ -440,22 +478,22 @@ CASES = {
         {"q": {"a": [(choice("x"), choice("y", index=1)), (choice("x"), choice("z", index=1))]}},
         {"temperature": 1, "n": 2, "seed": 1},
         [
-            "A: 1 of 2 choices gave different outputs over 4 runs, up to 2 of one choice, first at token 0. An equal "
-            "fingerprint does not prove equal output."
+            f"{ONE}: 1 of 2 choices gave different outputs over 4 runs, up to 2 of one choice, first at token 0. "
+            f"At 95 % confidence no more than 98 % of such choices and of such runs do. {EQUAL}"
         ],
     ),
     "lists of two lengths": (
         {"q": {"a": ["x", choice("x", top=3)]}},
         {},
         [
-            "A: 1 request, 2 runs, none differs from the others of its request, though log probabilities of other "
-            "tokens are not all the same. At 95 % confidence less than 95 % of such runs do (3/N)."
+            f"{ONE}: 1 request, 2 runs, {NONE_DIFFERS}, though log probabilities of other tokens are not all the "
+            f"same. {TWO_RUNS}"
         ],
     ),
     "no lists": (
         {"q": {"a": [choice("x", top=0)] * 2}},
         {},
-        [f"A: 1 request, 2 runs, {NONE_DIFFERS}At 95 % confidence less than 95 % of such runs do (3/N)."],
+        [f"{ONE}: 1 request, 2 runs, {BITS}. {TWO_RUNS}"],
     ),
 }
 
@@ -475,7 +513,7 @@ def test_nothing_is_called_deterministic_and_no_agreement_is_without_its_bound(n
         assert "determinis" not in sentence.lower()
         if "none differs" in sentence or "None of" in sentence:
             assert "At 95 % confidence less than" in sentence
-            assert "(3/N)" in sentence
+            assert "would be rarer than 1 in 20" in sentence
         if "gave different outputs" in sentence:
             assert "does not prove equal output" in sentence
 
@@ -492,11 +530,177 @@ def test_what_other_tokens_say_is_not_called_a_drift_of_zero():
 
 
 def test_a_bound_is_rounded_up():
-    # 1 − 0.05^(1/19) = 0.14587, which 15 % holds and 14 % does not; of 2 runs 0.95.
+    # 1 − 0.05^(1/20) = 0.1391, which 14 % holds and 13 % does not; of 2 runs 0.95.
     (told,) = said(stored({"q": {"a": ["x"] * 20}}))
-    assert "less than 15 % of such runs" in told
-    # 1 − 0.05^(1/29) = 0.0981…, 1 − 0.05^(1/9) = 0.2831…: rounded to the nearest it were 28 %.
-    assert "less than 29 % of such runs" in said(stored({"q": {"a": ["x"] * 10}}))[0]
+    assert "less than 14 % of further runs of this request" in told
+    # 1 − 0.05^(1/8) = 0.3123…: rounded to the nearest it were 31 %.
+    assert "less than 32 % of further runs" in said(stored({"q": {"a": ["x"] * 8}}))[0]
+
+
+# By setting
+
+
+def studied(store=None):
+    """Greedy and seeded answers that are all equal, unseeded ones that are not, and one request asked once."""
+    store = store or Store(":memory:")
+    stored({"q": {"a": ["xy"] * 4}, "r": {"a": ["z"] * 4}}, store, "greedy")
+    stored({"once": {"a": ["x"]}}, store, "greedy, once")
+    stored({"q": {"a": ["xy"] * 4}, "r": {"a": ["x"] * 4}}, store, "seeded", temperature=0.8, seed=7)
+    drawn = {"q": {"a": ["xy", "xz", "xw", "xy"]}, "r": {"a": ["x", "y", "z", "w"]}}
+    return stored(drawn, store, "drawn", temperature=0.8)
+
+
+EQUAL_PAIR = (
+    "At 95 % confidence less than 78 % of such requests and of such runs do: were it more, 2 requests without a "
+    "difference would be rarer than 1 in 20."
+)
+BY_SETTING = [
+    f"temperature 0 (greedy): 2 requests with several runs (of 3), 8 runs, {BITS}. {EQUAL_PAIR} One was asked once, "
+    "which tells nothing of repeats.",
+    f"temperature 0.8 (seeded): 2 requests, 8 runs, {BITS}. {EQUAL_PAIR}",
+    "temperature 0.8 (sampled without a seed): 2 of 2 requests gave several outputs over 8 runs, up to 4 of one "
+    "request, as draws without a seed do.",
+]
+
+
+def test_the_report_leads_with_a_line_a_setting():
+    assert said(studied(), by="temperature") == [
+        *BY_SETTING,
+        f"All settings together, {ONE}: 2 of 6 requests with several runs (of 7) gave different outputs over 24 "
+        "runs, up to 4 of one request, first at token 0. 2 of them differ by design, without a seed. One was asked "
+        "once, which tells nothing of repeats.",
+        UNSEEDED.format("2 of 7 requests"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by", "labels"),
+    [
+        ([], ["greedy", "seeded", "sampled without a seed"]),
+        (
+            ["row.word"],
+            [
+                "row.word q (greedy)",
+                "row.word r (greedy)",
+                "row.word once (greedy)",
+                "row.word q (seeded)",
+                "row.word r (seeded)",
+                "row.word q (sampled without a seed)",
+                "row.word r (sampled without a seed)",
+            ],
+        ),
+        (
+            ["temperature"],
+            [
+                "temperature 0 (greedy)",
+                "temperature 0.8 (seeded)",
+                "temperature 0.8 (sampled without a seed)",
+            ],
+        ),
+        (
+            ["temperature", "seed"],
+            [
+                "temperature 0, no seed (greedy)",
+                "temperature 0.8, seed 7 (seeded)",
+                "temperature 0.8, no seed (sampled without a seed)",
+            ],
+        ),
+    ],
+)
+def test_by_changes_the_sentences(by, labels):
+    found = studied().determinism(by=by)
+    sentences = found.sentences()
+    assert [sentence.split(":")[0] for sentence in sentences[: len(labels)]] == labels
+    assert sentences[len(labels)].startswith("All settings together")
+    assert found.settings["setting"].tolist() == labels
+
+
+def test_a_difference_that_a_seed_should_have_prevented_is_not_by_design():
+    store = Store(":memory:")
+    stored({"q": {"a": ["x", "y"]}}, store, "greedy")
+    results = stored({"q": {"a": ["x", "y"]}}, store, "drawn", temperature=1)
+    greedy, drawn, pooled, _ = said(results, by="temperature")
+    assert greedy.startswith("temperature 0 (greedy): 1 of 1 request gave different outputs")
+    assert drawn.startswith("temperature 1 (sampled without a seed): 1 of 1 request gave several outputs")
+    assert (
+        f"2 of 2 requests gave different outputs over 4 runs, up to 2 of one request, first at token 0. 1 of them "
+        f"differs by design, without a seed. {EQUAL}" in pooled
+    )
+
+
+def test_forks_have_their_setting():
+    found = studied().determinism(by="temperature")
+    assert set(found.forks["setting"]) == {"temperature 0.8 (sampled without a seed)"}
+    assert ">setting</th>" in found._repr_html_()
+    assert ">temperature 0.8 (sampled without a seed)</td>" in found._repr_html_()
+    alone = stored({"q": {"a": ["x", "y"]}}).determinism()
+    assert alone.first_forks(3).columns[0] == "prompt"
+    assert "setting" not in alone.first_forks(3)
+
+
+def test_two_systems_differ_by_setting():
+    store = Store(":memory:")
+    stored({"q": {"a": ["x"], "b": ["x"]}, "r": {"a": ["x"], "b": ["y"]}}, store, "greedy")
+    results = stored({"q": {"a": ["x"], "b": ["y"]}}, store, "drawn", temperature=1)
+    pair = next(sentence for sentence in said(results, by="temperature") if sentence.startswith("A and B"))
+    assert pair.endswith(
+        "By setting: temperature 0 (greedy) 1 of 2, temperature 1 (sampled without a seed) 1 of 1."
+    )
+    assert (
+        said(results, by="temperature")[0]
+        == f"temperature 0 (greedy), {FIRST}: {SINGLE.format('2 requests')}"
+    )
+
+
+def test_many_settings_are_counted():
+    results = stored({f"q{i:02}": {"a": ["x", "x"]} for i in range(25)})
+    sentences = results.determinism(by="row.word").sentences()
+    assert sentences[20] == "… and 5 more settings: see the table `settings`."
+    assert len(sentences) == 22
+    assert len(results.determinism(by="row.word").settings) == 25
+    assert results.determinism(by="row.word")._repr_html_().count("row.word q") == 2 * 20
+
+
+UNWANTED = re.compile(r"\b(nan|NaN|NaT|inf|null)\b|<NA>|&lt;NA&gt;|\b[1-9]\d*\.\d{4,}|\b0\.0*[1-9]\d{4,}")
+"""A missing value as a word, and more than four significant digits."""
+
+
+@pytest.mark.parametrize("name", [*CASES, "by setting", "scored"])
+def test_no_display_has_an_unknown_as_a_word_or_too_many_digits(name):
+    if name in CASES:
+        asked, sampling, _ = CASES[name]
+        found = stored(asked, **sampling).determinism()
+    else:
+        score = {"score": lambda row: 1 / 3, "parse": lambda text: text} if name == "scored" else {}
+        found = studied().determinism(**score)
+    view = DeterminismView(found)
+    for display in (
+        repr(found),
+        found._repr_html_(),
+        view.text(),
+        view.html(),
+        json.dumps(view.content["settings"]),
+    ):
+        display = re.sub(r'style="[^"]*"', "", display)
+        assert not UNWANTED.search(display), UNWANTED.search(display)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_picture_leads_with_the_settings():
+    labels = [
+        "temperature 0 (greedy)",
+        "temperature 0.8 (seeded)",
+        "temperature 0.8 (sampled without a seed)",
+    ]
+    first, survival, *rest = studied().determinism(by="temperature").plot().axes
+    assert [label.get_text() for label in first.get_yticklabels()] == labels
+    assert "by setting" in first.get_title()
+    assert [line.get_label() for line in survival.lines] == labels
+    assert len(rest) == 2  # of one system no matrix
+    store = Store(":memory:")
+    stored({"q": {"a": ["x", "x"], "b": ["x", "x"]}}, store, "greedy")
+    results = stored({"q": {"a": ["x", "y"], "b": ["x", "y"]}}, store, "drawn", temperature=1)
+    assert len(results.determinism(by="temperature").plot().axes) == 5
 
 
 # Tables that are not one sweep on one system
@@ -524,6 +728,10 @@ def test_settings_are_those_of_the_system_that_they_stand_beside():
     assert labels == {models[0].id: "small", models[1].id: "large"}
     assert found.cells.index.tolist() == [(labels[name], name) for name in found.systems]
     assert found.cells.index.names == ["model", "system_fingerprint"]
+    words = [f"model {labels[name]} (greedy)" for name in found.systems]
+    assert found.forks["setting"].tolist() == [" and ".join(words)]
+    assert [sentence.split(", ")[0] for sentence in found.sentences()[:2]] == words
+    assert [line.get_label() for line in found.plot().axes[2].lines][:2] == words
 
 
 def test_cells_are_settings():
@@ -541,11 +749,11 @@ def test_systems_may_be_anything_else():
     found = determinism(table, results._store, across="rung", difference=lambda a, b: f"{a}, not {b}")
     assert found.within.index.tolist() == ["alone", "batch"]
     assert found.sentences() == [
-        "rung alone: one run of each of 1 request, so that nothing is known of repeats: ask with repeats=.",
+        f"rung alone: {SINGLE.format('1 request')}",
         "rung batch: 1 of 1 request gave different outputs over 2 runs, up to 2 of one request, first at token 0. "
         "An equal rung does not prove equal output.",
         "rung alone and rung batch: alone, not batch. None of 1 request forks: the commonest outputs are the same. "
-        "At 95 % confidence less than 95 % of such requests fork (3/N).",
+        f"{NO_FORK}",
     ]
     assert found.survival("alone", "batch")["survival"].tolist() == [1, 0.5]
     mixed = table.set_axis([7, 7, 3])  # an index says nothing

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from browser import HOSTILE, mount, shot, static, unharmed
-from test_determinism import LETTERS, choice, completion, stored, system
+from test_determinism import LETTERS, choice, completion, stored, studied, system
 
 import toolkit as tk
 from toolkit.analysis.determinism.report import determinism
@@ -276,7 +276,48 @@ def test_one_fingerprint_alone(page):
     fork.get_by_text("another run of it").first.wait_for()
     assert fork.locator(".tk-is-fork").all_inner_texts() == ["y", "z"]
     static(page, widget)
-    assert page.locator("summary").all_inner_texts() == [f"within {A}: q"]
+    assert page.locator("summary").all_inner_texts() == [f"within {A} (by-hand): q"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 840, 700])
+def test_it_leads_with_the_settings(page, theme, width):
+    widget = DeterminismView(studied().determinism(by="temperature"))
+    page.set_viewport_size({"width": width, "height": 800})
+    mount(page, widget, theme)
+    first, *_ = page.locator(".tk-det-findings li").all_inner_texts()
+    assert first.startswith(
+        "temperature 0 (greedy): 2 requests with several runs (of 3), 8 runs, none differs"
+    )
+    table = page.locator(".tk-det-settings tbody tr")
+    assert table.locator("th").all_inner_texts() == [
+        "temperature 0 (greedy)",
+        "temperature 0.8 (seeded)",
+        "temperature 0.8 (sampled without a seed)",
+        f"All settings together, {A} (by-hand)",
+    ]
+    heads = page.locator(".tk-det-settings thead th").all_inner_texts()
+    assert table.nth(2).locator("td").all_inner_texts()[heads.index("same") - 1] == "0 of 2 (0 to 85 %)"
+    assert "all settings together" in page.locator(".tk-det-matrix caption").inner_text()
+    assert (
+        page.locator(".tk-det-forks-table small").all_inner_texts()
+        == ["temperature 0.8 (sampled without a seed)"] * 2
+    )
+    # The findings stand above the table, and that above the matrix.
+    places = [
+        page.locator(f".tk-det-{name}").bounding_box()["y"] for name in ("findings", "settings", "matrix")
+    ]
+    assert places == sorted(places)
+    shot(page, f"determinism-settings-{theme}-{width}")
+    unharmed(page, within=width)
+    static(page, widget)
+    assert page.locator("li").first.inner_text() == first
+    unharmed(page, within=width)
+
+
+def test_one_setting_has_no_table_of_settings(page):
+    mount(page, view())
+    assert page.locator(".tk-det-settings").count() == 0
 
 
 def test_single_runs_show_no_share(page):
@@ -311,7 +352,10 @@ def test_settings_tell_equal_prompts_apart():
     results = stored({"q": {"a": ["x", "y"]}}, temperature=0)
     warm = stored({"q": {"a": ["x", "z"]}}, results._store, sweep="t", temperature=1, seed=1)
     found = DeterminismView(tk.results(warm._store).determinism(by="temperature")).forks(0, 0)
-    assert [fork["settings"] for fork in found["forks"]] == ["temperature 0", "temperature 1"]
+    assert [fork["settings"] for fork in found["forks"]] == [
+        "temperature 0 (greedy)",
+        "temperature 1 (seeded)",
+    ]
     several = view(
         {"q": {"a": [(choice("x"), choice("y", index=1)), (choice("x"), choice("z", index=1))]}},
         n=2,
@@ -405,7 +449,7 @@ def test_as_html_and_as_text(page):
     text = widget.text()
     assert f"{A} and {B}: share of pairs of runs that are still equal" in text
     assert any(line.split()[:2] == ["3", "0.5"] for line in text.splitlines())
-    assert text.splitlines()[0].startswith(f"{A}: 1 of 3 requests")
+    assert text.splitlines()[0].startswith(f"{A} (dtype a): 1 of 3 requests")
     assert "0.333" in text
     assert "forks" in text
     assert "forks" not in view({"q": {"a": ["x", "x"]}}).text()

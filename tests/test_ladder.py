@@ -1,10 +1,12 @@
+import re
 from dataclasses import replace
 
 import pytest
-from test_determinism import choice, stored, system
+from test_determinism import UNWANTED, choice, stored, system
 
 import toolkit as tk
 from toolkit.analysis.determinism.report import determinism
+from toolkit.analysis.determinism.statistics import bound, bound_of_mean, interval_of_mean
 from toolkit.experiments.determinism_ladder import _batches, _report, _requests, _rungs, _workload
 from toolkit.experiments.ladder_report import Ladder, Rung
 from toolkit.store.rows import Cell, StoredCompletion
@@ -133,8 +135,11 @@ RUNGS = ("alone", "batch of 4", "sampled without a seed")
         (
             {"alone": "aaaa", "batch of 4": "aaaa", "sampled without a seed": "abcd"},
             None,
-            ["No condition changed an answer; at 95 % confidence none changes more than 64 % of such runs (3/N).",
-             "batch of 4, 1 request, 4 runs: all as alone",
+            # Of the four alone 1 − 0.3950, where 2 t⁴ + (1 − 2t)⁴ = 0.05; of the others 1 − 0.05^(1/4).
+            ["No condition changed an answer; at 95 % confidence none changes more than 61 % of further runs of this "
+             "request: were it more, 4 equal runs would be rarer than 1 in 20.",
+             "batch of 4, 1 request, 4 runs: all as alone. At 95 % confidence less than 53 % of further runs of this "
+             "request differ.",
              "sampled without a seed (negative control), 1 request, 4 runs: 1 request gave several answers, as they"],
         ),
         (
@@ -142,7 +147,7 @@ RUNGS = ("alone", "batch of 4", "sampled without a seed")
             "batch of 4",
             ["The first condition that changes an answer is 'batch of 4'. At work: many at once.",
              "batch of 4, 1 request, 4 runs: 1 request and 1 run differ from the answer alone",
-             "up to 2 different answers to one request",
+             "up to 2 different answers to one request. At 95 % confidence no more than 76 % of further runs of this",
              "0 requests gave several answers, though they must: nothing here tells answers apart"],
         ),
         (
@@ -214,6 +219,57 @@ def test_a_request_that_failed_alone_is_left_out_of_the_other_conditions():
     found = by_hand({"q": {"a": [None], "b": ["x", "y"]}, "r": {"a": ["x"], "b": ["x", "x"]}})
     assert found.table["requests"].tolist() == [1, 1]
     assert found.table.loc["b", ["runs", "changed", "differ"]].tolist() == [2, 0, 0]
+
+
+@pytest.mark.parametrize("runs", [2, 20])
+def test_bounds_are_over_requests(runs):
+    """However often each of ten requests is asked: 1 − 0.05^(1/10)."""
+    found = by_hand({f"q{i}": {"a": ["x"] * runs, "b": ["x"] * runs} for i in range(10)})
+    assert found.table["bound"].tolist() == pytest.approx([1 - 0.05 ** (1 / 10)] * 2)
+    assert found.table["bound_requests"].tolist() == pytest.approx([1 - 0.05 ** (1 / 10)] * 2)
+    assert found.table["low"].tolist() == [0, 0]
+    assert found.table["high"].tolist() == pytest.approx([1 - 0.025 ** (1 / 10)] * 2)
+    assert repr(found).startswith(
+        "No condition changed an answer; at 95 % confidence none changes more than 26 % of such requests and of such "
+        "runs: were it more, 10 requests without a change would be rarer than 1 in 20."
+    )
+    assert (
+        "all as alone; the same log probabilities. At 95 % confidence less than 26 % of such requests"
+        in repr(found)
+    )
+
+
+def test_the_share_of_runs_is_a_mean_over_requests():
+    """Of 4 requests one differs in 3 of 4 runs: alone in 3 of the 3 that are compared with the first."""
+    odd = ["x", "y", "z", "w"]
+    found = by_hand(
+        {"q": {"a": odd, "b": odd}, **{f"r{i}": {"a": ["x"] * 4, "b": ["x"] * 4} for i in range(3)}}
+    )
+    assert found.table[["changed", "differ"]].to_numpy().tolist() == [[1, 3], [1, 3]]
+    assert found.table["share"].tolist() == [1 / 4, 3 / 16]
+    assert found.table["bound"].tolist() == [bound_of_mean([1, 0, 0, 0]), bound_of_mean([0.75, 0, 0, 0])]
+    assert (found.table["low"].tolist(), found.table["high"].tolist()) == tuple(
+        map(list, zip(interval_of_mean([1, 0, 0, 0]), interval_of_mean([0.75, 0, 0, 0]), strict=True))
+    )
+    assert found.table["bound_requests"].tolist() == [bound(1, 4)] * 2
+    assert "no more than 76 % of such requests and" in repr(found)
+
+
+def test_no_display_of_a_ladder_has_an_unknown_as_a_word_or_too_many_digits():
+    drifted = [choice("xyz", shift=0.0123456), choice("xyz")]
+    asked = {
+        f"q{i}": {"a": ["xyz"] * 2, "b": drifted, "c": ["xyz", "xyw"], "d": [None], "e": ["p", "q"]}
+        for i in range(3)
+    }
+    found = by_hand(asked, sampled=("e",))
+    html = re.sub(r'style="[^"]*"', "", found._repr_html_())
+    for display in (repr(found), html):
+        assert not UNWANTED.search(display), UNWANTED.search(display)
+    for name in ("changed", "bound_requests", "bound", "differ"):
+        assert f">{name}</th>" in html
+        assert f"<b>{name}</b>" in html  # and what it says
+    assert ">high</th>" not in html
+    assert "fp_" not in html
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])

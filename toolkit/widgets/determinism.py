@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit._internal.missing import is_missing
+from toolkit._internal.text import MISSING
+from toolkit.analysis.determinism.html import COLUMNS, summary_table, text_table
 from toolkit.analysis.determinism.repeats import FINGERPRINT
 from toolkit.analysis.determinism.report import Determinism
+from toolkit.analysis.determinism.settings import has_several
 from toolkit.analysis.fork import Fork
 from toolkit.core.choice import Choice
 from toolkit.display.html import html_table, three_digits
@@ -26,6 +29,8 @@ _PIECES = 1000
 """Pieces of an answer that are sent at a time."""
 _MAX_NAME, _MAX_PROMPT, _MAX_TOKEN = 80, 400, 60
 """Characters of a system's name, of a prompt in a list, and of a token."""
+_SETTING_COLUMNS = ("setting", "requests", "runs", "same", "agreement", "unique", "bound_requests", "bound")
+"""Of the table by setting."""
 _STEPS = 20
 """Steps of a survival curve in the static output."""
 _MAX_ALIGNED = 3000
@@ -49,13 +54,14 @@ class DeterminismView(View):
         super().__init__(
             {
                 "across": visible(determinism.across, _MAX_NAME),
-                "systems": [visible(str(name), _MAX_NAME) for name in determinism.systems],
+                "systems": [self._system(name) for name in determinism.systems],
                 "differences": [
                     [f"{name} {_value_text(value)}" for name, value in row.items()]
                     for row in differences.to_dict("records")
                 ]
                 or [[]] * size,
                 "sentences": [visible(sentence) for sentence in determinism.sentences()],
+                "settings": _settings(determinism),
                 "cells": determinism.agreements[["agreement", "requests", "forked"]].to_numpy().tolist(),
                 "opened": self.cell(*self._initial_cell()),
             }
@@ -91,10 +97,10 @@ class DeterminismView(View):
         """One page of the forks of a cell."""
         names = self.determinism.systems
         forks = self.determinism.forked(names[a], names[b])
-        settings = [name for name in self.determinism.by if name in forks and forks[name].nunique() > 1]
+        several = has_several(self.determinism.settings)
         on_page = forks.iloc[page * _ROWS : (page + 1) * _ROWS]
         rows = [
-            _fork_row(number, row, settings)
+            _fork_row(number, row, several)
             for number, row in zip(on_page.index, on_page.to_dict("records"), strict=True)
         ]
         return {"forks": rows, "total": len(forks), "page": page, "size": _ROWS}
@@ -163,7 +169,12 @@ class DeterminismView(View):
         return joined([title, words, table, survival])
 
     def _cell_title(self) -> str:
-        return _pair_title(*(str(self.determinism.systems[self.content["opened"][side]]) for side in "ab"))
+        return _pair_title(*(self.content["systems"][self.content["opened"][side]] for side in "ab"))
+
+    def _system(self, name: Any) -> str:
+        """A system; what a single one is, too: of several the differences stand beside the matrix."""
+        is_single = len(self.determinism.systems) == 1
+        return visible(self.determinism.label(name) if is_single else str(name), _MAX_NAME)
 
     def _survival(self) -> pd.DataFrame:
         """The survival curve of the initial cell: its first step, the steps at which it falls, its last step."""
@@ -180,8 +191,11 @@ class DeterminismView(View):
         """A fork in full: both answers from the fork on, and the candidate tokens of each."""
         fork = self.determinism.forks.loc[row]
         prompt = self.determinism.forked(fork["a"], fork["b"]).at[row, "prompt"]
-        title = _pair_title(*(visible(str(fork[side]), _MAX_NAME) for side in "ab"))
-        head = markup("<summary>{}: {}</summary>", escaped(title), escaped(prompt, _MAX_PROMPT))
+        title = _pair_title(*(self._system(fork[side]) for side in "ab"))
+        setting = f", {fork['setting']}" if has_several(self.determinism.settings) else ""
+        head = markup(
+            "<summary>{}{}: {}</summary>", escaped(title), escaped(setting), escaped(prompt, _MAX_PROMPT)
+        )
         try:
             body = visible_html(self.determinism.fork(row)._repr_html_())
         except ValueError:
@@ -189,17 +203,18 @@ class DeterminismView(View):
         return markup("<details>{}{}</details>", head, body)
 
     def text(self) -> str:
-        matrix = self.determinism.matrix().round(3)
-        forks = self.determinism.forks.drop(columns="request").head(_ROWS)
-        lines = [visible(repr(self.determinism)), "agreement", visible(matrix.to_string(na_rep="–"))]
-        curve = self._survival().round(3)
+        lines = [visible(repr(self.determinism))]
+        if len(self.determinism.systems) > 1:
+            lines += ["agreement", text_table(self.determinism.matrix().reset_index(names=""))]
+        curve = self._survival()
         if len(curve):
             lines.append(visible(f"{self._cell_title()}: {_SURVIVAL_CAPTION}"))
-            lines.append(curve.to_string(index=False, na_rep="–"))
+            lines.append(text_table(curve))
+        forks = self.determinism.first_forks(_ROWS)
         rest = len(self.determinism.forks) - len(forks)
         if len(forks):
-            lines += ["forks", visible(forks.to_string()), *([f"… and {rest:,} more"] if rest else [])]
-        return "\n".join(lines)
+            lines += ["forks", text_table(forks), *([f"… and {rest:,} more"] if rest else [])]
+        return "\n".join(map(visible, lines))
 
 
 _SURVIVAL_CAPTION = "share of pairs of runs that are still equal after so many tokens, and its 95 % interval"
@@ -209,13 +224,25 @@ def _pair_title(a: str, b: str) -> str:
     return f"within {a}" if a == b else f"{a} and {b}"
 
 
-def _fork_row(number: int, row: dict[Any, Any], settings: list[str]) -> dict[str, Any]:
+def _settings(determinism: Determinism) -> dict[str, list[Any]]:
+    """The table by setting: its columns, what they say, and its rows as texts. Empty for one setting."""
+    if not has_several(determinism.settings):
+        return {}
+    table = summary_table(determinism.summaries)
+    shown = [name for name in _SETTING_COLUMNS if name in table]
+    texts = table[shown].map(lambda value: MISSING if is_missing(value) else str(value))
+    rows = [[visible(value, _MAX_PROMPT) for value in row] for row in texts.itertuples(index=False)]
+    return {"columns": shown, "meanings": [COLUMNS.get(name, "") for name in shown], "rows": rows}
+
+
+def _fork_row(number: int, row: dict[Any, Any], has_several_settings: bool) -> dict[str, Any]:
     """A row in the list of forks."""
+    setting = [visible(row["setting"], _MAX_PROMPT)] if has_several_settings else []
     choice = [f"choice {row['choice']}"] if row["choice"] else []
     return {
         "row": number,
         "prompt": visible(row["prompt"], _MAX_PROMPT),
-        "settings": ", ".join([*(f"{name} {_value_text(row[name])}" for name in settings), *choice]),
+        "settings": ", ".join([*setting, *choice]),
         "step": row["step"],
         "tokens": [None if is_missing(row[name]) else _token(row[name]) for name in ("token_a", "token_b")],
         "margins": [row["margin_a"], row["margin_b"]],

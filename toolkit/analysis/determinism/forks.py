@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -29,6 +29,8 @@ class ForkTable:
     runs: tuple[Repeats, ...]
     systems: tuple[Any, ...]
     by: tuple[str, ...]
+    setting: Callable[[Repeats, int, int], str]
+    """Of a request on two systems (indices), in words."""
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -36,8 +38,8 @@ class ForkTable:
         import pandas as pd
 
         columns = [
-            "request", "choice", "a", "b", "step", "token_a", "token_b", "margin_a", "margin_b", "drift", "runs_a",
-            "runs_b",
+            "request", "choice", "setting", "a", "b", "step", "token_a", "token_b", "margin_a", "margin_b", "drift",
+            "runs_a", "runs_b",
         ]  # fmt: skip
         rows = [self._row(r, a, b, i, j) for _, r, a, b, i, j in self.pairs]
         return pd.DataFrame(rows, columns=columns)
@@ -59,12 +61,25 @@ class ForkTable:
                     pairs.append((number, r, a, b, i, j))
         return pairs
 
+    def first(self, number: int, label: Callable[[Any], str], has_several_settings: bool) -> pd.DataFrame:
+        """The first rows as they are displayed: with prompts and labels of systems, and without the columns that
+        identify nothing: the only choice, setting or system."""
+        frame = self.frame
+        unused = ["request", *([] if frame["choice"].any() else ["choice"])]
+        unused += [] if has_several_settings else ["setting"]
+        unused += ["a", "b"] if len(self.systems) == 1 else []
+        rows = frame.head(number)
+        prompts = [self.prompt(r.request) for _, r, *_ in self.pairs[:number]]
+        systems = {side: rows[side].map(label) for side in "ab"}
+        return rows.assign(prompt=prompts, **systems)[["prompt", *rows.columns]].drop(columns=unused)
+
     def _row(self, r: Repeats, a: int, b: int, i: int, j: int) -> dict[str, Any]:
         step = float(r.fork[r.output[i], r.output[j]])
         compared = r.compared([i], [j])
         return {
             "request": r.request,
             "choice": r.choice,
+            "setting": self.setting(r, a, b),
             "a": self.systems[a],
             "b": self.systems[b],
             "step": step,

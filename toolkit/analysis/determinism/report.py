@@ -17,43 +17,40 @@ from toolkit.analysis.determinism.html import FORKS_SHOWN, report_html
 from toolkit.analysis.determinism.repeats import (
     FINGERPRINT,
     Repeats,
-    compare_modes,
-    compare_with_mode,
     gather,
-    tokens_std,
-    top1_std,
 )
+from toolkit.analysis.determinism.requests import requests_table
 from toolkit.analysis.determinism.sentences import (
     describe_pair,
-    describe_system,
+    describe_summaries,
     describe_unknown,
     describe_unseeded,
 )
+from toolkit.analysis.determinism.settings import (
+    Summary,
+    has_several,
+    settings_table,
+    summaries,
+    summary_by,
+)
 from toolkit.analysis.determinism.statistics import (
-    Doubles,
     agreement,
     agreement_between,
-    bound,
-    effect,
-    effective,
     holm,
-    interval,
     mean,
-    median,
 )
 from toolkit.analysis.determinism.tables import (
     PAIR_COLUMNS,
-    SYSTEM_COLUMNS,
     component_table,
     drift_table,
+    pair_row,
     spread_row,
     survival_table,
-    system_summary,
+    system_labels,
 )
 from toolkit.analysis.fork import Fork
 from toolkit.display.markup import Markup
 from toolkit.display.plots.determinism import plot_determinism
-from toolkit.display.plots.style import PALETTE
 from toolkit.store.store import Store
 
 if TYPE_CHECKING:
@@ -103,102 +100,48 @@ class Determinism:
     @cached_property
     def requests(self) -> pd.DataFrame:
         """A row for each request and system: the columns that identify settings (`by`), the system, request, choice,
-        random (sampled without a seed, so that runs differ by design); runs (N), unique (U), modal_share, agreement
-        (A), effective; same (all N the same), differ (runs that are not the commonest output) and bound (at 95 % no
-        more than this share of other runs differs from it: of N − 1 trials, about 3 / N when none does, 1 of a single
-        run); fork (the first step at which two runs differ), margin (of the best token over the second there, in the
-        commonest output), drift (the largest difference of a chosen token's log probability before a fork), ulps,
-        bitwise (share of shared steps whose stored log probabilities have the same bits as those of the commonest
-        output), near_ties (share of steps whose margin is smaller than the drift), tokens_std, top1_std (of the best
-        token's probability, mean over the steps before the first fork); and accuracy, any_right, all_right,
-        same_answer where answers are scored or parsed."""
-        import pandas as pd
-
-        pairs = [(r, s) for r in self.runs for s in np.flatnonzero(r.counts.any(axis=1)).tolist()]
-        firsts = self.table.iloc[[r.rows[r.modes[s]] for r, s in pairs]]
-        random = (firsts["temperature"] != 0) & firsts["seed"].isna()
-        labels = firsts[list(self.by)].assign(random=random).to_dict("records")
-        return pd.DataFrame([self._request_row(*pair, row) for pair, row in zip(pairs, labels, strict=True)])
-
-    def _request_row(self, r: Repeats, s: int, labels: dict[Any, Any]) -> dict[str, Any]:
-        counts, runs = r.counts[s], np.flatnonzero(r.system == s)
-        n, most = int(counts.sum()), int(counts.max())
-        mode, first = int(r.modes[s]), r.first_fork(s)
-        random = labels.pop("random")
-        return {
-            **labels,
-            self.across: self.systems[s],
-            "request": r.request,
-            "choice": r.choice,
-            "random": random,
-            "runs": n,
-            "unique": int((counts > 0).sum()),
-            "modal_share": most / n,
-            "agreement": agreement(counts),
-            "effective": effective(counts),
-            "same": most == n,
-            "differ": n - most,
-            "bound": bound(n - most, n - 1),
-            "fork": first,
-            "margin": r.margin(mode, first),
-            **compare_with_mode(r, runs, mode),
-            "tokens_std": tokens_std(r.length[runs]),
-            "top1_std": top1_std(r, runs, first),
-            **self._scores(r.rows[runs]),
-        }
-
-    def _scores(self, rows: Any) -> dict[str, Any]:
-        scores = dict[str, Any]()
-        if self._correct is not None:
-            correct = self._correct[rows]
-            scores |= {"accuracy": correct.mean(), "any_right": correct.max(), "all_right": correct.min()}
-        if self._answers is not None:
-            is_known, answers = self._answers[0][rows], self._answers[1][rows]
-            scores["same_answer"] = bool(is_known.all()) and all(answer == answers[0] for answer in answers)
-        return scores
+        setting (in words), sampling (greedy, seeded, or sampled without a seed), random (the last, so that runs
+        differ by design); runs (N), unique (U), modal_share, agreement (A), effective; same (all N the same), differ
+        (runs that are not the commonest output), bound (see `bound_of_repeats`) and differing_share (see there); fork
+        (the first step at which two runs differ), margin (of the best token over the second there, in the commonest
+        output), drift (the largest difference of a chosen token's log probability before a fork), ulps, bitwise
+        (share of shared steps whose stored log probabilities have the same bits as those of the commonest output),
+        near_ties (share of steps whose margin is smaller than the drift), tokens_std, top1_std (of the best token's
+        probability, mean over the steps before the first fork); and accuracy, any_right, all_right, same_answer where
+        answers are scored or parsed."""
+        return requests_table(self.table, self.runs, self.systems, self.by, self.across)
 
     @cached_property
-    def _correct(self) -> Doubles | None:
-        return self.table["correct"].to_numpy(np.float64) if "correct" in self.table else None
+    def settings(self) -> pd.DataFrame:
+        """A row for each setting, kind of sampling and system; greedy ones first, those sampled without a seed last,
+        and of each kind those that were asked once last. setting (in words), and columns as in `within`."""
+        return settings_table(self.requests, self.by, self.across)
 
     @cached_property
-    def _answers(self) -> tuple[Any, Any] | None:
-        """(n,) which parsed answers are known, and (n,) the answers."""
-        if "answer" not in self.table:
-            return None
-        column = self.table["answer"]
-        return column.notna().to_numpy(), column.to_numpy(object)
+    def summaries(self) -> list[Summary]:
+        """What is shown of each setting and system, and then of all settings of a system."""
+        return summaries(self.settings, self.within, self.label)
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """A row for each setting and system; columns as in `within`. A request that several settings share counts for
-        the first of them."""
-        return self._grouped([*self.by, self.across])
+        """A row for each setting and system, however it was sampled; columns as in `within`. A request that several
+        settings share counts for the first of them."""
+        return summary_by(self.requests, [*self.by, self.across])
 
     @cached_property
     def within(self) -> pd.DataFrame:
         """A row for each system: requests (and choices), repeated (those with more than one run), runs; same (share
         of repeated ones all of whose runs are the same: TARr@N of Atil et al., arXiv 2408.04667) with its 95 %
         interval; agreement (mean of A) with its interval; unique (the most of one request); differ (runs that are not
-        the commonest of their request) and bound (at 95 % no more than this share of other runs: about 3 / N without
-        any; the first run of a request is no trial); fork (the first step of all) and fork_median; drift (the
+        the commonest of their request); bound (at 95 % no more than this share of such runs differs from the
+        commonest output: over requests, since runs of one resemble each other; of its further runs where one request
+        alone is repeated) and bound_requests (no more than this share of such requests has runs that differ): both
+        1 − 0.05^(1 / repeated) where none of several does; fork (the first step of all) and fork_median; drift (the
         largest), bitwise, near_ties (means); tokens_std and top1_std (means: Avg_Std@Output_Length and
         Avg_Std@top1_prob of Yuan et al., arXiv 2506.09501, over repeats); and where answers are scored or parsed
         accuracy, best and worst (possible accuracy: any run right, all runs right), spread, and same_answer (TARa@N),
         NaN where nothing is repeated."""
-        return self._grouped([self.across])
-
-    def _grouped(self, names: list[str]) -> pd.DataFrame:
-        import pandas as pd
-
-        summaries = {
-            value: system_summary(rows)
-            for value, rows in self.requests.groupby(names, sort=False, dropna=False)
-            if isinstance(value, tuple)
-        }
-        index = pd.MultiIndex.from_tuples(list(summaries), names=names)
-        frame = pd.DataFrame(list(summaries.values()), index=index)
-        return frame if len(names) > 1 else frame.set_axis(index.get_level_values(0))
+        return summary_by(self.requests, [self.across])
 
     @cached_property
     def between(self) -> pd.DataFrame:
@@ -217,56 +160,33 @@ class Determinism:
         return table.assign(p=holm(table["p"]))
 
     def _pair_row(self, a: int, b: int) -> dict[str, Any]:
-        repeats = [r for r in self.runs if r.counts[a].any() and r.counts[b].any()]
-        steps = np.array([self._fork_step(r, a, b) for r in repeats])
-        forked = np.array([r.output[r.modes[a]] != r.output[r.modes[b]] for r in repeats], bool)
-        effect_size, p = effect([(r.counts[a], r.counts[b]) for r in repeats])
-        low, high = interval(int(forked.sum()), len(repeats))
-        fork_steps = steps[~np.isnan(steps)]
-        margins = [r.margin(int(r.modes[a]), step) for r, step in zip(repeats, steps, strict=True)]
-        return {
-            "a": self.systems[a],
-            "b": self.systems[b],
-            "requests": len(repeats),
-            "forked": int(forked.sum()),
-            "share_forked": float(forked.mean()) if len(repeats) else np.nan,
-            "low": float(low),
-            "high": float(high),
-            "bound": bound(int(forked.sum()), len(repeats)),
-            "agreement": mean([agreement_between(r.counts[a], r.counts[b]) for r in repeats]),
-            "effect": effect_size,
-            "p": p,
-            "first_fork": fork_steps.min() if len(fork_steps) else np.nan,
-            "fork_median": np.median(fork_steps) if len(fork_steps) else np.nan,
-            "margin": median(margins),
-            **compare_modes(repeats, a, b),
-            "differ": self._difference(a, b),
-        }
+        first, second = self.systems[a], self.systems[b]
+        differ = "" if self.difference is None else self.difference(first, second)
+        return {"a": first, "b": second, **pair_row(self._answered(a, b), a, b), "differ": differ}
 
-    def _difference(self, a: int, b: int) -> str:
-        return "" if self.difference is None else self.difference(self.systems[a], self.systems[b])
-
-    @staticmethod
-    def _fork_step(r: Repeats, a: int, b: int) -> float:
-        """The step at which the commonest outputs of two systems diverge; NaN if they are the same."""
-        first, second = r.output[r.modes[a]], r.output[r.modes[b]]
-        return float("nan") if first == second else float(r.fork[first, second])
+    def _answered(self, a: int, b: int) -> list[Repeats]:
+        """The requests that two systems answered."""
+        return [r for r in self.runs if r.counts[a].any() and r.counts[b].any()]
 
     @cached_property
     def _fork_table(self) -> ForkTable:
-        return ForkTable(self.table, self.store, self.runs, self.systems, self.by)
+        return ForkTable(self.table, self.store, self.runs, self.systems, self.by, self.setting)
 
     @property
     def forks(self) -> pd.DataFrame:
         """A row for each request whose commonest outputs differ: on two systems a and b, or on one (then b is a, and
-        the second output its second commonest). request, choice, a, b, step, token_a and token_b (of each there,
-        None where it ends), margin_a and margin_b, drift (the largest before), runs_a and runs_b (how many
-        gave these outputs). `fork(i)` gives the two answers of a row, with both lists of likely tokens."""
+        the second output its second commonest). request, choice, setting (in words), a, b, step, token_a and token_b
+        (of each there, None where it ends), margin_a and margin_b, drift (the largest before), runs_a and runs_b (how
+        many gave these outputs). `fork(i)` gives the two answers of a row, with both lists of likely tokens."""
         return self._fork_table.frame
 
     def texts(self, row: int) -> tuple[str, str]:
         """The two answers of a row of `forks` as texts. Raises IndexError past the end."""
         return self._fork_table.texts(row)
+
+    def first_forks(self, number: int) -> pd.DataFrame:
+        """The first rows of `forks` as they are displayed: with prompts, without columns that identify nothing."""
+        return self._fork_table.first(number, self.label, has_several(self.settings))
 
     def forked(self, a: Any, b: Any = None) -> pd.DataFrame:
         """The rows of `forks` of two systems, in either order, or within one if b is omitted: one cell of the matrix.
@@ -330,7 +250,7 @@ class Determinism:
         else:
             first, second = (self._index(name) for name in (b if a is None else a, a if b is None else b))
             pairs = [(first, second)]
-        return survival_table(self.runs, pairs)
+        return survival_table((r, pairs) for r in self.runs)
 
     def drift(self) -> pd.DataFrame:
         """Differences of the log probabilities of shared tokens, by step: between each run and the commonest output
@@ -346,15 +266,14 @@ class Determinism:
         return spread_row(self.runs, self.within.get("accuracy", [np.nan]))
 
     def sentences(self) -> list[str]:
-        """Each finding as a sentence."""
+        """Each finding as a sentence: on each setting, greedy ones first, on all settings together, and on each two
+        systems."""
         kind = "fingerprint" if self.across == FINGERPRINT else self.across
         noun = "choice" if any(r.choice for r in self.runs) else "request"
-        sentences = [
-            describe_system(self._label(name), row, noun, kind) for name, row in self.within.iterrows()
-        ]
-        for _, row in self.between.iterrows():
-            pair = f"{self._label(row['a'])} and {self._label(row['b'])}"
-            sentences.append(describe_pair(pair, row, noun))
+        sentences = describe_summaries(self.summaries, noun, kind)
+        for row in self.between.to_dict("records"):
+            pair = f"{self._name(row['a'])} and {self._name(row['b'])}"
+            sentences.append(describe_pair(pair, row, noun, self._forked_by_setting(row["a"], row["b"])))
         unseeded = int(self.requests.groupby(["request", "choice"])["random"].any().sum())
         sentences += [describe_unseeded(unseeded, len(self.runs), noun)] if unseeded else []
         if self.across == FINGERPRINT:
@@ -363,8 +282,43 @@ class Determinism:
             ]
         return sentences
 
-    def _label(self, name: Any) -> str:
+    def _name(self, name: Any) -> str:
         return str(name) if self.across == FINGERPRINT else f"{self.across} {name}"
+
+    def label(self, system: Any) -> str:
+        """A system, and what it is: the model of a single fingerprint, or what tells it from the others."""
+        return self._labels[self._index(system)]
+
+    @cached_property
+    def _labels(self) -> list[str]:
+        names = [self._name(system) for system in self.systems]
+        if self.across != FINGERPRINT:
+            return names
+        return system_labels(names, [self.store.fingerprint(name) for name in names])
+
+    @cached_property
+    def _setting_of(self) -> dict[tuple[str, int, Any], str]:
+        """(request, choice, system) → its setting in words."""
+        names = ("request", "choice", self.across, "setting")
+        return {
+            (request, choice, system): setting
+            for request, choice, system, setting in self.requests[list(names)].itertuples(index=False)
+        }
+
+    def setting(self, r: Repeats, *systems: int) -> str:
+        """The setting of a request in words; of two systems (indices) for which it is not the same, both."""
+        labels = [self._setting_of[r.request, r.choice, self.systems[s]] for s in systems]
+        return " and ".join(dict.fromkeys(labels))
+
+    def _forked_by_setting(self, a: Any, b: Any) -> list[tuple[str, int, int]]:
+        """(setting, forked requests, requests) of two systems; empty if they have one setting in common."""
+        first, second = self._index(a), self._index(b)
+        total = Counter(self.setting(r, first, second) for r in self._answered(first, second))
+        forks = self.forks[(self.forks["a"] == a) & (self.forks["b"] == b)]
+        forked = Counter(forks["setting"])
+        rank = {label: i for i, label in enumerate(self.settings["setting"])}
+        order = sorted(total, key=lambda label: rank.get(label, len(rank)))
+        return [(label, forked[label], total[label]) for label in order] if len(order) > 1 else []
 
     def _index(self, name: Any) -> int:
         names = [str(s) for s in self.systems]
@@ -373,12 +327,34 @@ class Determinism:
         return names.index(str(name))
 
     def plot(self) -> Figure:
-        """Agreement between systems, survival of pairs, drift by step, margins at forks (see `plot_determinism`)."""
-        names = [str(s) for s in self.systems]
-        curves = {"runs of one system": self.survival()}
-        for a, b in list(combinations(self.systems, 2))[: len(PALETTE) - 1]:
-            curves[f"{a} and {b}"] = self.survival(a, b)
-        return plot_determinism(self.matrix().to_numpy(), names, curves, self.drift(), self.forks["margin_a"])
+        """Agreement by setting, if there are several, and between systems; survival of pairs, drift by step, margins
+        at forks (see `plot_determinism`)."""
+        curves = self._survival_by_setting()
+        for a, b in combinations(self.systems, 2):
+            curves[f"{self._name(a)} and {self._name(b)}"] = self.survival(a, b)
+        settings = [s for s in self.summaries if s.sampling] if has_several(self.settings) else []
+        agreements = [[s.row[n] for n in ("agreement", "agreement_low", "agreement_high")] for s in settings]
+        return plot_determinism(
+            self.matrix().to_numpy(),
+            self._labels,
+            curves,
+            self.drift(),
+            self.forks["margin_a"],
+            {s.label: row for s, row in zip(settings, agreements, strict=True)},
+        )
+
+    def _survival_by_setting(self) -> dict[str, pd.DataFrame]:
+        """The survival of pairs of runs within systems, for each setting if there are several."""
+        if not has_several(self.settings):
+            return {"runs of one system": self.survival()}
+        parts = {label: list[tuple[Repeats, list[tuple[int, int]]]]() for label in self.settings["setting"]}
+        for r in self.runs:
+            pairs: dict[str, list[tuple[int, int]]] = {}
+            for s in np.flatnonzero(r.counts.any(axis=1)).tolist():
+                pairs.setdefault(self.setting(r, s), []).append((s, s))
+            for label, own in pairs.items():
+                parts[label].append((r, own))
+        return {label: survival_table(part) for label, part in parts.items()}
 
     def frame(self) -> pd.DataFrame:
         """`requests`, as a copy."""
@@ -388,8 +364,7 @@ class Determinism:
         return "\n".join(self.sentences())
 
     def _repr_html_(self) -> Markup:
-        prompts = [self._fork_table.prompt(r.request) for _, r, *_ in self._fork_table.pairs[:FORKS_SHOWN]]
-        table = self.within.reset_index()[
-            [n for n in (self.across, *SYSTEM_COLUMNS) if n in (self.across, *self.within)]
-        ]
-        return report_html(self.sentences(), self.systems, self.agreements, table, self.forks, prompts)
+        forks = self.first_forks(FORKS_SHOWN)
+        return report_html(
+            self.sentences(), self._labels, self.agreements, self.summaries, forks, len(self.forks)
+        )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from toolkit.analysis.determinism.repeats import Repeats, tokens_std, top1_std
+from toolkit.analysis.determinism.repeats import Repeats, compare_modes, tokens_std, top1_std
 from toolkit.analysis.determinism.statistics import (
     Doubles,
+    agreement_between,
     bound,
-    interval,
+    bound_of_mean,
+    effect,
+    exact_interval,
     interval_of_mean,
     mean,
     median,
@@ -25,36 +28,35 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-SYSTEM_COLUMNS = (
-    "requests", "runs", "same", "agreement", "unique", "differ", "bound", "fork", "drift", "bitwise", "near_ties",
-    "accuracy", "spread", "same_answer",
-)  # fmt: skip
 PAIR_COLUMNS = [
     "a", "b", "requests", "forked", "share_forked", "low", "high", "bound", "agreement", "effect", "p", "first_fork",
     "fork_median", "margin", "drift", "bitwise", "near_ties", "k1", "k2", "k3", "differ",
 ]  # fmt: skip
+_LONGEST_COMPONENT = 24
+"""Characters of a component's value that explains a fingerprint; hashes are longer."""
 SURVIVAL_COLUMNS = ["at_risk", "forked", "survival", "low", "high"]
 
 
 def system_summary(rows: pd.DataFrame) -> dict[str, Any]:
-    """The statistics of all requests of one setting and system."""
+    """The statistics of all requests (rows of `Determinism.requests`) of one setting and system."""
     repeated_rows = rows[rows["runs"] > 1]
     same, repeated, runs = int(repeated_rows["same"].sum()), len(repeated_rows), int(rows["runs"].sum())
-    low, high = interval(same, repeated)
+    low, high = exact_interval(same, repeated)
     a_low, a_high = interval_of_mean(rows["agreement"])
     summary: dict[str, Any] = {
         "requests": len(rows),
         "repeated": repeated,
         "runs": runs,
         "same": same / repeated if repeated else np.nan,
-        "same_low": float(low),
-        "same_high": float(high),
+        "same_low": low,
+        "same_high": high,
         "agreement": mean(rows["agreement"]),
         "agreement_low": a_low,
         "agreement_high": a_high,
         "unique": int(rows["unique"].max()),
         "differ": int(rows["differ"].sum()),
-        "bound": bound(int(rows["differ"].sum()), runs - len(rows)),
+        "bound": _bound_of_runs(repeated_rows),
+        "bound_requests": bound(repeated - same, repeated),
         "fork": rows["fork"].min(),
         "fork_median": rows["fork"].median(),
         "drift": rows["drift"].max(),
@@ -71,6 +73,45 @@ def system_summary(rows: pd.DataFrame) -> dict[str, Any]:
     return summary
 
 
+def _bound_of_runs(repeated_rows: pd.DataFrame) -> float:
+    """The bound on the share of such runs that differ: of one request's further runs, or, since the runs of one
+    request resemble each other, over requests where there are several."""
+    if len(repeated_rows) == 1:
+        return float(repeated_rows["bound"].iloc[0])
+    return bound_of_mean(repeated_rows["differing_share"])
+
+
+def pair_row(answered: list[Repeats], a: int, b: int) -> dict[str, Any]:
+    """The numbers of two systems (indices) over the requests that both answered. See `Determinism.between`."""
+    steps = np.array([_fork_step(r, a, b) for r in answered])
+    forked = np.array([r.output[r.modes[a]] != r.output[r.modes[b]] for r in answered], bool)
+    effect_size, p = effect([(r.counts[a], r.counts[b]) for r in answered])
+    low, high = exact_interval(int(forked.sum()), len(answered))
+    fork_steps = steps[~np.isnan(steps)]
+    margins = [r.margin(int(r.modes[a]), step) for r, step in zip(answered, steps, strict=True)]
+    return {
+        "requests": len(answered),
+        "forked": int(forked.sum()),
+        "share_forked": float(forked.mean()) if answered else np.nan,
+        "low": low,
+        "high": high,
+        "bound": bound(int(forked.sum()), len(answered)),
+        "agreement": mean([agreement_between(r.counts[a], r.counts[b]) for r in answered]),
+        "effect": effect_size,
+        "p": p,
+        "first_fork": fork_steps.min() if len(fork_steps) else np.nan,
+        "fork_median": np.median(fork_steps) if len(fork_steps) else np.nan,
+        "margin": median(margins),
+        **compare_modes(answered, a, b),
+    }
+
+
+def _fork_step(r: Repeats, a: int, b: int) -> float:
+    """The step at which the commonest outputs of two systems diverge; NaN if they are the same."""
+    first, second = r.output[r.modes[a]], r.output[r.modes[b]]
+    return float("nan") if first == second else float(r.fork[first, second])
+
+
 def component_table(names: list[str], records: Sequence[Fingerprint]) -> pd.DataFrame:
     """A row for each fingerprint, a column for each component in which any two of them differ."""
     import pandas as pd
@@ -82,13 +123,28 @@ def component_table(names: list[str], records: Sequence[Fingerprint]) -> pd.Data
     return pd.DataFrame(rows, index=names, columns=list(first), dtype=object)
 
 
-def survival_table(runs: Sequence[Repeats], system_pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
-    """See `Determinism.survival`. system_pairs: indices of two systems each."""
+def system_labels(names: Sequence[str], records: Sequence[Fingerprint]) -> list[str]:
+    """Each fingerprint and what it is: the values that tell it from the others, at most two; of a single one the
+    model."""
+    if len(records) == 1:
+        values = [[str(records[0].components.get("model", ""))]]
+    else:
+        table = component_table(list(names), records)
+        values = [
+            [f"{name} {value}" for name, value in row.items() if len(str(value)) <= _LONGEST_COMPONENT]
+            for row in table.to_dict("records")
+        ]
+    explanations = [", ".join(filter(None, parts[:2])) for parts in values]
+    return [f"{name} ({text})" if text else name for name, text in zip(names, explanations, strict=True)]
+
+
+def survival_table(parts: Iterable[tuple[Repeats, Sequence[tuple[int, int]]]]) -> pd.DataFrame:
+    """See `Determinism.survival`. parts: the runs of a request, and the pairs of systems (indices) between whose
+    runs."""
     import pandas as pd
 
-    with_ids = [r for r in runs if r.ids.size]
     # (2, T) for each request: the sum over pairs of systems, which answer the same request.
-    counts = [np.sum([r.pairs(*pair) for pair in system_pairs], axis=0) for r in with_ids]
+    counts = [np.sum([r.pairs(*pair) for pair in pairs], axis=0) for r, pairs in parts if r.ids.size]
     counts = [p for p in counts if p.any()]
     steps = max((p.shape[1] for p in counts), default=0)
     padded = np.array([np.pad(p, ((0, 0), (0, steps - p.shape[1]))) for p in counts])

@@ -44,7 +44,7 @@ export default widget(({ root, content, request, signal }) => {
   }, { signal });
   rovingFocus(matrix, ".tk-det-cell", signal, { ArrowRight: 1, ArrowLeft: -1, ArrowDown: size, ArrowUp: -size }).reset();
 
-  root.append(findings(sentences),
+  root.append(findings(sentences), settingsTable(content.settings),
     h("div", { class: "tk-det-top" }, h("div", { class: "tk-det-scroll" }, matrix), beside), status, list.box, detail.box);
   open(content.opened);
 });
@@ -62,6 +62,19 @@ function findings(sentences) {
     hidden > 0 && h("details", {}, h("summary", {}, plural(hidden, "more finding")), items(sentences.slice(SENTENCES))));
 }
 
+// A row for each setting, then for all of a system; empty if there is one setting. A column's meaning is its tip.
+function settingsTable({ columns, meanings, rows }) {
+  if (!columns) return "";
+  const heads = columns.map((name, i) => h("th", { scope: "col", title: meanings[i] }, name));
+  const explained = columns.flatMap((name, i) => (meanings[i] ? [h("b", {}, name), ` ${meanings[i]}; `] : []));
+  return h("div", { class: "tk-det-settings" },
+    h("div", { class: "tk-det-scroll" }, h("table", {},
+      h("thead", {}, h("tr", {}, heads)),
+      h("tbody", {}, rows.map(([setting, ...cells]) =>
+        h("tr", {}, h("th", { scope: "row" }, setting), cells.map((cell) => h("td", {}, cell))))))),
+    h("details", {}, h("summary", {}, "what the columns say"), h("p", {}, explained)));
+}
+
 // The matrix of all pairs of systems. open(a, b) is called with the lower index first.
 function matrixTable(content, open) {
   const { systems, differences } = content;
@@ -72,7 +85,8 @@ function matrixTable(content, open) {
       differences[a].slice(0, DIFFERENCES).map((part) => h("small", {}, part)),
       hidden > 0 && h("small", {}, `and ${hidden} more`));
   };
-  const axis = h("span", { class: "tk-faint" }, ` · by ${content.across}, on the diagonal two of one`);
+  const pooled = content.settings.columns ? "all settings together, " : "";
+  const axis = h("span", { class: "tk-faint" }, ` · ${pooled}by ${content.across}, on the diagonal two of one`);
   return h("table", { class: "tk-det-matrix" },
     h("caption", {}, "How often two runs agree", axis),
     h("thead", {}, h("tr", {}, h("td", {}), columns)),
@@ -142,7 +156,7 @@ class ForkList {
     const bound = "The commonest outputs are the same. That they always are is not proved by this: see the bounds above.";
     if (!total) return this.box.replaceChildren(title, h("p", { class: "tk-faint" }, bound));
     const { systems } = this;
-    const heads = ["prompt", "token", systems[a], a === b ? "another run" : systems[b], "margin, nats", "runs"];
+    const heads = ["prompt", "token", a === b ? "one run" : systems[a], a === b ? "another run" : systems[b], "margin, nats", "runs"];
     const table = h("table", { class: "tk-det-forks-table" },
       h("thead", {}, h("tr", {}, heads.map((name, i) =>
         h("th", { scope: "col", class: i === 1 || i > 3 ? "tk-number" : "", title: name }, h("span", {}, name))))),
@@ -173,7 +187,7 @@ class ForkList {
     const onclick = () => this.load("fork", { row: fork.row }, (result) => {
       this.close();
       button.setAttribute("aria-expanded", "true");
-      this.detail.open(result, fork, [this.systems[a], a === b ? "another run of it" : this.systems[b]]);
+      this.detail.open(result, fork, a === b ? ["one run", "another run of it"] : [this.systems[a], this.systems[b]]);
     });
     const button = h("button", {
       class: "tk-det-prompt", title: fork.prompt, "aria-expanded": "false", tabindex: -1, onclick,
