@@ -101,7 +101,7 @@ def _plot_heat_map(axis: Any, matrix: Any, systems: Sequence[str]) -> None:
             axis.text(x, y, "–", ha="center", va="center", size=8)
             continue
         ink = "white" if value < 0.55 else "black"
-        axis.text(x, y, text, ha="center", va="center", size=8, color=ink, gid=FIXED)
+        axis.text(x, y, f"{value:.2f}", ha="center", va="center", size=8, color=ink, gid=FIXED)
     axis.set_title("how often two runs agree, by system (–: single runs)", size=10)
 
 
