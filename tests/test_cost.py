@@ -176,7 +176,7 @@ def test_the_decoding_rate_counts_the_tokens_after_the_first():
 def test_queued_first_token_and_decoding_time_are_kept_apart(store, made):
     answer = replace(made(steps=5), seconds=196.0, queued_seconds=194.0, first_token_seconds=195.0)
     assert (answer.decode_seconds, answer.tokens_per_second) == (1.0, 4.0)
-    assert "stop, 7 + 5 tokens, 196 s (194 s of it queued), fp_" in repr(answer)
+    assert "stop, 7 + 5 tokens, 196 s (194 s of it queued), by-hand, fingerprint fp_" in repr(answer)
     unknown = replace(made(messages="b"), seconds=1.0, queued_seconds=None, first_token_seconds=None)
     assert (unknown.decode_seconds, unknown.tokens_per_second) == (None, None)
     results = ran(store, "s", [({"case": "a"}, answer), ({"case": "b"}, unknown)])
@@ -429,7 +429,7 @@ def test_the_front_is_of_the_cost_of_a_completion(store, made):
     dots, front = (c.get_offsets().tolist() for c in axis.collections)
     assert dots == [[47, 0], [ONE, 1]]
     assert front == [[ONE, 1]]  # though all four of them cost more
-    assert [text.get_text() for text in axis.texts] == ["temperature 0.0, n = 1", "temperature 1.0, n = 4"]
+    assert [text.get_text() for text in axis.texts] == ["temperature 0, n = 1", "temperature 1, n = 4"]
     assert {tuple(line.get_ydata()) for line in axis.lines} >= {
         tuple(found.table[["correct_low", "correct_high"]].loc[temperature]) for temperature in (0, 1)
     }

@@ -229,7 +229,7 @@ def test_a_path_is_expanded(path):
         tk.Results.from_csv,
         tk.Results.from_jsonl,
         tk.Results.from_parquet,
-        tk.results,
+        lambda path: tk.results([path]),
         Store,
         lambda path: Store(":memory:").backup(path),
     ],

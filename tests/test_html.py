@@ -24,7 +24,7 @@ HOSTILE = (
     "</style></title><svg/onload=1>&lt;b&gt;&amp;lt;<a href=javascript:alert(1)>]]><!--"
 )
 HARMLESS = ("the quick brown fox " * 20)[: len(HOSTILE)]
-VOID = {"br", "hr", "img", "meta"}
+VOID = {"source", "br", "hr", "img", "meta"}
 
 
 class Page(HTMLParser):

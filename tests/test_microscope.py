@@ -329,7 +329,7 @@ def test_settings_are_those_of_the_completion_unless_told_otherwise(made):
     completion = dataclasses.replace(completion, choices=(same(P), other))
     scope = microscope(completion, choice=1)
     assert len(scope) == 3
-    assert repr(scope) == "Microscope(3 steps, temperature=0.5, presence_penalty=1.0)"
+    assert repr(scope) == "Microscope(3 steps, temperature=0.5, presence_penalty=1)"
     step = scope.at(-1, presence_penalty=0, max_tokens=9)
     assert (step.step, step.ids[step.chosen], step.settings.temperature) == (2, 4, 0.5)
     # The chosen token is known too: the fourth alone is unseen, and has 0.04.

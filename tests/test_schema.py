@@ -421,7 +421,7 @@ def test_a_schema_that_is_nested_too_deeply_is_refused():
     for _ in range(5000):
         schema = {"items": schema}
     for given in (schema, {"type": "json_schema", "json_schema": {"schema": schema}}):
-        with pytest.raises(ValueError, match=r"the schema is nested too deeply, got \{'items': \{'items'"):
+        with pytest.raises(ValueError, match="no valid JSON Schema: it is nested too deeply"):
             response_format(given)
 
 

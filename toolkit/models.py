@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from toolkit._internal.files import file_to_read, read_cache, toolkit_home, user_path, write_atomically
-from toolkit._internal.text import shortened
+from toolkit._internal.text import short_repr, shortened
 from toolkit._internal.validation import nearest
 from toolkit.errors import ModelError
 
@@ -120,7 +120,8 @@ def _check_on_hub(model: str) -> None:
     except ModelError:
         raise
     except Exception as error:  # the hub, the network or the name: in each case it cannot be fetched
-        reason = f"the Hugging Face hub does not give it ({str(error).strip().splitlines()[0]})"
+        cause = shortened(next(iter(str(error).strip().splitlines()), type(error).__name__), 200)
+        reason = f"the Hugging Face hub does not give it ({cause})"
         raise _unknown_model(model, reason) from error
 
 
@@ -129,7 +130,7 @@ def _check_name(model: str) -> None:
     for maker, url, names in _APIS:
         if match := re.match(names, model):
             raise ModelError(
-                f"unknown model {model!r}: {maker} does not give its weights away. "
+                f"unknown model {short_repr(model)}: {maker} does not give its weights away. "
                 f"toolkit.connect({url!r}, model={model[match.end(1) :]!r}) makes an engine on {maker}'s API; the "
                 f"nearest model on this machine is {_nearest_model(model)!r}"
             )
@@ -139,7 +140,7 @@ def _check_name(model: str) -> None:
 
 def _unknown_model(model: str, reason: str) -> ModelError:
     return ModelError(
-        f"unknown model {model!r}: it is no local folder, and {reason}. The nearest model on this machine is "
+        f"unknown model {short_repr(model)}: it is no local folder, and {reason}. The nearest model on this machine is "
         f"{_nearest_model(model)!r}; or give the path of a folder with config.json, a hub id such as "
         "'Qwen/Qwen3-0.6B', or toolkit.connect(url, model=…) for a model of a server"
     )

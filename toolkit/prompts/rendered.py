@@ -22,6 +22,7 @@ class Rendered:
     """A prompt filled with a row: the messages, the examples in them, and what was left out."""
 
     messages: Messages
+    """The conversation that is sent."""
     examples: tuple[Any, ...] | None = None
     """Ids (or positions in the pool) of the few-shot examples, in the order of the prompt; None without a pool."""
     dropped: Mapping[str, int] = field(default_factory=dict)
