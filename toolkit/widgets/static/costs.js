@@ -295,7 +295,7 @@ class CostFigure {
     const best = front ? this.settings.map((_, i) => i).filter((i) => front[i]) : [];
     if (!best.length) return [];
     best.sort((a, b) => x.value(a) - x.value(b));
-    const names = best.slice(0, 8).map((i) => `${this.names[i]} (${percent(y.value(i))})`).join("; ");
+    const names = best.slice(0, 8).map((i) => `${this.tag(i)} (${percent(y.value(i))})`).join("; ");
     const more = best.length > 8 ? `; and ${best.length - 8} more` : "";
     return [h("p", { class: "tk-cost-front" }, h("b", {}, "Pareto front: "), names, more)];
   }
