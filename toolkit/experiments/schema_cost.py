@@ -32,6 +32,8 @@ from toolkit.structured.verdict import Verdict, parsed, verdict
 if TYPE_CHECKING:
     import pandas as pd
 
+    from toolkit.display.tables import Table
+
 
 ARMS = ("free", "instructed", "reasoned", "constrained")
 """free: the prompt as it is. instructed: the schema is added to the prompt. reasoned: the model thinks in prose
@@ -143,7 +145,7 @@ class Price:
         table["all_seconds"] = table["seconds"] + table["thinking_seconds"]
         return table[[*first, *(c for c in table.columns if c not in first)]]
 
-    def summary(self) -> pd.DataFrame:
+    def summary(self) -> Table:
         """A row for each arm: shares of valid and of correct answers, means of the rest."""
         from toolkit.display.tables import Table
 

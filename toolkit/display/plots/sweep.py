@@ -23,7 +23,8 @@ from toolkit.display.plots.style import (
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from toolkit.display.plots.figure import NotebookFigure
 
 Interval = Callable[[float, int], Any]
 """From a number of successes and of trials to the ends of an interval of their share."""
@@ -48,7 +49,7 @@ class Panel:
 
 def plot_sweep(
     table: pd.DataFrame, axes: Sequence[str], score: str = "", interval: Interval | None = None
-) -> Figure:
+) -> NotebookFigure:
     """What differs between the settings of a sweep, a line for each setting, in up to three panels of these:
 
     - with a column `correct`, its mean, with the 95 % interval over the rows of data; score: what it means;
