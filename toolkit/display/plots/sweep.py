@@ -79,8 +79,9 @@ def plot_sweep(
         tidy(axis, "x")
     set_labels(drawn[0], [label for label, _ in settings])
     drawn[0].set_ylim(len(settings) - 0.4, -0.6)
-    for y in (y for y, part in enumerate(parts) if not len(part)):
-        _note(drawn[0], y, "all failed")
+    for y, ((_, part), done) in enumerate(zip(settings, parts, strict=True)):
+        if not len(done):
+            _note(drawn[0], y, "all failed" if len(part) else "no completion yet")
     if len(groups) > len(settings):
         figure.suptitle(f"the first {len(settings)} of {len(groups)} settings")
     return figure
