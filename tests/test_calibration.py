@@ -316,7 +316,7 @@ def test_one_line_says_it_all():
     )
     shown = found._repr_html_()
     assert shown.startswith(f"<p>{found!r}</p><table>")
-    assert shown.count("<tr>") == 3
+    assert shown.count("<tr") == 3
     assert repr(calibration(*source(30), bins=3, equal="mass")).endswith("; 3 bins of equal mass")
 
 
