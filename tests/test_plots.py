@@ -138,6 +138,8 @@ def test_completions_that_were_cut_are_marked():
 def test_a_setting_that_failed_says_so():
     failed = study(finish_reason=["error"] * 3 + ["stop"] * 3, text=[""] * 3 + ["yes", "no", "no"])
     assert notes(plot_sweep(failed, ["k", "row"]).axes[0]) == {0: "all failed"}
+    assert notes(plot_sweep(failed.head(0), []).axes[0]) == {0: "no completion yet"}
+    assert notes(plot_sweep(failed.head(3), ["row"]).axes[0]) == dict.fromkeys(range(3), "all failed")
 
 
 @pytest.mark.parametrize(

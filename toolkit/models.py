@@ -140,8 +140,8 @@ def _check_name(model: str) -> None:
 
 def _unknown_model(model: str, reason: str) -> ModelError:
     return ModelError(
-        f"unknown model {short_repr(model)}: it is no local folder, and {reason}. The nearest model on this machine is "
-        f"{_nearest_model(model)!r}; or give the path of a folder with config.json, a hub id such as "
+        f"unknown model {short_repr(model)}: it is no local folder, and {reason}. The nearest model on this "
+        f"machine is {_nearest_model(model)!r}; or give the path of a folder with config.json, a hub id such as "
         "'Qwen/Qwen3-0.6B', or toolkit.connect(url, model=…) for a model of a server"
     )
 

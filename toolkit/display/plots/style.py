@@ -12,7 +12,8 @@ from toolkit.display.progress import waiting_for
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from toolkit.display.plots.figure import NotebookFigure
 
 
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
@@ -24,16 +25,18 @@ _VALUE_LENGTH, _LINE_LENGTH = 32, 44
 """The most characters of a value in a label, and of a line of a label."""
 
 
-def new_figure(width: float, height: float, description: str = "plot") -> Figure:
+def new_figure(width: float, height: float, description: str = "plot") -> NotebookFigure:
     """An empty figure, in inches. description: what it shows, for those who cannot see it."""
     with waiting_for("loading matplotlib"):
         import matplotlib.pyplot as plt
 
     from toolkit.display.plots.figure import NotebookFigure
 
+    size = (width, height)
     figure = plt.figure(
-        figsize=(width, height), layout="constrained", FigureClass=NotebookFigure, description=description
+        figsize=size, layout="constrained", FigureClass=NotebookFigure, description=description
     )
+    assert isinstance(figure, NotebookFigure)
     plt.close(figure)  # else a notebook would show it twice where it is the value of a cell
     return figure
 

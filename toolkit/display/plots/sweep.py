@@ -23,7 +23,8 @@ from toolkit.display.plots.style import (
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from toolkit.display.plots.figure import NotebookFigure
 
 Interval = Callable[[float, int], Any]
 """From a number of successes and of trials to the ends of an interval of their share."""
@@ -48,7 +49,7 @@ class Panel:
 
 def plot_sweep(
     table: pd.DataFrame, axes: Sequence[str], score: str = "", interval: Interval | None = None
-) -> Figure:
+) -> NotebookFigure:
     """What differs between the settings of a sweep, a line for each setting, in up to three panels of these:
 
     - with a column `correct`, its mean, with the 95 % interval over the rows of data; score: what it means;
@@ -78,8 +79,9 @@ def plot_sweep(
         tidy(axis, "x")
     set_labels(drawn[0], [label for label, _ in settings])
     drawn[0].set_ylim(len(settings) - 0.4, -0.6)
-    for y in (y for y, part in enumerate(parts) if not len(part)):
-        _note(drawn[0], y, "all failed")
+    for y, ((_, part), done) in enumerate(zip(settings, parts, strict=True)):
+        if not len(done):
+            _note(drawn[0], y, "all failed" if len(part) else "no completion yet")
     if len(groups) > len(settings):
         figure.suptitle(f"the first {len(settings)} of {len(groups)} settings")
     return figure
