@@ -629,13 +629,13 @@ def test_a_row_says_its_item_once_and_only_what_differs(page, study):
         "row.review · row.label · seed"
     )  # one model: not named
     visible = [head.inner_text().split("\n") for head in heads.all()]
-    assert visible[:2] == [["A warm, funny film.", "label positive", "seed 1"], ["seed 2"]]
-    assert visible[2][0] == "Two hours lost."
+    assert visible[:2] == [["A warm, funny film. label positive", "seed 1"], ["seed 2"]]
+    assert visible[2][0] == "Two hours lost. label negative"
     # For a screen reader each row has its item.
     expect(heads.nth(1)).to_contain_text("A warm, funny film.")
     page.get_by_label("sort", exact=True).select_option("seed")
     expect(heads.nth(1)).to_contain_text("Two hours lost.")
-    assert heads.nth(1).inner_text().split("\n")[0] == "Two hours lost."
+    assert heads.nth(1).inner_text().startswith("Two hours lost.")
 
 
 def test_grading_controls_appear_at_the_focused_cell_alone_or_in_the_grading_mode(page, study):

@@ -53,8 +53,8 @@ class OutputTable {
     const outputs = longest(rows.flatMap((row) => row.cells.map((cell) =>
       cell ? cell.metadata.error ?? cell.pieces.map(([, text]) => text).join("") : "")));
     const labels = longest(rows.flatMap((row) => row.axes.filter(([name]) => axes.includes(name)).map(([, text]) => text)));
-    const head = textWidth(labels, [120, 190, 230]), cell = textWidth(outputs, [118, 170, 220]);
-    this.table.style.setProperty("--head", `${head}px`);
+    const head = textWidth(labels, [120, 190, 230]), cell = textWidth(outputs, [118, 160, 200]);
+    this.table.style.setProperty("--head", `max(${head}px, ${labels > 16 ? 24 : 0}cqw)`);
     this.table.style.width = `max(100%, ${head + cell * columns.length}px)`;
   }
 
@@ -75,11 +75,11 @@ class OutputTable {
     const itemOf = (row) => JSON.stringify(row.axes.filter(([name]) => isItem(name)));
     const isAgain = above && itemOf(above) === itemOf({ axes }) && items.length < pairs.length;
     const several = items.filter(([name]) => name !== target).length > 1;
-    const item = items.map(([name, value]) => h("div", { class: `cmp-item${name === target ? " cmp-target" : ""}`, tabindex: -1 },
-      (several || name === target || name === "row") && h("span", {}, `${name.replace("row.", "")} `), h("bdi", {}, value)));
+    const item = items.flatMap(([name, value]) => [" ", h(several ? "div" : "span", { class: name === target && "cmp-target" },
+      (several || name === target || name === "row") && h("span", {}, `${name.replace("row.", "")} `), h("bdi", {}, value))]);
     return h("th", { scope: "row", class: "cmp-row" },
       this.selection.checkbox(outputs, `select row ${axisLabel(axes)}`),
-      h("div", { class: isAgain && "cmp-unseen" }, item), axisValues(pairs.filter(([name]) => !isItem(name))));
+      h("div", { class: `cmp-item${isAgain ? " cmp-unseen" : ""}`, tabindex: -1 }, item), axisValues(pairs.filter(([name]) => !isItem(name))));
   }
 
   columnHead({ column, label, tally, outputs, differing, tokens, seconds, cost }) {
