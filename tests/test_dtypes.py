@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 
 from toolkit.core.sampling import FIELDS
 from toolkit.results.dtypes import exact_column, narrowed
-from toolkit.results.table import AXES, DTYPES, GRADES, OUTCOMES, PROMPT_COLUMNS
+from toolkit.results.table import AXES, DTYPES, GRADES, OUTCOMES, PROMPT_COLUMNS, RUN_NAME
 
 NAN = float("nan")
 
@@ -97,6 +97,7 @@ def test_every_column_of_a_table_has_a_dtype():
         *OUTCOMES,
         *PROMPT_COLUMNS,
         *GRADES,
+        RUN_NAME,
         "request",
         "run",
         "position",
