@@ -4,6 +4,7 @@ __all__ = [
     "columns",
     "combine",
     "comparison",
+    "comparison_cells",
     "comparison_grid",
     "comparison_html",
     "comparison_search",
