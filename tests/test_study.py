@@ -1,5 +1,5 @@
-"""A researcher's own small study, run from top to bottom as a notebook: what it shows reads right, and pictures of it in
-both themes and three widths are kept in runs/study/ for people to look at."""
+"""A researcher's own small study, run from top to bottom as a notebook: what it shows reads right, and pictures of it
+in both themes and three widths are kept in runs/study/ for people to look at."""
 
 from pathlib import Path
 
