@@ -315,7 +315,7 @@ def test_one_line_says_it_all():
         f"Brier 0.245 ({brier[0]:.3f} to {brier[1]:.3f}); 10 bins of equal width, 2 in use"
     )
     shown = found._repr_html_()
-    assert shown.startswith(f"<p>{found!r}</p>")
+    assert shown.startswith(f"<p>{found!r}</p><div ")
     assert shown.count("<tr") == 3
     assert repr(calibration(*source(30), bins=3, equal="mass")).endswith("; 3 bins of equal mass")
 
