@@ -4,7 +4,6 @@ __all__ = [
     "columns",
     "combine",
     "comparison",
-    "comparison_cells",
     "comparison_grid",
     "comparison_html",
     "comparison_search",
