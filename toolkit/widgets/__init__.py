@@ -14,6 +14,7 @@ __all__ = [
     "logprobs",
     "makers",
     "microscope",
+    "microscope_html",
     "playground",
     "playground_draft",
     "playground_reply",
