@@ -6,6 +6,7 @@ __all__ = [
     "comparison",
     "comparison_grid",
     "comparison_html",
+    "comparison_outputs",
     "comparison_search",
     "completions",
     "csv_table",

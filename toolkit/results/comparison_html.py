@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +14,9 @@ from toolkit.core.completion import Usage
 from toolkit.display.html import html_table, scrolling
 from toolkit.display.markup import Markup, joined, markup
 from toolkit.display.tables import text_table, with_index_columns
+from toolkit.results.comparison_outputs import ComparedOutputs
 from toolkit.results.comparison_search import RowMatches
 from toolkit.store.rows import Grade
-
-if TYPE_CHECKING:
-    from toolkit.results.comparison import Comparison
 
 _ROWS, _COLUMNS, _TEXT_ROWS = 60, 8, 20
 _ONE_LINE = 24
@@ -26,7 +24,7 @@ _ONE_LINE = 24
 Escape = Callable[[str], Markup]
 
 
-def comparison_text(comparison: Comparison) -> str:
+def comparison_text(comparison: ComparedOutputs) -> str:
     """The comparison for a terminal."""
     matches = comparison.find()
     head = f"Comparison({_size(comparison, matches)})"
@@ -36,7 +34,7 @@ def comparison_text(comparison: Comparison) -> str:
     return f"{head}\n{_text_table(comparison, matches)}"
 
 
-def _text_table(comparison: Comparison, matches: RowMatches) -> str:
+def _text_table(comparison: ComparedOutputs, matches: RowMatches) -> str:
     import pandas as pd
 
     axes = comparison.varying("rows")
@@ -52,7 +50,7 @@ def _text_table(comparison: Comparison, matches: RowMatches) -> str:
     return "\n".join([table, *_omitted(comparison, matches, _TEXT_ROWS)])
 
 
-def _plain_text(comparison: Comparison, i: int) -> str:
+def _plain_text(comparison: ComparedOutputs, i: int) -> str:
     facts = comparison.facts
     if facts.failed[i]:
         return f"error: {facts.value('error', i)}"
@@ -60,7 +58,7 @@ def _plain_text(comparison: Comparison, i: int) -> str:
     return sign + facts.texts[i] + (" ✂" if facts.value("finish_reason", i) == "length" else "")
 
 
-def comparison_html(comparison: Comparison, escape: Escape) -> Markup:
+def comparison_html(comparison: ComparedOutputs, escape: Escape) -> Markup:
     """See `Comparison.html`."""
     matches = comparison.find()
     size = escape(_size(comparison, matches))
@@ -79,7 +77,7 @@ def comparison_html(comparison: Comparison, escape: Escape) -> Markup:
     return markup(_PAGE, size, _legend(comparison), scrolling(table), rest)
 
 
-def _column_head(comparison: Comparison, column: int, matches: RowMatches, escape: Escape) -> Markup:
+def _column_head(comparison: ComparedOutputs, column: int, matches: RowMatches, escape: Escape) -> Markup:
     label = column_label(comparison, column)
     counts = ", ".join(tally_texts(comparison.tally(comparison.visible_choices(column, matches))).values())
     note = markup("<br><small>{}</small>", escape(counts)) if counts else ""
@@ -87,7 +85,11 @@ def _column_head(comparison: Comparison, column: int, matches: RowMatches, escap
 
 
 def _rows_html(
-    comparison: Comparison, matches: RowMatches, axes: Sequence[str], columns: Sequence[int], escape: Escape
+    comparison: ComparedOutputs,
+    matches: RowMatches,
+    axes: Sequence[str],
+    columns: Sequence[int],
+    escape: Escape,
 ) -> list[Markup]:
     """The rows. The variables of a row of data that the row above has too are not repeated."""
     grades, lines = comparison.facts.grades(), []
@@ -106,7 +108,7 @@ def _rows_html(
 
 
 def _cell_html(
-    comparison: Comparison,
+    comparison: ComparedOutputs,
     row: int,
     column: int,
     matches: RowMatches,
@@ -134,7 +136,7 @@ def _cell_html(
     return markup('<div style="{}">{}</div><small>{}</small>', _BODY, body, note)
 
 
-def _answer_mark(comparison: Comparison, i: int, escape: Escape) -> Markup:
+def _answer_mark(comparison: ComparedOutputs, i: int, escape: Escape) -> Markup:
     """The sign of a right, wrong or unclear answer; nothing where the data has no right answers."""
     facts = comparison.facts
     if facts.target is None:
@@ -148,7 +150,7 @@ def _answer_mark(comparison: Comparison, i: int, escape: Escape) -> Markup:
     )
 
 
-def answer_title(comparison: Comparison, i: int) -> str:
+def answer_title(comparison: ComparedOutputs, i: int) -> str:
     """What the sign of an answer says, in words."""
     facts = comparison.facts
     assert facts.target is not None
@@ -158,14 +160,14 @@ def answer_title(comparison: Comparison, i: int) -> str:
     ]
 
 
-def _legend(comparison: Comparison) -> Markup:
+def _legend(comparison: ComparedOutputs) -> Markup:
     diff = "<ins>Only here</ins>, <del>only in the first column</del>."
     if comparison.facts.target is None:
         return Markup(diff)
     return markup(f"{diff} ✓ right, ✗ wrong, ? unclear: by {{}}.", comparison.facts.target)
 
 
-def _size(comparison: Comparison, matches: RowMatches) -> str:
+def _size(comparison: ComparedOutputs, matches: RowMatches) -> str:
     rows, columns = len(matches.rows), comparison.shape[1]
     failed = int(comparison.facts.failed.sum())
     differing = np.unique(comparison.row[comparison.differs()]).size
@@ -177,7 +179,7 @@ def _size(comparison: Comparison, matches: RowMatches) -> str:
     return ", ".join(parts)
 
 
-def _omitted(comparison: Comparison, matches: RowMatches, most: int) -> list[str]:
+def _omitted(comparison: ComparedOutputs, matches: RowMatches, most: int) -> list[str]:
     """What a static table leaves out, in words."""
     omitted = [(len(matches.rows) - most, "rows"), (comparison.shape[1] - _COLUMNS, "columns")]
     return [f"… and {n:,} more {what}" for n, what in omitted if n > 0]
@@ -188,7 +190,7 @@ def is_item(name: str) -> bool:
     return name == "row" or name.startswith("row.")
 
 
-def column_label(comparison: Comparison, column: int) -> str:
+def column_label(comparison: ComparedOutputs, column: int) -> str:
     """The axes that differ between the columns, with their values in one."""
     values = comparison.column_values(column)
     names = comparison.varying("columns")

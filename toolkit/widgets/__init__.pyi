@@ -12,6 +12,7 @@ from . import (
     logprobs as logprobs,
     makers as makers,
     microscope as microscope,
+    microscope_html as microscope_html,
     playground as playground,
     playground_draft as playground_draft,
     playground_reply as playground_reply,

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from toolkit._internal.value_text import short_value
 from toolkit.analysis.microscope import FOLLOWED, REFUSED, Microscope, Step
 from toolkit.core.choice import Choice
 from toolkit.core.completion import Completion
 from toolkit.core.sampling import NEUTRAL
 from toolkit.display.markup import Markup, joined, markup
 from toolkit.engines.loading import loaded_engine
-from toolkit.widgets.base import View, assets, command, escaped, model_text_html, plain, visible
+from toolkit.widgets.base import View, assets, command, escaped, plain, visible
+from toolkit.widgets.microscope_html import CURRENT, STRIP, TOKEN, fork_html, range_text, table_html
 
 if TYPE_CHECKING:
     from toolkit.engines.base import Engine
@@ -201,10 +201,12 @@ class MicroscopeView(View):
 
     def html(self) -> Markup:
         notes = [markup("<p><small>{}</small></p>", escaped(note)) for note in self._notes()]
-        branches = [_fork_html(fork) for fork in self.content["branches"]]
+        branches = [fork_html(fork) for fork in self.content["branches"]]
         error = self.content["now"].get("error")
         step = (
-            _table_html(self.displayed_step) if self.displayed_step else markup("<p>{}</p>", escaped(error))
+            table_html(self.displayed_step, _step_content(self.displayed_step), SETTINGS)
+            if self.displayed_step
+            else markup("<p>{}</p>", escaped(error))
         )
         return markup("<div>{}</div>", joined([self._text_html(), *notes, step, *branches]))
 
@@ -214,7 +216,7 @@ class MicroscopeView(View):
         spans = [
             markup(
                 '<span style="{}" title="step {}">{}</span>',
-                _CURRENT if i == step else _TOKEN,
+                CURRENT if i == step else TOKEN,
                 i,
                 escaped(text),
             )
@@ -222,13 +224,13 @@ class MicroscopeView(View):
         ]
         hidden = len(self.microscope) - len(spans)
         rest = markup("<small> … {} more tokens</small>", f"{hidden:,}") if hidden else ""
-        return markup('<div style="{}">{}{}</div>', _STRIP, joined(spans), rest)
+        return markup('<div style="{}">{}{}</div>', STRIP, joined(spans), rest)
 
     def text(self) -> str:
         if self.displayed_step is None:
             return str(self.content["now"].get("error"))
         before, after = self.displayed_step.entropy_before, self.displayed_step.entropy
-        entropy = f"Entropy {_range_text(*before)} nats before, {_range_text(*after)} after."
+        entropy = f"Entropy {range_text(*before)} nats before, {range_text(*after)} after."
         forks = [
             f"Branch at step {fork['step']}: "
             + " | ".join(f"{s['name']}: {s['token']}{s['rest']}" for s in fork["sides"])
@@ -322,89 +324,3 @@ def _side(name: str, choice: Choice, at: int) -> dict[str, str]:
     exists = at < len(choice.token_ids)
     token = _mark_whitespace(_label(choice.token_bytes(int(choice.token_ids[at])))) if exists else ""
     return {"name": name, "token": token, "rest": visible(_text(choice, at + 1, len(choice.token_ids)))}
-
-
-# Static output, which notebooks save: styles inline, colours that suit a light and a dark background.
-_STRIP = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.7;margin:0 0 8px 0"
-_TOKEN = "border-bottom:1px solid rgba(128,128,128,0.5)"
-_CURRENT = "border:2px solid #0072b2;border-radius:3px;font-weight:bold"
-_CELL = "text-align:left;padding:2px 8px;white-space:nowrap"
-_BAR_WIDTH = 120
-"""Width of a bar in pixels."""
-_TRACK = (
-    f"display:inline-block;width:{_BAR_WIDTH}px;height:12px;background:rgba(128,128,128,0.15);vertical-align:middle;"
-    "line-height:0"
-)
-_PART = "display:inline-block;height:12px;vertical-align:top"
-
-
-def _range_text(low: float, high: float) -> str:
-    """Two bounds with two decimals, or one number where both read the same."""
-    lower, upper = (f"{x:,.0f}" if x >= 100 else f"{x:.2f}" for x in (low, high))
-    return lower if lower == upper else f"{lower}–{upper}"
-
-
-def _percent_range(low: float, high: float) -> str:
-    return "0 %" if high == 0 else f"{_range_text(100 * low, 100 * high)} %"
-
-
-def _bar(low: float, high: float, solid: str, light: str) -> Markup:
-    """A bar from 0 to 1: solid up to the lower bound, light from there to the upper one."""
-    ends = round(_BAR_WIDTH * low), round(_BAR_WIDTH * high)
-    parts = ((ends[0], solid), (ends[1] - ends[0], light))
-    part = '<span style="{};width:{}px;background:{}"></span>'
-    spans = joined(markup(part, _PART, width, colour) for width, colour in parts if width)
-    return markup('<span style="{}">{}</span>', _TRACK, spans)
-
-
-def _table_html(step: Step) -> Markup:
-    content = _step_content(step)
-    settings = ", ".join(f"{name}={short_value(getattr(step.settings, name))}" for name in SETTINGS)
-    entropy, candidates = content["entropy"], content["candidates"]
-    names = ("token", "before", "", "after", "", "fate")
-    head = joined(markup('<th style="{}">{}</th>', _CELL, name) for name in names)
-    summary = (
-        f"Step {step.step}, {visible(settings)}. Entropy {_range_text(*entropy[0])} nats before, "
-        f"{_range_text(*entropy[1])} after; effective candidates {_range_text(*candidates[0])} before, "
-        f"{_range_text(*candidates[1])} after."
-    )
-    return markup(
-        "<p>{}</p><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>"
-        "<p><small>Bars from 0 to 100 %: solid is sure, light may be more. Bold: the token that was drawn.</small>"
-        "</p>",
-        summary,
-        head,
-        joined(map(_row_html, content["rows"])),
-    )
-
-
-def _row_html(row: Mapping[str, Any]) -> Markup:
-    text = markup("<del>{}</del>" if row["fate"] == "cut" else "{}", escaped(row["text"]))
-    before, low, high = row["before"], row["low"], row["high"]
-    cells = (
-        markup("<code><b>{}</b></code>" if row.get("drawn") else "<code>{}</code>", text),
-        _bar(before, before, "rgba(128,128,128,0.7)", ""),
-        _percent_range(before, before),
-        _bar(low, high, "#0072b2", "rgba(86,180,233,0.5)"),
-        _percent_range(low, high),
-        escaped(row["explanation"]),
-    )
-    return markup("<tr>{}</tr>", joined(markup('<td style="{}">{}</td>', _CELL, cell) for cell in cells))
-
-
-def _fork_html(fork: Mapping[str, Any]) -> Markup:
-    side_cell = (
-        '<td style="text-align:left;vertical-align:top;white-space:normal;width:50%"><b>{}</b>'
-        "<br><code><b>{}</b></code>{}</td>"
-    )
-    sides = joined(
-        markup(side_cell, escaped(side["name"]), escaped(side["token"]), model_text_html(side["rest"]))
-        for side in fork["sides"]
-    )
-    return markup(
-        "<p>Branch at step {}: {}</p>"
-        '<table style="width:100%;table-layout:fixed"><tbody><tr>{}</tr></tbody></table>',
-        fork["step"],
-        escaped(fork["summary"]),
-        sides,
-    )
