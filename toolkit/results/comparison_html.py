@@ -197,7 +197,7 @@ def column_label(comparison: ComparedOutputs, column: int) -> str:
     return ", ".join(f"{name} {value_label(comparison, name, values[name])}" for name in names) or "all"
 
 
-def value_label(comparison: Comparison, name: str, value: Any, limit: int = 80) -> str:
+def value_label(comparison: ComparedOutputs, name: str, value: Any, limit: int = 80) -> str:
     """A value of an axis as displays show it: a system by its name."""
     return short_value(comparison.facts.display_value(name, value), limit)
 
