@@ -214,7 +214,7 @@ def test_what_needs_no_kernel_goes_on_without_one(page, results, cached):
     for name, price in (("own price", own), ("this machine", LocalPrice(1234567))):
         each, total = widget.costs.at(price, cached)
         shown = [float(cell.replace(",", "")) for cell in table(page, f"{name}, $")]
-        assert shown == pytest.approx([*each, total], rel=6e-4)  # four digits
+        assert shown == pytest.approx([*each, total], abs=0.051)  # four digits of the largest
     page.get_by_text("Add a model").click()
     page.get_by_text("The kernel does not answer").wait_for()
     unharmed(page)
