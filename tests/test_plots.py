@@ -177,6 +177,19 @@ def test_long_labels_stay_in_the_picture():
     assert figure.axes[0].get_window_extent().width > width / 4
 
 
+def test_a_legend_stays_in_the_picture():
+    figure = plot_sweep(
+        study(text=[f"{i % 3} a rather long label" for i in range(6)], row=[0] * 6), ["k", "row"]
+    )
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches() * figure.dpi
+    (legend,) = figure.legends
+    for text in legend.get_texts():
+        box = text.get_window_extent()
+        assert 0 <= box.x0 <= box.x1 <= width
+        assert 0 <= box.y0 <= box.y1 <= height
+
+
 def test_a_figure_has_a_dark_form():
     figure = plot_sweep(study(correct=[1, 0, 1, 0, 0, 1]), ["k", "row"], "score")
     figure.axes[0].set_title("changed afterwards")

@@ -173,7 +173,10 @@ def _draw_mix(axis: Any, parts: Sequence[pd.DataFrame], labels: Sequence[str]) -
     if (others > 1e-9).any():
         axis.barh(range(len(parts)), others, left=left, height=0.62, color="silver", label="other outputs")
     set_share_axis(axis, "share of each output")
-    legend = axis.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    # Of the figure, which makes room for it: a legend of the panel may be wider than the panel.
+    legend = axis.figure.legend(
+        *axis.get_legend_handles_labels(), frameon=False, ncols=3, loc="outside upper right"
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)
 
