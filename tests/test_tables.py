@@ -10,10 +10,10 @@ from ngram_engine import NGramEngine
 from stored_study import PROMPT, ROWS, labelling_engine, run_study
 
 import toolkit as tk
-from toolkit.core.fingerprint import Fingerprint
+from toolkit.core.fingerprint import Fingerprint, system_names
 from toolkit.display.html import html_table
 from toolkit.display.tables import Table, text_table, with_index_columns
-from toolkit.results.overview import overview, system_names
+from toolkit.results.overview import overview
 
 ENGINE = labelling_engine()
 BARE = tk.Prompt(PROMPT.template, name="bare")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from toolkit._internal.field_docs import documented
 from toolkit._internal.hashing import digest
 from toolkit._internal.text import short_repr
 from toolkit._internal.validation import instance_of
+from toolkit._internal.value_text import distinct_labels, short_value
 from toolkit.display.markup import Markup, joined, markup
 
+_MAX_COMPONENTS = 2
+"""The most components of a fingerprint that name a system."""
 COMPONENTS = {
     "engine": "kind of engine",
     "versions": "versions of the packages that compute",
@@ -229,3 +233,25 @@ def _value_text(value: Any) -> str:
 
 def _row(values: tuple[Any, ...]) -> Markup:
     return markup("<tr>{}</tr>", joined(markup("<td>{}</td>", _value_text(value)) for value in values))
+
+
+def system_names(fingerprints: Mapping[str, Fingerprint]) -> dict[str, str]:
+    """Fingerprint id → a name: the model, where each has another one, or else the first components that differ, such
+    as `dtype float32`."""
+    records = {id: dict(leaves(fingerprint.components)) for id, fingerprint in fingerprints.items()}
+    models = [str(record.get("model")) for record in records.values()]
+    if len(set(models)) == len(models):
+        return dict(zip(records, models, strict=True))
+    differing = [
+        name
+        for name in dict.fromkeys(name for record in records.values() for name in record)
+        if len({repr(record.get(name)) for record in records.values()}) > 1
+    ]
+    names = [_name(record, differing) for record in records.values()]
+    return dict(zip(records, distinct_labels(names), strict=True))
+
+
+def _name(record: Mapping[str, Any], components: Sequence[str]) -> str:
+    return ", ".join(
+        f"{name} {short_value(record.get(name), 24)}" for name in islice(components, _MAX_COMPONENTS)
+    )

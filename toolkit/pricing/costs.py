@@ -73,10 +73,12 @@ def costs(
     failures: pd.DataFrame | None,
     price: ModelPrice | LocalPrice | None,
     at: Sequence[ModelPrice],
+    names_of_systems: Mapping[str, str],
 ) -> Costs:
     """See `Results.costs`. table: the rows of results, with `own` (whether a run of its sweep generated it) and,
     where known, `valid` and `correct`; ran: all completions of these engines (`engine_completions`); failures: failed
-    attempts, by sweep and completion, with their tokens, and lost ones; None when not known."""
+    attempts, by sweep and completion, with their tokens, and lost ones; None when not known; names_of_systems:
+    fingerprint → the name that displays show."""
     import pandas as pd
 
     timed = attributed(ran)
@@ -104,6 +106,7 @@ def costs(
         if len(by) > 1
         else pd.Index(list(rows), name=by[0] if by else None, tupleize_cols=False)
     )
+    frame.attrs["names"] = dict(names_of_systems)
     prices = tuple(p for p in (price, *at) if p is not None)
     return Costs(frame, pd.Series(total, dtype=object), prices, tuple(completions.values()), together)
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit._internal.missing import is_missing
-from toolkit._internal.text import MISSING, plural
-from toolkit._internal.value_text import money_texts, short_number, short_value
+from toolkit._internal.text import plural
+from toolkit._internal.value_text import money_texts, short_number, short_value, value_text
 from toolkit.display.html import scrolling
 from toolkit.display.markup import Markup, joined, markup
 
@@ -213,7 +213,7 @@ def _table(costs: PricedSettings) -> tuple[list[str], list[list[str]], list[str]
     names = [name for name in known if name not in _IF_SAVED or "saved_tokens" in known]
     columns = [[_with_unit(name), *_column_texts(name, both[name].tolist())] for name in names]
     axes = ", ".join(str(name) for name in costs.table.index.names if name is not None)
-    settings = setting_values(costs.table.index[:_MAX_ROWS])
+    settings = setting_values(costs.table.head(_MAX_ROWS))
     short = [", ".join(map(value_text, values)) for values in settings]
     are_long = any(len(name) > _HEAD or "\n" in name for name in short)
     long_names = setting_names(costs.table.head(_MAX_ROWS)) if are_long else []
@@ -235,9 +235,12 @@ def _column_texts(name: str, values: Sequence[Any]) -> list[str]:
     return money_texts(numbers) if _is_money(name) else list(map(short_number, numbers))
 
 
-def setting_values(index: pd.Index[Any]) -> list[Any]:
-    """The values of each setting; the value of a single axis may itself be a tuple."""
-    return list(index) if index.nlevels > 1 else [(value,) for value in index]
+def setting_values(table: pd.DataFrame) -> list[list[Any]]:
+    """The values of each setting of `Costs.table`, with the names of `attrs["names"]` in place of ids; the value of a
+    single axis may itself be a tuple."""
+    names = table.attrs.get("names", {})
+    settings = list(table.index) if table.index.nlevels > 1 else [(value,) for value in table.index]
+    return [[names.get(v, v) if isinstance(v, str) else v for v in setting] for setting in settings]
 
 
 def setting_names(table: pd.DataFrame, limit: int | None = None) -> list[str]:
@@ -245,7 +248,7 @@ def setting_names(table: pd.DataFrame, limit: int | None = None) -> list[str]:
     names = [str(name) for name in table.index.names if name is not None]
     if not names:
         return [str(value) for value in table.index]
-    texts = (map(value_text, values) for values in setting_values(table.index))
+    texts = (map(value_text, values) for values in setting_values(table))
     return [
         ", ".join(
             f"{name} {text if limit is None else short_value(text, limit)}"
@@ -253,13 +256,6 @@ def setting_names(table: pd.DataFrame, limit: int | None = None) -> list[str]:
         )
         for values in texts
     ]
-
-
-def value_text(value: Any) -> str:
-    """A value of an axis, whole."""
-    if is_missing(value):
-        return MISSING
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _is_money(name: str) -> bool:

@@ -13,7 +13,7 @@ from toolkit._internal.missing import is_missing
 from toolkit._internal.validation import unknown
 from toolkit.analysis.text_diff import words
 from toolkit.core.choice import Choice, Vocabulary
-from toolkit.results.overview import system_names
+from toolkit.core.fingerprint import system_names
 from toolkit.results.targets import is_right, target_variable
 from toolkit.store.rows import PLACE, Grade
 from toolkit.store.store import Store

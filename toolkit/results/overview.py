@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from toolkit._internal.value_text import distinct_labels, short_value
-from toolkit.core.fingerprint import Fingerprint, leaves
+from toolkit.core.fingerprint import Fingerprint, system_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,8 +18,6 @@ _OUTCOMES = ("text", "finish_reason", "completion_tokens")
 _IDS = ("sweep", "system_fingerprint")
 _TEXTS = ("template", "system", "developer")
 """The fields of a prompt that its rows fill."""
-_MAX_COMPONENTS = 2
-"""The most components of a fingerprint that name a system."""
 
 
 def overview(
@@ -72,25 +68,3 @@ def with_shown_names(table: Table, fingerprints: Mapping[str, Fingerprint]) -> T
     """The table, which holds ids and shows names."""
     table.attrs["names"] = system_names(fingerprints)
     return table
-
-
-def system_names(fingerprints: Mapping[str, Fingerprint]) -> dict[str, str]:
-    """Fingerprint id → a name: the model, where each has another one, or else the first components that differ, such
-    as `dtype float32`."""
-    records = {id: dict(leaves(fingerprint.components)) for id, fingerprint in fingerprints.items()}
-    models = [str(record.get("model")) for record in records.values()]
-    if len(set(models)) == len(models):
-        return dict(zip(records, models, strict=True))
-    differing = [
-        name
-        for name in dict.fromkeys(name for record in records.values() for name in record)
-        if len({repr(record.get(name)) for record in records.values()}) > 1
-    ]
-    names = [_name(record, differing) for record in records.values()]
-    return dict(zip(records, distinct_labels(names), strict=True))
-
-
-def _name(record: Mapping[str, Any], components: Sequence[str]) -> str:
-    return ", ".join(
-        f"{name} {short_value(record.get(name), 24)}" for name in islice(components, _MAX_COMPONENTS)
-    )

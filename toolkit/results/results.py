@@ -17,7 +17,7 @@ from toolkit.analysis.determinism.report import Determinism, determinism
 from toolkit.analysis.determinism.statistics import interval
 from toolkit.analysis.sensitivity import sensitivity
 from toolkit.core.completion import Completion
-from toolkit.core.fingerprint import Fingerprint
+from toolkit.core.fingerprint import Fingerprint, system_names
 from toolkit.display.html import html_page, html_table
 from toolkit.display.markup import Markup, markup
 from toolkit.display.plots.style import DRAWS
@@ -322,6 +322,7 @@ class Results:
             *attempts(self._table, self._store),
             resolved_price,
             offers,
+            system_names(self.fingerprints),
         )
 
     def plot(self, score: Score | None = None) -> NotebookFigure:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from toolkit._internal.value_text import value_text
 from toolkit.display.markup import Markup
 from toolkit.pricing.costs import Costs
-from toolkit.pricing.costs_display import setting_names, setting_values, value_text
+from toolkit.pricing.costs_display import setting_names, setting_values
 from toolkit.pricing.prices import LocalPrice, ModelPrice, model_price, model_prices
 from toolkit.widgets.base import View, assets, command, visible, visible_html
 
@@ -51,7 +52,7 @@ class CostsView(View):
             {
                 "axes": [visible(str(name), _MAX_NAME) for name in table.index.names if name is not None],
                 "settings": [
-                    [visible(value_text(value)) for value in values] for values in setting_values(table.index)
+                    [visible(value_text(value)) for value in values] for values in setting_values(table)
                 ],
                 "names": [visible(name) for name in setting_names(table)],
                 "columns": {name: table[name].tolist() for name in columns},

@@ -46,9 +46,9 @@ from toolkit.analysis.determinism.tables import (
     pair_row,
     spread_row,
     survival_table,
-    system_labels,
 )
 from toolkit.analysis.fork import Fork
+from toolkit.core.fingerprint import system_names
 from toolkit.display.markup import Markup
 from toolkit.display.plots.determinism import plot_determinism
 from toolkit.store.store import Store
@@ -291,10 +291,15 @@ class Determinism:
 
     @cached_property
     def _labels(self) -> list[str]:
-        names = [self._name(system) for system in self.systems]
+        names = self._system_names
+        return [f"{id} ({names[id]})" if id in names else id for id in map(self._name, self.systems)]
+
+    @cached_property
+    def _system_names(self) -> dict[str, str]:
+        """Fingerprint → its name; empty for systems that are no fingerprints."""
         if self.across != FINGERPRINT:
-            return names
-        return system_labels(names, [self.store.fingerprint(name) for name in names])
+            return {}
+        return system_names({str(id): self.store.fingerprint(id) for id in self.systems})
 
     @cached_property
     def _setting_of(self) -> dict[tuple[str, int, Any], str]:
@@ -331,17 +336,23 @@ class Determinism:
         at forks (see `plot_determinism`)."""
         curves = self._survival_by_setting()
         for a, b in combinations(self.systems, 2):
-            curves[f"{self._name(a)} and {self._name(b)}"] = self.survival(a, b)
+            curves[" and ".join(self._without_id(self.label(s)) for s in (a, b))] = self.survival(a, b)
         settings = [s for s in self.summaries if s.sampling] if has_several(self.settings) else []
         agreements = [[s.row[n] for n in ("agreement", "agreement_low", "agreement_high")] for s in settings]
         return plot_determinism(
             self.matrix().to_numpy(),
-            self._labels,
+            [self._without_id(label) for label in self._labels],
             curves,
             self.drift(),
             self.forks["margin_a"],
-            {s.label: row for s, row in zip(settings, agreements, strict=True)},
+            {self._without_id(s.label): row for s, row in zip(settings, agreements, strict=True)},
         )
+
+    def _without_id(self, label: str) -> str:
+        """A label with the name of a system alone, which a plot has no room to explain."""
+        for id, name in self._system_names.items():
+            label = label.replace(f"{id} ({name})", name)
+        return label
 
     def _survival_by_setting(self) -> dict[str, pd.DataFrame]:
         """The survival of pairs of runs within systems, for each setting if there are several."""

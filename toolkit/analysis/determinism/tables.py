@@ -32,8 +32,6 @@ PAIR_COLUMNS = [
     "a", "b", "requests", "forked", "share_forked", "low", "high", "bound", "agreement", "effect", "p", "first_fork",
     "fork_median", "margin", "drift", "bitwise", "near_ties", "k1", "k2", "k3", "differ",
 ]  # fmt: skip
-_LONGEST_COMPONENT = 24
-"""Characters of a component's value that explains a fingerprint; hashes are longer."""
 SURVIVAL_COLUMNS = ["at_risk", "forked", "survival", "low", "high"]
 
 
@@ -121,21 +119,6 @@ def component_table(names: list[str], records: Sequence[Fingerprint]) -> pd.Data
     first = {name: pair[0] for difference in differences for name, pair in difference.items()}
     rows = [{**first, **{name: pair[1] for name, pair in difference.items()}} for difference in differences]
     return pd.DataFrame(rows, index=names, columns=list(first), dtype=object)
-
-
-def system_labels(names: Sequence[str], records: Sequence[Fingerprint]) -> list[str]:
-    """Each fingerprint and what it is: the values that tell it from the others, at most two; of a single one the
-    model."""
-    if len(records) == 1:
-        values = [[str(records[0].components.get("model", ""))]]
-    else:
-        table = component_table(list(names), records)
-        values = [
-            [f"{name} {value}" for name, value in row.items() if len(str(value)) <= _LONGEST_COMPONENT]
-            for row in table.to_dict("records")
-        ]
-    explanations = [", ".join(filter(None, parts[:2])) for parts in values]
-    return [f"{name} ({text})" if text else name for name, text in zip(names, explanations, strict=True)]
 
 
 def survival_table(parts: Iterable[tuple[Repeats, Sequence[tuple[int, int]]]]) -> pd.DataFrame:

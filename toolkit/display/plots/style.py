@@ -54,11 +54,14 @@ def set_share_axis(axis: Any, label: str) -> None:
 
 
 def setting_labels(table: pd.DataFrame) -> list[str]:
-    """The label of each row of a table of settings; the value of a single column may itself be a tuple."""
+    """The label of each row of a table of settings, with the names of `attrs["names"]` in place of ids; the value of
+    a single column may itself be a tuple."""
     if list(table.index.names) == [None]:  # no columns of settings
         return [str(value) for value in table.index]
-    names, values = [*map(str, table.index.names)], table.index
-    return distinct_labels([_label(names, value if len(names) > 1 else (value,)) for value in values])
+    names, ids = list(map(str, table.index.names)), table.attrs.get("names", {})
+    settings = table.index if len(names) > 1 else [(value,) for value in table.index]
+    named = [tuple(ids.get(v, v) if isinstance(v, str) else v for v in values) for values in settings]
+    return distinct_labels([_label(names, values) for values in named])
 
 
 def group_by_setting(table: pd.DataFrame, names: list[str]) -> list[tuple[str, pd.DataFrame]]:
