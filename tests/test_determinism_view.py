@@ -438,7 +438,7 @@ def test_as_html_and_as_text(page):
     ]  # fmt: skip
     page.locator("summary").nth(1).click()
     assert page.locator("details[open] mark").all_inner_texts() == ["a", "d"]
-    for word in ("<script", "<style", "var(", "<svg"):
+    for word in ("<script", "<style", "<svg"):
         assert word not in widget.html()
     # The cell to begin with, as the live view opens it.
     assert page.get_by_text(f"{A} and {B}", exact=True).count() == 1

@@ -66,7 +66,7 @@ def test_the_same_again_asks_nothing(ladder, engine, path):
 
 @pytest.mark.slow
 def test_a_variant_that_does_not_start_is_noted(ladder, engine, path):
-    odd = tk.Variant.of(engine).with_("odd", dtype="float99")
+    odd = tk.Variant.of(engine).with_("odd", max_model_len=1 << 30)
     found = tk.determinism_ladder(engine, QUESTIONS, n=2, sizes=[2], variants=[odd], store=path, max_tokens=8)
     assert found.table.index.tolist() == ladder.table.index.tolist()
     assert "odd could not run: vLLM did not start" in found.notes[0]

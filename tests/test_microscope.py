@@ -517,7 +517,7 @@ def test_of_the_top_twenty_the_bounds_hold_vllms_own(captured, row):
             assert (step.low * (1 - 1e-4) <= truth[step.ids]).all()
             assert (truth[step.ids] <= step.high * (1 + 1e-4)).all()
             rest = truth.sum() - truth[step.ids].sum()
-            assert step.tail_low - 1e-5 <= rest <= step.tail_high + 1e-5
+            assert step.tail_low - 2e-5 <= rest <= step.tail_high + 2e-5  # sums of float32
 
 
 def test_the_table_has_what_it_is_to_test(captured):

@@ -501,7 +501,7 @@ def test_without_an_engine_it_says_what_is_needed(page, bare):
     needed = "the completion that the choice is one of" if bare else "an engine"
     mount(page, view)
     page.locator("button.tk-mic-pick:not(.tk-mic-drawn)").first.click()
-    said = f"Branching needs {needed}: MicroscopeView(tk.microscope(completion), engine)."
+    said = f"Branching needs {needed}: tk.widgets.MicroscopeView(tk.microscope(completion), engine)."
     page.get_by_role("status").get_by_text(said).wait_for()
     with pytest.raises(ValueError, match=f"Branching needs {needed}"):
         view.branch(0, 1, "card")

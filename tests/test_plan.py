@@ -71,7 +71,10 @@ def test_a_run_takes_what_the_plan_said_though_its_prompts_are_cached(engine, db
     assert least < found["machine_seconds"] < most
 
 
-def test_bounds_of_what_it_costs(engine, db):
+def test_bounds_of_what_it_costs(engine, db, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "toolkit.experiments.rates.toolkit_home", lambda: tmp_path
+    )  # as if it had never run here
     longest = max(engine.count(f"What is the capital of {row['c']}?") for row in ROWS) + 12
     price = tk.ModelPrice("own", input=1, output=10, context_window=longest)
     sweep = tk.sweep(

@@ -21,7 +21,7 @@ from toolkit.prompts.example_pool import Item, Pool, row_id
 from toolkit.prompts.messages import Message, Messages, copy_messages, fold_system, messages
 from toolkit.prompts.messages_html import caption, view
 from toolkit.prompts.prompt_files import file_text, read_mapping, with_files_read
-from toolkit.prompts.rendered import Rendered
+from toolkit.prompts.rendered import Rendered, fields_repr
 from toolkit.prompts.rows import (
     BlankValue,
     JoinedTexts,
@@ -363,6 +363,9 @@ class Prompt:
             return cls(**(with_files_read(data) if allow_files else data))
         except (ValueError, TypeError) as error:
             raise type(error)(f"{path}: {error}") from None
+
+    def __repr__(self) -> str:
+        return fields_repr(self)
 
     def _repr_html_(self) -> Markup:
         row = {name: BlankValue(f"{{{name}}}") for name in self.variables}

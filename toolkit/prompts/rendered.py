@@ -34,11 +34,7 @@ class Rendered:
 
     def __repr__(self) -> str:
         """The messages, and what else there is."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        present = {
-            name: value for name, value in values.items() if name == "messages" or value not in (None, {})
-        }
-        return f"Rendered({', '.join(f'{name}={short_repr(value, _LONGEST)}' for name, value in present.items())})"
+        return fields_repr(self)
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -54,3 +50,14 @@ class Rendered:
 
 def _note_text(value: Any) -> str:
     return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+def fields_repr(value: Any) -> str:
+    """The repr of a dataclass, without the fields that have their default values."""
+    present = {}
+    for field_ in fields(value):
+        content = getattr(value, field_.name)
+        default = field_.default_factory() if callable(field_.default_factory) else field_.default
+        if content != default:
+            present[field_.name] = short_repr(content, _LONGEST)
+    return f"{type(value).__name__}({', '.join(f'{name}={text}' for name, text in present.items())})"

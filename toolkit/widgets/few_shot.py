@@ -104,7 +104,7 @@ class Builder(View):
         self._fit: dict[str, Any] = {"window": _WINDOW, "reserve": DEFAULT_MAX_TOKENS, "strategy": "examples"}
         counted = loading._loaded if self._model is None else self._model
         name = str(counted.model if isinstance(counted, Engine) else counted)
-        self._model_name = os.path.basename(name) if os.path.isdir(name) else name
+        self._tokenizer_name = os.path.basename(name) if os.path.isdir(name) else name
         self._model_window = window_of(counted)
         self._fit["window"] = self._model_window or _WINDOW
         self._inputs = {"shots": _shots_text(self._shots), "fit": {n: str(v) for n, v in self._fit.items()}}
@@ -268,7 +268,7 @@ class Builder(View):
             "rows": len(self.rows),
             "values": [[visible(str(n), 100), visible(str(v), 400)] for n, v in self.rows[self._row].items()],
             "counter": self._counter,
-            "window_note": window_note(self._model_name, self._model_window, self._fit["window"]),
+            "window_note": window_note(self._tokenizer_name, self._model_window, self._fit["window"]),
         }
 
     def _result(self, pool: Sequence[Example]) -> tuple[list[int], dict[str, Any]]:

@@ -28,6 +28,7 @@ from toolkit.structured.tools import ToolCall, call_id
 
 _TOKEN_ID = re.compile(r"token_id:([0-9]{1,10})")
 """A token's name where vLLM is asked for IDs."""
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _LARGEST_ID = (1 << 31) - 1
 _CACHED = {"prompt_tokens_details", "cached_tokens", "prompt_cache_hit_tokens"}
 """Parts of the usage that count cached tokens."""
@@ -229,11 +230,12 @@ def _top_entries(entry: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def _logprob(value: Any) -> float:
-    """A log probability; NaN where it is unknown."""
+    """A log probability; NaN where it is unknown, or beyond what its array holds."""
     try:
-        return math.nan if value is None or isinstance(value, bool) else float(value)
+        number = math.nan if value is None or isinstance(value, bool) else float(value)
     except (ValueError, OverflowError):
         return math.nan
+    return number if math.isinf(number) or abs(number) <= _LARGEST_FLOAT32 else math.nan
 
 
 def _token_id(entry: Mapping[str, Any], lookup: TokenLookup) -> int | None:
