@@ -106,10 +106,17 @@ DISPLAYS = {
     "costs": lambda r: repr(r.costs()),
     "costs in a notebook": lambda r: r.costs(price=tk.ModelPrice("m", 0.15, 0.6))._repr_html_(),
     "plot of costs": lambda r: r.costs(price=tk.ModelPrice("m", 0.15, 0.6)).plot(),
+    "dark plot of costs": lambda r: r.costs(price=tk.ModelPrice("m", 0.15, 0.6)).plot().dark(),
+    "dark plot of costs and scores": lambda r: (
+        r.costs(price=tk.ModelPrice("m", 0.15, 0.6), score=lambda row: row["text"] == row["row.expected"])
+        .plot()
+        .dark()
+    ),
     "widget of costs": lambda r: CostsView(r.costs(price=tk.ModelPrice("m", 0.15, 0.6))),
     "determinism": lambda r: repr(r.determinism()),
     "determinism in a notebook": lambda r: r.determinism()._repr_html_(),
     "plot of determinism": lambda r: r.determinism().plot(),
+    "dark plot of determinism": lambda r: r.determinism().plot().dark(),
     "widget of determinism": lambda r: DeterminismView(r.determinism()),
     "widget of a comparison": lambda r: CompareView(r.compare("temperature")),
     "widget of a completion": lambda r: CompletionView(r[0]),

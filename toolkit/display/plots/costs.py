@@ -87,7 +87,7 @@ def _plot_front(axis: Any, table: pd.DataFrame, names: Sequence[str], quality: s
     )
     axis.set_title("red: no other is cheaper and better", size="medium")
     axis.xaxis.set_major_locator(MaxNLocator(4))
-    axis.xaxis.set_major_formatter(lambda value, _: short_number(value))
+    axis.xaxis.set_major_formatter(_tick_label)
     _name_points(axis, table[cost].to_numpy(np.float64), table[quality].to_numpy(np.float64), labels)
 
 
@@ -129,3 +129,8 @@ def _spread(
         places[i] = min(places[i], end - heights[i] / 2)
         end = places[i] - heights[i] / 2
     return places
+
+
+def _tick_label(value: float, _: int) -> str:
+    """A function of the module, since a figure is pickled for its dark form."""
+    return short_number(value)
