@@ -35,7 +35,8 @@ def displays(notebook):
 def test_every_display_reads_right(study):
     read = list(displays(study))
     assert len(read) > 15
-    assert {cell: found for cell, text in read if (found := faults(text))} == {}
+    found = [f"{cell}: {fault}" for cell, text in read for fault in faults(text)]
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
