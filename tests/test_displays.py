@@ -54,7 +54,7 @@ def visible_text(display):
 
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*\.\d+(?![\w.]*\.)")
 MISSING = re.compile(r"(?<!\w)(?:nan|NaN|NaT|<NA>|None(?! of))(?!\w)", re.ASCII)
-ID = re.compile(r"(?<!fingerprint )fp_[0-9a-f]{10}(?! \(\w)")
+ID = re.compile(r"(?<!fingerprint[ \n])fp_[0-9a-f]{10}(?! \(\w)")
 
 
 def significant_digits(number):

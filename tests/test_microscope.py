@@ -66,9 +66,9 @@ def test_as_worked_by_hand(history, options, low, high, tail):
     assert step.ids.tolist() == [0, 1, 2]
     assert step.raw == pytest.approx(P[:3])
     assert step.missing == pytest.approx(0.05)
-    assert step.low == pytest.approx(low, abs=2e-5)
-    assert step.high == pytest.approx(high, abs=2e-5)
-    assert (step.tail_low, step.tail_high) == pytest.approx(tail, abs=2e-5)
+    assert step.low == pytest.approx(low, abs=5e-5)
+    assert step.high == pytest.approx(high, abs=5e-5)
+    assert (step.tail_low, step.tail_high) == pytest.approx(tail, abs=5e-5)
     assert step.exact == np.allclose(low, high)
 
 
@@ -517,7 +517,7 @@ def test_of_the_top_twenty_the_bounds_hold_vllms_own(captured, row):
             assert (step.low * (1 - 1e-4) <= truth[step.ids]).all()
             assert (truth[step.ids] <= step.high * (1 + 1e-4)).all()
             rest = truth.sum() - truth[step.ids].sum()
-            assert step.tail_low - 2e-5 <= rest <= step.tail_high + 2e-5  # sums of float32
+            assert step.tail_low - 5e-5 <= rest <= step.tail_high + 5e-5  # sums of float32
 
 
 def test_the_table_has_what_it_is_to_test(captured):

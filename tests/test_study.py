@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from markupsafe import Markup
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from test_displays import faults, visible_text
@@ -29,7 +30,7 @@ def displays(notebook):
             data = output.get("data", {"text/plain": output.get("text", "")})
             yield cell.id, data.get("text/plain", "")
             if "text/html" in data:
-                yield cell.id, visible_text(data["text/html"])
+                yield cell.id, visible_text(Markup(data["text/html"]))
 
 
 def test_every_display_reads_right(study):
