@@ -17,10 +17,13 @@ PICTURES = ROOT / "runs" / "study"
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """The notebook with its outputs."""
+    """The notebook with its outputs, widgets in the form that needs no kernel."""
     notebook = nbformat.read(ROOT / "tests" / "study" / "study.ipynb", as_version=4)
     resources = {"metadata": {"path": str(tmp_path_factory.mktemp("study"))}}
-    return NotebookClient(notebook, timeout=900, resources=resources, coalesce_streams=True).execute()
+    NotebookClient(notebook, timeout=900, resources=resources, coalesce_streams=True).execute()
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    return notebook
 
 
 def displays(notebook):
