@@ -54,7 +54,7 @@ def visible_text(display):
 
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*\.\d+(?![\w.]*\.)")
 MISSING = re.compile(r"(?<!\w)(?:nan|NaN|NaT|<NA>|None(?! of))(?!\w)", re.ASCII)
-ID = re.compile(r"(?<!fingerprint[ \n])fp_[0-9a-f]{10}(?! \(\w)")
+ID = re.compile(r"(?<!fingerprint )fp_[0-9a-f]{10}(?! \(\w)")
 
 
 def significant_digits(number):
@@ -63,6 +63,7 @@ def significant_digits(number):
 
 def faults(text):
     """What no display may have, with what stands around it."""
+    text = " ".join(text.split())
     long = [match for match in NUMBER.finditer(text) if significant_digits(match[0]) > 4]
     found = [*MISSING.finditer(text), *ID.finditer(text), *long]
     return [text[max(0, m.start() - 40) : m.end() + 20] for m in found]
