@@ -11,7 +11,6 @@ from itertools import islice
 from typing import Any
 
 from toolkit._internal.field_docs import documented
-from toolkit.display.progress import waiting_for
 from toolkit.structured.formats import format_checker
 from toolkit.structured.json_schema import pointer, subschemas
 from toolkit.structured.patterns import matches
@@ -56,10 +55,9 @@ def violations(value: Any, expected_format: ResponseFormat) -> tuple[Violation, 
 @cache
 def load_libraries() -> None:
     """Loads what the checks need, which may take a second: no text's limit counts it."""
-    with waiting_for("loading jsonschema"):
-        import pydantic  # noqa: F401
+    import pydantic  # noqa: F401
 
-        format_checker()
+    format_checker()
 
 
 def _errors(value: Any, expected_format: ResponseFormat) -> Iterator[Any]:
