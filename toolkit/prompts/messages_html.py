@@ -58,8 +58,3 @@ def caption(turns: Messages) -> str:
         return f"{len(turns)} messages, {counter(turns):,} tokens"
     except (ValueError, RuntimeError) as error:  # shown, not raised: a view must not fail
         return f"{len(turns)} messages ({error})"
-
-
-def note_text(value: Any) -> str:
-    """A note on how a prompt was made, in words."""
-    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
